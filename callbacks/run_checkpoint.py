@@ -1,0 +1,55 @@
+"""Checkpoints to continue an interrupted run from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.run_folder import RunFolder
+
+
+class RunCheckpoint(Checkpoint):
+    """Keeps ``checkpoints/last.ckpt``: adapter, optimizer, bandit and cursor, never the frozen base.
+
+    It is written at the end of every iteration, and within one every ``every_n_steps`` batches. Lightning's
+    ``ModelCheckpoint`` does one or the other, and not under a name that is replaced atomically; add it to
+    ``trainer.callbacks`` to keep the best by some metric.
+
+    Args:
+        folder: The run's folder.
+        every_n_steps: Batches between checkpoints within an iteration.
+    """
+
+    def __init__(self, folder: RunFolder, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ConfigurationError(f"every_n_steps must be >= 1, got {every_n_steps}.")
+        self.folder = folder
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save within an iteration, between optimizer steps; its last batch is left to the iteration's end."""
+        done = batch_idx + 1
+        between_steps = done % trainer.accumulate_grad_batches == 0
+        if done % self.every_n_steps == 0 and between_steps and done < trainer.num_training_batches:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save at the iteration's end, after validation."""
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint beside the last one, then take its place. Metrics so far are written first."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        self.folder.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder.checkpoint.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary, weights_only=False)
+        if trainer.is_global_zero:
+            temporary.replace(self.folder.checkpoint)

@@ -1,0 +1,135 @@
+"""What a run leaves behind: its decisions, its counts and its adapter."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.reward_selection import RewardSelection
+from laser_pl.batches import RolloutBatch
+from laser_pl.loggers import MetricsRow, continue_metrics
+from laser_pl.policy import Policy
+from laser_pl.run_folder import RunFolder
+
+
+class RunRecord(Callback):
+    """Writes ``selection.jsonl`` as decisions are made and ``adapter/`` at the end; counts and times on the way.
+
+    On resume counts and times go on, and lines past the checkpoint are dropped, since their steps are done again.
+
+    Args:
+        folder: The run's folder.
+        selection: Whose decisions are recorded; it must come before this callback in the trainer's list.
+
+    Attributes:
+        before: Test accuracy by category before training, once it was measured.
+        shares: How many prompts of each category each arm judged.
+        earlier_metrics: What an interrupted run had logged.
+        judged: Responses in the batches so far.
+        steps: Training batches so far.
+        skipped: Those without a single pair.
+        seconds: Time in training steps (without scoring) and in validation and test.
+    """
+
+    def __init__(self, folder: RunFolder, selection: RewardSelection) -> None:
+        self.folder = folder
+        self.selection = selection
+        self.before: dict[str, float] | None = None
+        self.shares: dict[str, Counter[str]] = {}
+        self.earlier_metrics: list[MetricsRow] = []
+        self.judged = 0
+        self.steps = 0
+        self.skipped = 0
+        self.seconds = {"steps": 0.0, "validation": 0.0}
+        self._elapsed_before = 0.0
+        self._began = time.perf_counter()
+        self._clock = 0.0
+        self._scoring = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, without the time it lay interrupted."""
+        return self._elapsed_before + time.perf_counter() - self._began
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
+        continue_metrics(trainer, self.earlier_metrics)
+        if trainer.is_global_zero and self.folder.selection.exists():
+            lines = self.folder.selection.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < self.steps]
+            self.folder.selection.write_text("".join(kept), encoding="utf-8")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the step's clock; selection and scoring are over by now."""
+        self._clock, self._scoring = time.perf_counter(), self.selection.pool.seconds
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
+    ) -> None:
+        """Record the batch's decisions, which have learned from the step by now."""
+        # A trusted check scores after the step; that time is scoring's.
+        self.seconds["steps"] += time.perf_counter() - self._clock - (self.selection.pool.seconds - self._scoring)
+        assert batch.preferences is not None
+        names = self.selection.pool.names
+        judges = [names[arm] for arm in batch.preferences.arms.tolist()]
+        for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
+            self.shares.setdefault(prompt.category, Counter())[judge] += 1
+        self.judged += batch.responses.finished.numel()
+        self.steps += 1
+        self.skipped += 0 if outputs else 1
+        pl_module.log_dict({f"selection/{name}": judges.count(name) / len(judges) for name in names}, on_step=True)
+        if trainer.is_global_zero:
+            with self.folder.selection.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the adapter in PEFT's own format."""
+        assert isinstance(pl_module, Policy)
+        if trainer.is_global_zero:
+            pl_module.model.save_pretrained(str(self.folder.adapter), safe_serialization=True)
+
+    # -- validation and test -----------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._clock = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds["validation"] += time.perf_counter() - self._clock
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._clock = time.perf_counter()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds["validation"] += time.perf_counter() - self._clock
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts and times so far."""
+        return {
+            "before": self.before,
+            "shares": {category: dict(counts) for category, counts in self.shares.items()},
+            "judged": self.judged,
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "seconds": dict(self.seconds),
+            "elapsed": self.elapsed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.before = state_dict["before"]
+        self.shares = {category: Counter(counts) for category, counts in state_dict["shares"].items()}
+        self.judged, self.steps, self.skipped = state_dict["judged"], state_dict["steps"], state_dict["skipped"]
+        self.seconds = dict(state_dict["seconds"])
+        self._elapsed_before = state_dict["elapsed"]

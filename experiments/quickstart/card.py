@@ -1,0 +1,134 @@
+"""The world's card: what the policy and the reward models can do, measured on the test prompts."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Any
+
+import torch
+from character_tokenizer import EOS, pad_right
+from mistakes import garbage
+from reward_training import score_ids
+from sampling import answer_prompts
+from tasks import CATEGORIES, Question
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+SAMPLES_PER_PROMPT = 16
+
+
+@torch.no_grad()
+def score_texts(
+    reward_model: LlamaForSequenceClassification, tokenizer: PreTrainedTokenizerFast, texts: list[str]
+) -> list[float]:
+    """Score texts (prompt and response, without the end token, which is added here)."""
+    scores: list[float] = []
+    for start in range(0, len(texts), 2048):
+        ids = pad_right(tokenizer, [text + EOS for text in texts[start : start + 2048]])
+        scores += score_ids(reward_model, ids).tolist()
+    return scores
+
+
+def share(hits: list[float], weights: list[float]) -> dict[str, float]:
+    """Return a share pooled over prompts with its standard error.
+
+    The prompts are the clusters of a ratio estimator: with hits h_i out of w_i at prompt i and p = sum h / sum w, the
+    error is sqrt(sum (h_i - p w_i)^2) / sum w. It holds the differences between prompts too, so that for the same
+    prompts sampled again it is an upper bound.
+
+    Args:
+        hits: Per prompt, how many were right (a tie counts one half).
+        weights: Per prompt, out of how many.
+
+    Returns:
+        ``share`` and ``standard_error``; NaN where there is nothing to count.
+
+    >>> share([1.0, 0.0], [2.0, 0.0])
+    {'share': 0.5, 'standard_error': 0.0}
+    """
+    total = sum(weights)
+    if total == 0:
+        return {"share": math.nan, "standard_error": math.nan}
+    p = sum(hits) / total
+    squares = sum((h - p * w) ** 2 for h, w in zip(hits, weights, strict=True))
+    return {"share": round(p, 4), "standard_error": round(math.sqrt(squares) / total, 4)}
+
+
+def ordered_pairs(good: list[float], bad: list[float]) -> tuple[float, float]:
+    """Count the pairs (one of each list) in which the good one scores higher, and all pairs; a tie counts one half.
+
+    >>> ordered_pairs([2.0, 0.0], [1.0, 0.0])
+    (2.5, 4.0)
+    """
+    hits = sum((g > b) + 0.5 * (g == b) for g in good for b in bad)
+    return float(hits), float(len(good) * len(bad))
+
+
+def measure(
+    policy: LlamaForCausalLM,
+    reward_models: dict[str, LlamaForSequenceClassification],
+    tokenizer: PreTrainedTokenizerFast,
+    questions: list[Question],
+    seed: int,
+) -> dict[str, Any]:
+    """Measure the world.
+
+    Args:
+        policy: The trained policy.
+        reward_models: The trained reward models by name.
+        tokenizer: Their tokenizer.
+        questions: The test questions.
+        seed: Fixes the samples and the garbage.
+
+    Returns:
+        ``policy`` (``greedy``, ``sampled`` and ``misunderstood`` shares per category), ``pairwise`` (per reward model
+        and category: right above wrong, over samples of the policy) and ``plausible_over_garbage`` (the right or the
+        misunderstood answer above garbage).
+    """
+    generator, rng = torch.Generator().manual_seed(seed + 1), Random(f"card-{seed}")
+    card: dict[str, Any] = {"policy": {}, "pairwise": {n: {} for n in reward_models}}
+    card["plausible_over_garbage"] = {n: {} for n in reward_models}
+    for category in CATEGORIES:
+        asked = [q for q in questions if q.category == category]
+        greedy = answer_prompts(policy, tokenizer, [q.prompt for q in asked], None)
+        prompts = [q.prompt for q in asked for _ in range(SAMPLES_PER_PROMPT)]
+        flat = answer_prompts(policy, tokenizer, prompts, generator)
+        sampled = [flat[i : i + SAMPLES_PER_PROMPT] for i in range(0, len(flat), SAMPLES_PER_PROMPT)]
+        each, one = [float(SAMPLES_PER_PROMPT)] * len(asked), [1.0] * len(asked)
+        card["policy"][category] = {
+            "greedy": share([float(a == q.answer) for a, q in zip(greedy, asked, strict=True)], one),
+            "sampled": share([float(s.count(q.answer)) for s, q in zip(sampled, asked, strict=True)], each),
+            "misunderstood": share(
+                [float(s.count(q.misunderstood)) for s, q in zip(sampled, asked, strict=True)], each
+            ),
+        }
+        junk = [[g for g in (garbage(q, rng) for _ in range(8)) if g not in (q.answer, q.misunderstood)] for q in asked]
+        for name, reward_model in reward_models.items():
+            rows = [[*s, q.answer, q.misunderstood, *j] for q, s, j in zip(asked, sampled, junk, strict=True)]
+            texts = [q.prompt + r for q, row in zip(asked, rows, strict=True) for r in row]
+            scores = iter(score_texts(reward_model, tokenizer, texts))
+            pairs, sane = [], []
+            for q, row in zip(asked, rows, strict=True):
+                scored = [(r, next(scores)) for r in row]
+                head, tail = scored[:SAMPLES_PER_PROMPT], scored[SAMPLES_PER_PROMPT:]
+                right = [s for r, s in head if r == q.answer]
+                pairs.append(ordered_pairs(right, [s for r, s in head if r != q.answer]))
+                sane.append(ordered_pairs([s for _, s in tail[:2]], [s for _, s in tail[2:]]))
+            card["pairwise"][name][category] = share([h for h, _ in pairs], [w for _, w in pairs])
+            card["plausible_over_garbage"][name][category] = share([h for h, _ in sane], [w for _, w in sane])
+    return card
+
+
+def table(card: dict[str, Any]) -> str:
+    """Lay the card's shares out as one Markdown table, a row per measurement and a column per category."""
+    rows = [f"policy, {kind}" for kind in ("greedy", "sampled", "misunderstood")]
+    cells = [[card["policy"][c][kind]["share"] for c in CATEGORIES] for kind in ("greedy", "sampled", "misunderstood")]
+    for title, key in (("right over wrong", "pairwise"), ("plausible over garbage", "plausible_over_garbage")):
+        for name, per_category in card[key].items():
+            rows.append(f"`{name}`, {title}")
+            cells.append([per_category[c]["share"] for c in CATEGORIES])
+    lines = [f"| share | {' | '.join(CATEGORIES)} | mean |", "|---|" + "---|" * (len(CATEGORIES) + 1)]
+    for row, values in zip(rows, cells, strict=True):
+        figures = " | ".join(f"{v:.3f}" for v in [*values, sum(values) / len(values)])
+        lines.append(f"| {row} | {figures} |")
+    return "\n".join(lines)

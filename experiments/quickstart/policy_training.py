@@ -1,0 +1,142 @@
+"""The policy: a small Llama that knows the tasks and has learned to slip and to misunderstand.
+
+It is supervised twice: first on right answers only, which teaches the tasks quickly, then on a mixture of right,
+misunderstood and slipped answers. So its most likely answer is usually right while its samples are often wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from random import Random
+
+import torch
+from character_tokenizer import EOS, pad_right
+from mistakes import slip
+from tasks import CATEGORIES, MAX_ANSWER_LENGTH, PROMPT_LENGTH, Question, draw_question
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+TEMPERATURE = 0.8
+HIDDEN, LAYERS, HEADS, FEED_FORWARD = 64, 3, 4, 128
+BATCH, LEARNING_RATE = 160, 4e-3
+CLEAN_SHARE = 0.53  # of the steps; the rest is on the mixture
+# Probability that a supervised answer is misunderstood, and that what is meant is then written with a slip.
+MISUNDERSTOOD = {"addition": 0.37, "sorting": 0.40, "reversing": 0.37, "comparing": 0.36}
+SLIPPED = {"addition": 0.28, "sorting": 0.37, "reversing": 0.25, "comparing": 0.25}
+
+
+def llama_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
+    """Return the configuration that the policy and the reward models share."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "intermediate_size": FEED_FORWARD,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+
+
+def supervised_answer(question: Question, rng: Random) -> str:
+    """Draw what the policy is taught to answer in the second part of its training.
+
+    Args:
+        question: The question.
+        rng: Source of randomness; it is advanced.
+
+    Returns:
+        The right answer, its misunderstanding, or either of them with one slip.
+    """
+    meant = question.misunderstood if rng.random() < MISUNDERSTOOD[question.category] else question.answer
+    return slip(meant, question.category, rng) if rng.random() < SLIPPED[question.category] else meant
+
+
+def fresh_questions(rng: Random, shipped: set[str]) -> Iterator[Question]:
+    """Draw questions for ever, categories in turn, never one whose prompt is shipped.
+
+    Args:
+        rng: Source of randomness; it is advanced.
+        shipped: Prompts of the three splits.
+
+    Yields:
+        One question at a time.
+    """
+    while True:
+        for category in CATEGORIES:
+            question = draw_question(category, rng)
+            while question.prompt in shipped:
+                question = draw_question(category, rng)
+            yield question
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Scale the learning rate: up over the first 5 %, then down along a cosine to 2 %."""
+    warm_up = max(1, steps // 20)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def answer_loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood per answer token, the end token included, in nats.
+
+    Args:
+        model: The policy.
+        ids: Prompt, answer, ``<eos>`` and right padding. Shape ``(B, T)``.
+
+    Returns:
+        Scalar.
+    """
+    logits = model(input_ids=ids, use_cache=False).logits[:, PROMPT_LENGTH - 1 : -1]  # (B, T - 8, V)
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), ids[:, PROMPT_LENGTH:].flatten(), ignore_index=model.config.pad_token_id
+    )
+
+
+def train_policy(
+    tokenizer: PreTrainedTokenizerFast, shipped: set[str], seed: int, steps: int, *, verbose: bool = True
+) -> LlamaForCausalLM:
+    """Train the policy.
+
+    Args:
+        tokenizer: The world's tokenizer.
+        shipped: Prompts that it must never see.
+        seed: The world's seed; fixes the initial weights and the data.
+        steps: Optimisation steps in all.
+        verbose: Whether to print the loss now and then.
+
+    Returns:
+        The policy in evaluation mode. Its generation settings forbid ``<pad>`` and sample at ``TEMPERATURE``.
+    """
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(**llama_shape(tokenizer), attn_implementation="sdpa"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    rng = Random(f"policy-{seed}")
+    questions = fresh_questions(rng, shipped)
+    clean_steps = round(CLEAN_SHARE * steps)
+    model.train()
+    for step in range(steps):
+        drawn = [next(questions) for _ in range(BATCH)]
+        answers = [q.answer if step < clean_steps else supervised_answer(q, rng) for q in drawn]
+        ids = pad_right(tokenizer, [q.prompt + answer + EOS for q, answer in zip(drawn, answers, strict=True)])
+        loss = answer_loss(model, ids)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(step, steps)
+        optimizer.step()
+        if verbose and (step + 1) % 200 == 0:
+            print(f"policy step {step + 1}/{steps}: loss {loss.item():.3f} nats per token", flush=True)
+    model.generation_config.update(
+        do_sample=True,
+        temperature=TEMPERATURE,
+        max_new_tokens=MAX_ANSWER_LENGTH + 1,
+        suppress_tokens=[tokenizer.pad_token_id],
+    )
+    return model.eval()

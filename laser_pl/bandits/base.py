@@ -1,0 +1,95 @@
+"""What every bandit offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an arm would be chosen: it is the one with the largest ``mean + bonus``.
+
+    Attributes:
+        mean: Expected reward of each arm. Shape ``(M, K)``, float64.
+        bonus: What its uncertainty adds. Shape ``(M, K)``, float64.
+    """
+
+    mean: Tensor
+    bonus: Tensor
+
+
+class Bandit(ABC):
+    """Chooses arms for contexts and learns from rewards.
+
+    Made from configuration only; ``start`` says what there is to choose from. Batch-level selection asks with one
+    context (``M = 1``), prompt-level selection with one per prompt (``M = B``).
+    """
+
+    arms: list[str]
+    context_size: int
+    generator: torch.Generator
+
+    def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
+        """Begin without knowledge.
+
+        Args:
+            arms: The arms' names.
+            context_size: ``d``.
+            seed: Root of the bandit's own randomness (ties, exploration).
+        """
+        self.arms = list(arms)
+        self.context_size = context_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @abstractmethod
+    def select(self, contexts: Tensor) -> Tensor:
+        """The arm for each context.
+
+        Args:
+            contexts: Shape ``(M, d)``.
+
+        Returns:
+            Indices into ``arms``. Shape ``(M,)``, int64.
+        """
+
+    def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
+        """Learn from rewards; a bandit that never learns ignores them.
+
+        Args:
+            contexts: Shape ``(M, d)``.
+            arms: The arm each reward is about. Shape ``(M,)``, int64.
+            rewards: Shape ``(M,)``.
+        """
+
+    def explain(self, contexts: Tensor) -> Explanation:
+        """Mean and bonus of every arm; zeros for a bandit that has no opinion."""
+        nothing = torch.zeros(len(contexts), len(self.arms), dtype=torch.float64)
+        return Explanation(nothing, nothing)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned, as tensors and plain builtins; never hyperparameters."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was learned."""
+        self.generator.set_state(state["generator"])
+
+
+def argmax_with_random_ties(values: Tensor, generator: torch.Generator) -> Tensor:
+    """The best column of each row, any of the best with equal probability.
+
+    Args:
+        values: Shape ``(M, K)``.
+        generator: Decides ties.
+
+    Returns:
+        Shape ``(M,)``, int64.
+    """
+    best = (values == values.max(dim=-1, keepdim=True).values).double()  # (M, K)
+    return torch.multinomial(best, 1, generator=generator).squeeze(-1)

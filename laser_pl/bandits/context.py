@@ -1,0 +1,62 @@
+"""From hidden states to the bandit's contexts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.errors import ConfigurationError
+
+
+class ContextPreparation:
+    """Makes hidden states comparable before a linear bandit sees them.
+
+    Hidden states share a large common part and have a norm that sets LinUCB's exploration by accident: an untried arm's
+    bonus is alpha times that norm. Without the common part and with unit norm, alpha means the same for every policy.
+
+    Args:
+        center: Subtract the running mean of all contexts seen so far.
+        unit_norm: Scale to norm 1 after that.
+        intercept: A constant appended as one more dimension; 0 appends none.
+    """
+
+    def __init__(self, center: bool = True, unit_norm: bool = True, intercept: float = 0.3) -> None:
+        if intercept < 0:
+            raise ConfigurationError(f"intercept must be >= 0, got {intercept}. Set selection.context.intercept.")
+        self.center = center
+        self.unit_norm = unit_norm
+        self.intercept = intercept
+        self.mean: Tensor | None = None  # (d,)
+        self.count = 0
+
+    def size(self, hidden_size: int) -> int:
+        """``d`` of the prepared contexts."""
+        return hidden_size + (1 if self.intercept > 0 else 0)
+
+    def observe(self, hidden: Tensor) -> None:
+        """Take hidden states into the running mean. Shape ``(B, d)``."""
+        hidden = hidden.double()
+        mean = hidden.mean(0) if self.mean is None else self.mean
+        self.count += len(hidden)
+        self.mean = mean + (hidden - mean).sum(0) / self.count
+
+    def prepare(self, hidden: Tensor) -> Tensor:
+        """Contexts for the bandit. Shapes ``(M, hidden size)`` to ``(M, d)``, float64."""
+        contexts = hidden.double()
+        if self.center and self.mean is not None:
+            contexts = contexts - self.mean
+        if self.unit_norm:
+            contexts = contexts / contexts.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        if self.intercept > 0:
+            contexts = torch.cat([contexts, contexts.new_full((len(contexts), 1), self.intercept)], dim=-1)
+        return contexts
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running mean."""
+        return {"mean": self.mean, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the running mean."""
+        self.mean, self.count = state["mean"], state["count"]

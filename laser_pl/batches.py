@@ -1,0 +1,196 @@
+"""What flows between the stages.
+
+Shape letters, used in all docstrings: ``B`` prompts, ``n`` responses per prompt, ``M`` pairs in a batch, ``T`` tokens,
+``V`` vocabulary, ``d`` context size, ``K`` arms, ``O`` observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Message = dict[str, str]
+"""One turn of a chat: ``{"role": ..., "content": ...}``."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of the data set.
+
+    Attributes:
+        id: Unique within the data set.
+        prompt: What is asked: a string or a chat's messages.
+        text: What the policy reads: ``prompt`` after the policy's template.
+        answer: The reference answer, where there is one.
+        category: The group it is counted under.
+        columns: The remaining columns of its row, for reward functions that ask for them.
+    """
+
+    id: str
+    prompt: str | list[Message]
+    text: str
+    answer: str | None = None
+    category: str = "all"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts as the policy reads them.
+
+    Attributes:
+        prompts: The ``B`` prompts.
+        tokens: Token ids, padded on the left. Shape ``(B, T)``, int64.
+        mask: 1 for a real token. Shape ``(B, T)``, int64.
+    """
+
+    prompts: tuple[Prompt, ...]
+    tokens: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        if self.tokens.shape != self.mask.shape or len(self.prompts) != len(self.tokens):
+            raise ValueError(
+                f"PromptBatch of {len(self.prompts)} prompts got tokens {tuple(self.tokens.shape)} and mask"
+                f" {tuple(self.mask.shape)}; all must agree."
+            )
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> PromptBatch:
+        """The same batch on another device."""
+        return replace(self, tokens=self.tokens.to(device, **kwargs), mask=self.mask.to(device, **kwargs))
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What the policy wrote to each prompt.
+
+    Attributes:
+        tokens: Sampled ids including EOS, padded on the right. Shape ``(B, n, T)``, int64.
+        mask: 1 for a sampled token. Shape ``(B, n, T)``, int64.
+        finished: Whether the response ended with EOS, or was cut at the limit. Shape ``(B, n)``, bool.
+        texts: The decoded responses, without special tokens: ``B`` lists of ``n``.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    finished: Tensor
+    texts: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        shape = self.tokens.shape[:2]
+        if self.mask.shape != self.tokens.shape or self.finished.shape != shape or len(self.texts) != shape[0]:
+            raise ValueError(
+                f"Responses got tokens {tuple(self.tokens.shape)}, mask {tuple(self.mask.shape)}, finished"
+                f" {tuple(self.finished.shape)} and {len(self.texts)} lists of texts; all must agree."
+            )
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Responses:
+        """The same responses on another device."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device, **kwargs),
+            mask=self.mask.to(device, **kwargs),
+            finished=self.finished.to(device, **kwargs),
+        )
+
+
+@dataclass(frozen=True)
+class PairIndices:
+    """Which response is preferred to which, per prompt.
+
+    Attributes:
+        prompt: Row of the prompt each pair belongs to. Shape ``(M,)``, int64.
+        chosen: Response index in ``[0, n)``. Shape ``(M,)``, int64.
+        rejected: Response index in ``[0, n)``, never equal to ``chosen``. Shape ``(M,)``, int64.
+    """
+
+    prompt: Tensor
+    chosen: Tensor
+    rejected: Tensor
+
+    def __post_init__(self) -> None:
+        if not self.prompt.shape == self.chosen.shape == self.rejected.shape or self.prompt.dim() != 1:
+            raise ValueError(
+                f"PairIndices needs three vectors of one length, got {tuple(self.prompt.shape)},"
+                f" {tuple(self.chosen.shape)} and {tuple(self.rejected.shape)}."
+            )
+        if bool((self.chosen == self.rejected).any()):
+            raise ValueError("PairIndices got a pair that prefers a response to itself.")
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    def to(self, device: torch.device | str) -> PairIndices:
+        """The same pairs on another device."""
+        return PairIndices(self.prompt.to(device), self.chosen.to(device), self.rejected.to(device))
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """How a batch was judged.
+
+    Attributes:
+        arms: The reward model that judged each prompt. Shape ``(B,)``, int64.
+        scores: Its scores; NaN is no opinion. Shape ``(B, n)``.
+        pairs: The pairs made from them.
+    """
+
+    arms: Tensor
+    scores: Tensor
+    pairs: PairIndices
+
+
+@dataclass
+class RolloutBatch:
+    """One training batch: what was sampled at the iteration's start, and later how it was judged.
+
+    Attributes:
+        prompts: The ``B`` prompts.
+        responses: Their ``n`` responses.
+        contexts: Hidden state of the last prompt token under the iteration's policy. Shape ``(B, d)``, float32.
+        reference_logprobs: Log-probability of each response under the iteration's policy, in nats. Shape ``(B, n)``.
+        iteration: The iteration whose policy wrote the responses.
+        preferences: Set by the reward selection just before the training step.
+    """
+
+    prompts: PromptBatch
+    responses: Responses
+    contexts: Tensor
+    reference_logprobs: Tensor
+    iteration: int
+    preferences: Preferences | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> RolloutBatch:
+        """The same batch on another device."""
+        return replace(
+            self,
+            prompts=self.prompts.to(device, **kwargs),
+            responses=self.responses.to(device, **kwargs),
+            contexts=self.contexts.to(device, **kwargs),
+            reference_logprobs=self.reference_logprobs.to(device, **kwargs),
+        )
+
+
+@dataclass(frozen=True)
+class PromptLosses:
+    """The training loss of each prompt, detached; NaN where the prompt had no pair.
+
+    Attributes:
+        dpo: Mean DPO loss over the prompt's pairs, in nats. Shape ``(B,)``.
+        nll: Mean over the prompt's pairs of the chosen response's negative log-likelihood per token. Shape ``(B,)``.
+        total: What was trained: ``dpo + nll_weight * nll``. Shape ``(B,)``.
+    """
+
+    dpo: Tensor
+    nll: Tensor
+    total: Tensor

@@ -1,0 +1,210 @@
+"""The command line: puts policy, data, reward selection and trainer together, and runs them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from callbacks.reward_selection import RewardSelection
+from callbacks.run_checkpoint import RunCheckpoint
+from callbacks.run_record import RunRecord
+from laser_pl.data.datamodule import PreferenceData
+from laser_pl.errors import ConfigurationError
+from laser_pl.loggers import go_offline_without_key, read_metrics
+from laser_pl.noise import quieten
+from laser_pl.policy import Policy
+from laser_pl.report.summary import arm_shares, print_summary, versions
+from laser_pl.run_folder import RunFolder, write_json, write_whole
+
+DEFAULTS = {
+    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
+    "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
+    "data.template": {"class_path": "laser_pl.data.templates.Plain"},
+    # The preset `default`; experiments/presets/ holds it and the others as overlays.
+    "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 0.5}},
+    "selection.context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
+    "selection.signal": {"class_path": "laser_pl.feedback.signals.Loss"},
+    "selection.scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline"},
+    "selection.pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
+}
+
+
+class Parser(LightningArgumentParser):
+    """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Tell the user.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(" ".join(message.split()))
+
+
+class LaserCLI(LightningCLI):
+    """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
+
+    Args:
+        args: The command line; None takes the process's own.
+    """
+
+    trainer: Trainer
+    model: Policy
+    datamodule: PreferenceData
+    folder: RunFolder
+    summary: dict[str, Any]
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            Policy,
+            PreferenceData,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=Parser,
+            auto_configure_optimizers=False,
+            trainer_defaults={
+                "reload_dataloaders_every_n_epochs": 1,
+                "max_epochs": 10,
+                "num_sanity_val_steps": 0,
+                "log_every_n_steps": 1,
+                "use_distributed_sampler": False,
+                "enable_model_summary": False,
+            },
+            args=args,
+        )
+
+    # -- configuration -----------------------------------------------------------------------------------------------
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The seed; a plain integer, since it is the root of every random number of a run."""
+        parser.add_argument("--seed_everything", type=int, default=0, help="Root of all randomness of the run.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sections that are ours."""
+        parser.add_lightning_class_args(RewardSelection, "selection")
+        parser.add_optimizer_args(nested_key="optimizer", link_to="model.optimizer")
+        parser.add_lr_scheduler_args(nested_key="lr_scheduler", link_to="model.lr_scheduler")
+        parser.add_argument("--name", type=str, default="laser", help="Name of the run and of its folder.")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Where runs' folders lie.")
+        parser.add_argument("--resume", type=bool, default=False, nargs="?", const=True,
+                            help="Continue the newest unfinished run of that name.")  # fmt: skip
+        for section in ("model", "data", "selection"):
+            parser.link_arguments("seed_everything", f"{section}.seed")
+        parser.set_defaults(DEFAULTS)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands that make sense here."""
+        every = LightningCLI.subcommands()
+        return {name: every[name] for name in ("fit", "validate", "test")}
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with the run's folder, record and checkpoints when it is to fit."""
+        if self.subcommand != "fit":
+            return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
+        self.selection = self._get(self.config_init, "selection")
+        configured = self._get(self.config_init, "trainer")
+        _refuse_second_selection(configured.get("callbacks"))
+        name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
+        resume = self._get(self.config, "resume")
+        self.folder = RunFolder.newest_unfinished(runs_dir, name) if resume else RunFolder.claim(runs_dir, name)
+        if not resume:
+            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            write_whole(self.folder.config, config)
+        self.record = RunRecord(self.folder, self.selection)
+        self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder)]
+        if configured.get("enable_progress_bar") is None:
+            kwargs["enable_progress_bar"] = sys.stderr.isatty()
+        return super().instantiate_trainer(
+            default_root_dir=str(self.folder.path), logger=_loggers(configured.get("logger"), self.folder), **kwargs
+        )
+
+    # -- fit ---------------------------------------------------------------------------------------------------------
+
+    def fit(self, **kwargs: Any) -> None:
+        """Measure, train, measure again, sum up."""
+        if self._get(self.config, "resume") and self.folder.checkpoint.exists():
+            kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
+            self.record.earlier_metrics = read_metrics(self.folder.metrics)
+        else:
+            self.record.before = self._test_accuracy()
+        self.trainer.fit(**kwargs)
+        self.summary = self._sum_up(self._test_accuracy())
+        write_json(self.folder.summary, self.summary)
+        print_summary(self.summary, str(self.folder.path))
+
+    def _test_accuracy(self) -> dict[str, float]:
+        """Accuracy of sampled responses on the test set, by category."""
+        prefix = "test/accuracy/sampled/"
+        measured = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        metrics = measured[0] if measured else {}
+        return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+    def _sum_up(self, after: dict[str, float]) -> dict[str, Any]:
+        record, pool = self.record, self.selection.pool
+        seconds = {
+            "rollouts": self.datamodule.rollout_seconds,
+            "scoring": pool.seconds,
+            "steps": record.seconds["steps"],
+            "validation": record.seconds["validation"],
+        }
+        total = record.elapsed
+        done = sum(pool.forwards.values())
+        return {
+            "accuracy": {"before": record.before, "after": after},
+            "arm_share": arm_shares(record.shares, pool.names),
+            "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
+            "reward_model_forwards": dict(pool.forwards),
+            "reward_model_forwards_avoided": record.judged * len(pool.names) - done,
+            "iterations": self.trainer.current_epoch,
+            "steps": record.steps,
+            "steps_without_pairs": record.skipped,
+            "config": str(self.folder.config),
+            "versions": versions(),
+        }
+
+
+def _refuse_second_selection(callbacks: Any) -> None:
+    given = callbacks if isinstance(callbacks, list) else [callbacks]
+    if any(isinstance(callback, RewardSelection) for callback in given):
+        raise ConfigurationError(
+            "trainer.callbacks holds a RewardSelection, but the run has one already. Configure that one, in the section"
+            " selection, and leave trainer.callbacks for callbacks of your own."
+        )
+
+
+def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
+    """What the user asked for, and always metrics.csv, unless logging is off."""
+    if configured is False:
+        return False
+    own = [logger for logger in (configured if isinstance(configured, list) else [configured])
+           if isinstance(logger, Logger)]  # fmt: skip
+    return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
+
+
+def main(args: list[str] | None = None) -> LaserCLI:
+    """Run a command.
+
+    Args:
+        args: The command line; None takes the process's own.
+
+    Returns:
+        The finished command, for tests and notebooks: ``.trainer``, ``.model``, ``.datamodule``, ``.summary``.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    quieten()
+    go_offline_without_key()
+    try:
+        return LaserCLI(args)
+    except (ConfigurationError, MisconfigurationException) as error:
+        print(f"laser_pl: {error}", file=sys.stderr)
+        raise SystemExit(2) from error

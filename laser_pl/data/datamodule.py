@@ -1,0 +1,243 @@
+"""The data module: prompts at set-up, fresh rollouts at the start of every iteration."""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from tqdm import tqdm
+
+from laser_pl.batches import Prompt, RolloutBatch
+from laser_pl.data.loaders import PromptLoader, RolloutLoader
+from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
+from laser_pl.data.prompts import Columns, encode, fit_to_length, prompts_from, split_by_hash
+from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
+from laser_pl.data.tables import Table
+from laser_pl.data.templates import Plain, Template
+from laser_pl.errors import ConfigurationError
+from laser_pl.generation.sampler import Sampling
+from laser_pl.policy import Policy
+from laser_pl.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+class PreferenceData(LightningDataModule):
+    """Prompts for a policy, and what it answers to them.
+
+    ``train_dataloader`` makes an iteration's rollouts, so the trainer needs ``reload_dataloaders_every_n_epochs: 1``.
+    Rollouts are written to ``rollouts/`` in the trainer's ``default_root_dir`` as they are made; chunks that lie there
+    already are read, not made again.
+
+    Args:
+        train: Prompts to train on.
+        validation: Prompts to validate on; null takes ``validation_fraction`` out of ``train``.
+        test: Prompts to test on; null takes ``test_fraction`` out of ``train``.
+        columns: Which column holds what.
+        template: From a row to what the policy reads.
+        rollouts: How responses are sampled for training.
+        batch_size: Prompts per training step.
+        prompts_per_iteration: How many prompts one iteration uses, in turn; null uses all.
+        one_category_per_batch: Make batches of one category each, so that one reward model can fit a whole batch.
+        rollout_batch_size: Prompts per generation, and per file of the rollout store.
+        evaluation_batch_size: Prompts per generation in validation and test.
+        max_prompt_tokens: Longest prompt.
+        overlong: Whether longer prompts are dropped, or cut from the left.
+        validation_fraction: Share of ``train`` that is validated on where no validation set is named.
+        test_fraction: Share of ``train`` that is tested on where no test set is named.
+        seed: Root of the order of prompts, of the split and of the rollouts.
+    """
+
+    def __init__(
+        self,
+        train: Table | str,
+        validation: Table | str | None = None,
+        test: Table | str | None = None,
+        columns: Columns = Columns(),  # noqa: B008 - a plain dataclass that nobody changes
+        template: Template = Plain(),  # noqa: B008 - stateless
+        rollouts: Sampling = Sampling(),  # noqa: B008 - a plain dataclass that nobody changes
+        batch_size: int = 16,
+        prompts_per_iteration: int | None = None,
+        one_category_per_batch: bool = False,
+        rollout_batch_size: int = 32,
+        evaluation_batch_size: int = 64,
+        max_prompt_tokens: int = 1024,
+        overlong: Literal["drop", "cut"] = "drop",
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if rollouts.n < 2:
+            raise ConfigurationError(
+                f"A pair needs two responses, got n = {rollouts.n}. Set data.rollouts.n to 2 or more."
+            )
+        for name, value in (("batch_size", batch_size), ("rollout_batch_size", rollout_batch_size)):
+            if value < 1:
+                raise ConfigurationError(f"{name} must be >= 1, got {value}. Set data.{name} in the config.")
+        self.train = _table(train)
+        self.validation = None if validation is None else _table(validation)
+        self.test = None if test is None else _table(test)
+        self.columns = columns
+        self.template = template
+        self.rollouts = rollouts
+        self.batch_size = batch_size
+        self.prompts_per_iteration = prompts_per_iteration
+        self.one_category_per_batch = one_category_per_batch
+        self.rollout_batch_size = rollout_batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.max_prompt_tokens = max_prompt_tokens
+        self.overlong = overlong
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        self.seed = seed
+        self.prompts: dict[str, list[Prompt]] = {}
+        self.rollout_seconds = 0.0
+
+    # -- prompts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that is trained."""
+        assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, Policy)
+        return self.trainer.lightning_module
+
+    @property
+    def categories(self) -> list[str]:
+        """Every category of every split, sorted."""
+        return sorted({prompt.category for prompts in self.prompts.values() for prompt in prompts})
+
+    def setup(self, stage: str) -> None:
+        """Read, render, split and measure the prompts, once.
+
+        Raises:
+            ConfigurationError: If a table cannot be used, or no prompt is left.
+        """
+        if self.prompts:
+            return
+        tokenizer = self.policy.tokenizer
+
+        def load(table: Table) -> list[Prompt]:
+            return prompts_from(table, self.columns, self.template, tokenizer)
+
+        train = load(self.train)
+        if self.test is None:
+            train, test = split_by_hash(train, self.test_fraction, self.seed, "test")
+        else:
+            test = load(self.test)
+        if self.validation is None:
+            # The second cut sees only what the first one left.
+            fraction = (
+                self.validation_fraction
+                if self.test is not None
+                else self.validation_fraction / (1 - self.test_fraction)
+            )
+            train, validation = split_by_hash(train, fraction, self.seed, "validation")
+        else:
+            validation = load(self.validation)
+        for name, prompts in (("train", train), ("validation", validation), ("test", test)):
+            kept, overlong = fit_to_length(prompts, tokenizer, self.max_prompt_tokens, self.overlong)
+            if overlong:
+                done = "cut from the left" if self.overlong == "cut" else "dropped"
+                log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
+                            self.max_prompt_tokens, done)  # fmt: skip
+            if not kept and (prompts or name == "train"):
+                raise ConfigurationError(
+                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than data.max_prompt_tokens ="
+                    f" {self.max_prompt_tokens}. Give more prompts, or raise the limit."
+                )
+            self.prompts[name] = kept
+
+    # -- iterations --------------------------------------------------------------------------------------------------
+
+    def plan(self, iteration: int) -> list[list[Prompt]]:
+        """The batches of an iteration."""
+        chosen = prompts_of_iteration(self.prompts["train"], iteration, self.prompts_per_iteration, self.seed)
+        return batches_of_iteration(chosen, self.batch_size, self.one_category_per_batch, iteration, self.seed)
+
+    def train_dataloader(self) -> RolloutLoader:
+        """Let the policy as it is now answer the iteration's prompts."""
+        assert self.trainer is not None
+        every: int = self.trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+        if every != 1:
+            raise ConfigurationError(
+                f"trainer.reload_dataloaders_every_n_epochs is {every}; set it to 1, since every iteration needs new"
+                " rollouts."
+            )
+        iteration = self.trainer.current_epoch
+        started = time.perf_counter()
+        loader = RolloutLoader(self._roll_out(iteration), iteration)
+        self.rollout_seconds += time.perf_counter() - started
+        return loader
+
+    def _roll_out(self, iteration: int) -> list[RolloutBatch]:
+        assert self.trainer is not None
+        tokenizer = self.policy.tokenizer
+        store = RolloutStore(Path(self.trainer.default_root_dir) / "rollouts" / f"iteration-{iteration:03d}")
+        batches = self.plan(iteration)
+        prompts = [prompt for batch in batches for prompt in batch]
+        rows: list[Row] = []
+        # disable=None: no bar where the output is no terminal.
+        title = f"Iteration {iteration} rollouts"
+        with tqdm(total=len(prompts) * self.rollouts.n, disable=None, unit="resp", desc=title, leave=False) as bar:
+            for chunk, members in enumerate(split_every(prompts, self.rollout_batch_size)):
+                written = store.read(chunk)
+                if written is None:
+                    self._roll_out_chunk(store, iteration, chunk, members)
+                    written = store.read(chunk) or []
+                if [row["prompt_id"] for row in written] != [prompt.id for prompt in members]:
+                    raise ConfigurationError(
+                        f"{store.path(chunk)} holds other prompts than this configuration uses in iteration"
+                        f" {iteration}. Resume with the configuration the run was started with, or start a new run."
+                    )
+                rows += written
+                bar.update(len(members) * self.rollouts.n)
+        remaining = iter(rows)
+        return [
+            rollout_batch(
+                encode(batch, tokenizer, self.max_prompt_tokens),
+                list(islice(remaining, len(batch))),
+                tokenizer.pad_token_id,
+                iteration,
+            )
+            for batch in batches
+        ]
+
+    def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
+        assert self.trainer is not None
+        policy = self.policy
+        encoded = encode(prompts, policy.tokenizer, self.max_prompt_tokens).to(policy.device)
+        with self.trainer.precision_plugin.forward_context():
+            responses, contexts, logprobs = policy.roll_out(
+                encoded, self.rollouts, derive_seed(self.seed, "rollouts", iteration, chunk)
+            )
+        store.write(chunk, prompts, responses, contexts, logprobs)
+
+    def val_dataloader(self) -> PromptLoader:
+        """The validation prompts."""
+        return self._prompt_loader("validation")
+
+    def test_dataloader(self) -> PromptLoader:
+        """The test prompts."""
+        return self._prompt_loader("test")
+
+    def _prompt_loader(self, split: str) -> PromptLoader:
+        batches = split_every(self.prompts[split], self.evaluation_batch_size)
+        return PromptLoader([encode(batch, self.policy.tokenizer, self.max_prompt_tokens) for batch in batches])
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long rollouts took so far."""
+        return {"rollout_seconds": self.rollout_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.rollout_seconds = state_dict["rollout_seconds"]
+
+
+def _table(source: Table | str) -> Table:
+    return Table(source) if isinstance(source, str) else source

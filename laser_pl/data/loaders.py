@@ -1,0 +1,50 @@
+"""What Lightning iterates over: batches that were made beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from laser_pl.batches import PromptBatch, RolloutBatch
+
+
+class PromptLoader:
+    """Batches of prompts, in order."""
+
+    def __init__(self, batches: Sequence[PromptBatch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[PromptBatch]:
+        yield from self.batches
+
+
+class RolloutLoader:
+    """An iteration's batches, from the place where an interrupted run left off.
+
+    Lightning stores ``state_dict`` in its checkpoints and gives it back to the loader of a resumed run.
+    """
+
+    def __init__(self, batches: Sequence[RolloutBatch], iteration: int) -> None:
+        self.batches = batches
+        self.iteration = iteration
+        self.served = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[RolloutBatch]:
+        while self.served < len(self.batches):
+            self.served += 1
+            yield self.batches[self.served - 1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches of which iteration were handed out."""
+        return {"iteration": self.iteration, "served": self.served}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after them, if they were of this iteration."""
+        if state_dict["iteration"] == self.iteration:
+            self.served = state_dict["served"]

@@ -1,0 +1,133 @@
+"""From scores to preference pairs, one prompt at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from laser_pl.batches import PairIndices, RolloutBatch
+from laser_pl.errors import ConfigurationError
+from laser_pl.seeds import derive_seed
+
+Pair = tuple[int, int]
+"""Response indices ``(chosen, rejected)``."""
+
+
+class Pairing(ABC):
+    """Which responses of one prompt are compared.
+
+    Identical responses count once; equal and missing scores make no pair.
+
+    Args:
+        per_prompt: At most this many pairs per prompt, >= 1 (the paper's P).
+        min_margin: Smallest difference of scores that makes a pair.
+        truncated: What a response that hit the length limit may be: ``keep`` treats it like any other, ``mask`` lets it
+            be rejected but never chosen, ``drop`` leaves it out.
+    """
+
+    def __init__(
+        self,
+        per_prompt: int = 10,
+        min_margin: float = 0.0,
+        truncated: Literal["keep", "mask", "drop"] = "keep",
+    ) -> None:
+        if per_prompt < 1:
+            raise ConfigurationError(f"per_prompt must be >= 1, got {per_prompt}. Set selection.pairs.per_prompt.")
+        if min_margin < 0:
+            raise ConfigurationError(f"min_margin must be >= 0, got {min_margin}. Set selection.pairs.min_margin.")
+        self.per_prompt = per_prompt
+        self.min_margin = min_margin
+        self.truncated = truncated
+
+    @abstractmethod
+    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+        """Pairs of one prompt.
+
+        Args:
+            ranked: Indices of the usable responses, best score first. Shape ``(m,)``.
+            scores: Scores of all responses. Shape ``(n,)``.
+            generator: This prompt's own random numbers.
+
+        Returns:
+            Pairs in order of preference; those that violate the margin or ``truncated`` are taken out afterwards.
+        """
+
+    def pair(self, batch: RolloutBatch, scores: Tensor, seed: int) -> PairIndices:
+        """Pairs of a whole batch, never across prompts.
+
+        Every prompt's randomness follows from the seed, the iteration and the prompt, so that a batch and its
+        micro-batches give the same pairs.
+
+        Args:
+            batch: What was sampled.
+            scores: The chosen reward models' scores; NaN is no opinion. Shape ``(B, n)``.
+            seed: Root of the pairs' randomness.
+        """
+        found: list[tuple[int, int, int]] = []
+        values, tokens = scores.double().cpu().numpy(), batch.responses.tokens.cpu().numpy()
+        finished = batch.responses.finished.cpu().numpy()
+        for row, prompt in enumerate(batch.prompts.prompts):
+            generator = np.random.default_rng(derive_seed(seed, "pairs", batch.iteration, prompt.id))
+            found += [
+                (row, chosen, rejected)
+                for chosen, rejected in self.pair_one(values[row], tokens[row], finished[row], generator)
+            ]
+        prompt_rows, chosen_rows, rejected_rows = torch.tensor(found, dtype=torch.long).reshape(-1, 3).unbind(-1)
+        return PairIndices(prompt_rows, chosen_rows, rejected_rows).to(batch.responses.tokens.device)
+
+    def pair_one(
+        self, scores: np.ndarray, tokens: np.ndarray, finished: np.ndarray, generator: np.random.Generator
+    ) -> list[Pair]:
+        """Pairs of one prompt.
+
+        Args:
+            scores: Shape ``(n,)``.
+            tokens: Shape ``(n, T)``, padding included.
+            finished: Whether each response ended by itself. Shape ``(n,)``, bool.
+            generator: This prompt's own random numbers.
+        """
+        _, first = np.unique(tokens, axis=0, return_index=True)
+        usable = np.isfinite(scores)
+        if self.truncated == "drop":
+            usable &= finished
+        candidates = np.sort(first[usable[first]])
+        ranked = candidates[np.argsort(-scores[candidates], kind="stable")]
+        pairs = [
+            (int(chosen), int(rejected))
+            for chosen, rejected in self.choose(ranked, scores, generator)
+            if scores[chosen] > scores[rejected]
+            and scores[chosen] - scores[rejected] >= self.min_margin
+            and (finished[chosen] or self.truncated == "keep")
+        ]
+        return pairs[: self.per_prompt]
+
+
+class RandomPairs(Pairing):
+    """The paper's choice: ``per_prompt`` pairs at random among all that differ in score."""
+
+    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+        """All pairs in random order."""
+        better, worse = np.triu_indices(len(ranked), k=1)
+        order = generator.permutation(len(better))
+        return list(zip(ranked[better[order]].tolist(), ranked[worse[order]].tolist(), strict=True))
+
+
+class BestWorst(Pairing):
+    """The best against the worst: one pair per prompt."""
+
+    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+        """The extreme pair."""
+        return [(int(ranked[0]), int(ranked[-1]))] if len(ranked) > 1 else []
+
+
+class TopBottom(Pairing):
+    """The best against the worst, the second best against the second worst, and so on."""
+
+    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+        """Pairs from the outside in."""
+        half = len(ranked) // 2
+        return list(zip(ranked[:half].tolist(), ranked[::-1][:half].tolist(), strict=True))

@@ -1,0 +1,129 @@
+"""From rows to prompts: columns, template, splits, length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from laser_pl.batches import Message, Prompt, PromptBatch
+from laser_pl.data.tables import Row, Table
+from laser_pl.data.templates import Template, content_of
+from laser_pl.errors import ConfigurationError
+
+
+@dataclass
+class Columns:
+    """Which column holds what.
+
+    Attributes:
+        prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
+        answer: The reference answer; null where there is none.
+        category: The category; null puts all prompts into one.
+    """
+
+    prompt: str = "prompt"
+    answer: str | None = "answer"
+    category: str | None = "category"
+
+
+def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: Any) -> list[Prompt]:
+    """Read and render all prompts of a table. Rows with the same prompt and answer are kept once.
+
+    Raises:
+        ConfigurationError: If a column is missing, or a prompt is empty or of another type.
+    """
+    rows = table.rows()
+    for setting in ("prompt", "answer", "category"):
+        name = getattr(columns, setting)
+        if name is not None and name not in rows[0]:
+            raise ConfigurationError(
+                f"'{table.path}' has no column '{name}', only {', '.join(map(str, rows[0]))}."
+                f" Set data.columns.{setting}{'' if setting == 'prompt' else ' to one of them, or to null'}."
+            )
+    prompts: dict[str, Prompt] = {}
+    for number, row in enumerate(rows, start=1):
+        prompt = _prompt(row, columns, template, tokenizer, where=f"{table.path}, row {number}")
+        prompts.setdefault(prompt.id, prompt)
+    return list(prompts.values())
+
+
+def _prompt(row: Row, columns: Columns, template: Template, tokenizer: Any, where: str) -> Prompt:
+    prompt = row.get(columns.prompt)
+    is_chat = isinstance(prompt, list) and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in prompt)
+    if not (isinstance(prompt, str) or is_chat):
+        raise ConfigurationError(
+            f"{where}: column '{columns.prompt}' must be a string or a list of messages, got {type(prompt).__name__}."
+        )
+    if not prompt or not content_of(prompt).strip():
+        raise ConfigurationError(f"{where}: column '{columns.prompt}' is empty.")
+    answer = row.get(columns.answer) if columns.answer is not None else None
+    category = row.get(columns.category) if columns.category is not None else None
+    others = {name: value for name, value in row.items() if name != columns.prompt}
+    return Prompt(
+        id=content_hash(prompt, answer),
+        prompt=prompt,
+        text=template.render(prompt, others, tokenizer),
+        answer=None if answer is None else str(answer),
+        category="all" if category is None else str(category),
+        columns=others,
+    )
+
+
+def content_hash(prompt: str | list[Message], answer: Any) -> str:
+    """A short name that follows from the content alone, so that splits survive a reordered file."""
+    return hashlib.sha256(repr((prompt, answer)).encode()).hexdigest()[:16]
+
+
+def split_by_hash(
+    prompts: Sequence[Prompt], fraction: float, seed: int, salt: str
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Take about ``fraction`` of the prompts out, chosen by a hash of the question alone.
+
+    The same question with another answer lands on the same side, so nothing leaks.
+
+    Returns:
+        The rest and the part taken out.
+    """
+    rest: list[Prompt] = []
+    taken: list[Prompt] = []
+    for prompt in prompts:
+        digest = hashlib.sha256(repr((salt, seed, prompt.prompt)).encode()).digest()
+        (taken if int.from_bytes(digest[:8], "big") < fraction * 2**64 else rest).append(prompt)
+    return rest, taken
+
+
+def fit_to_length(
+    prompts: Iterable[Prompt], tokenizer: Any, limit: int, overlong: Literal["drop", "cut"]
+) -> tuple[list[Prompt], int]:
+    """Drop prompts of more than ``limit`` tokens, or leave them to be cut from the left when they are encoded.
+
+    Returns:
+        The prompts that stay, and how many were too long.
+    """
+    prompts = list(prompts)
+    lengths = [len(ids) for ids in tokenizer([p.text for p in prompts], add_special_tokens=True)["input_ids"]]
+    fits = [length <= limit for length in lengths]
+    kept = prompts if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
+    return kept, fits.count(False)
+
+
+def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int) -> PromptBatch:
+    """Token ids of some prompts, padded on the left, the oldest tokens cut beyond ``limit``.
+
+    A template that already wrote BOS gets no second one.
+    """
+    rows = [tokenizer(p.text, add_special_tokens=True)["input_ids"] for p in prompts]
+    bos = tokenizer.bos_token_id
+    rows = [ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids for ids in rows]
+    rows = [ids[-limit:] for ids in rows]
+    width = max(len(ids) for ids in rows)
+    tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
+    mask = torch.zeros_like(tokens)
+    for row, ids in enumerate(rows):
+        tokens[row, width - len(ids) :] = torch.tensor(ids)
+        mask[row, width - len(ids) :] = 1
+    return PromptBatch(tuple(prompts), tokens, mask)

@@ -1,0 +1,103 @@
+"""Rollouts on disk: one Parquet file per chunk, written as it is produced, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
+
+Row = dict[str, Any]
+
+_SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("category", pa.string()),
+        ("text", pa.string()),
+        ("responses", pa.list_(pa.string())),
+        ("tokens", pa.list_(pa.list_(pa.int32()))),
+        ("finished", pa.list_(pa.bool_())),
+        ("reference_logprobs", pa.list_(pa.float64())),
+        ("context", pa.list_(pa.float32())),
+    ]
+)
+
+
+class RolloutStore:
+    """One iteration's rollouts.
+
+    Args:
+        folder: ``runs/<name>/rollouts/iteration-000``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, chunk: int) -> Path:
+        """Where a chunk lies."""
+        return self.folder / f"chunk-{chunk:05d}.parquet"
+
+    def write(
+        self, chunk: int, prompts: Sequence[Prompt], responses: Responses, contexts: Tensor, reference_logprobs: Tensor
+    ) -> None:
+        """Write one chunk; it appears under its name only when it is complete and on disk."""
+        lengths = responses.mask.sum(-1).tolist()
+        tokens = responses.tokens.tolist()
+        rows = [
+            {
+                "prompt_id": prompt.id,
+                "category": prompt.category,
+                "text": prompt.text,
+                "responses": list(responses.texts[row]),
+                "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],
+                "finished": responses.finished[row].tolist(),
+                "reference_logprobs": reference_logprobs[row].tolist(),
+                "context": contexts[row].tolist(),
+            }
+            for row, prompt in enumerate(prompts)
+        ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.path(chunk).with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path(chunk))
+
+    def read(self, chunk: int) -> list[Row] | None:
+        """The rows of one chunk, as they were written; None if it is not there."""
+        if not self.path(chunk).is_file():
+            return None
+        rows: list[Row] = pq.read_table(self.path(chunk), schema=_SCHEMA).to_pylist()
+        return rows
+
+
+def rollout_batch(prompts: PromptBatch, rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:
+    """Stored rows as a training batch.
+
+    Args:
+        prompts: The prompts of the rows, in the same order.
+        rows: What the store holds of each.
+        pad_id: The id that fills up short responses.
+        iteration: The iteration that wrote them.
+    """
+    ids = [row["tokens"] for row in rows]
+    width = max(len(response) for responses in ids for response in responses)
+    lengths = torch.tensor([[len(response) for response in responses] for responses in ids])  # (B, n)
+    tokens = torch.tensor([[[*response, *[pad_id] * (width - len(response))] for response in r] for r in ids])
+    mask = (torch.arange(width) < lengths[..., None]).long()  # (B, n, T)
+    finished = torch.tensor([row["finished"] for row in rows])
+    return RolloutBatch(
+        prompts=prompts,
+        responses=Responses(tokens, mask, finished, [row["responses"] for row in rows]),
+        contexts=torch.tensor([row["context"] for row in rows]),
+        reference_logprobs=torch.tensor([row["reference_logprobs"] for row in rows], dtype=torch.float64),
+        iteration=iteration,
+    )

@@ -1,0 +1,110 @@
+"""Rows of a data set, wherever it lies: JSONL, CSV, Parquet, a saved `datasets` folder or a hub name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow.parquet as pq
+from datasets import DatasetDict, load_dataset, load_from_disk
+
+from laser_pl.errors import ConfigurationError
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Table:
+    """Where rows come from.
+
+    JSON lines and CSV are read line by line here, not through `datasets`, so that an error can name the line, and so
+    that an answer like ``007`` stays text.
+
+    Attributes:
+        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file (the first two may be gzipped), a folder written by
+            ``Dataset.save_to_disk``, or a hub name.
+        subset: The hub data set's configuration, where it has several.
+        split: Which split of a folder or hub data set.
+    """
+
+    path: str
+    subset: str | None = None
+    split: str | None = None
+
+    def rows(self) -> list[Row]:
+        """All rows.
+
+        Raises:
+            ConfigurationError: If there is nothing there, or a line cannot be read.
+        """
+        path = Path(self.path)
+        suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+        kind = suffixes[-1].lower() if suffixes else ""
+        if kind in {".jsonl", ".json", ".csv", ".parquet"} and not path.is_file():
+            raise ConfigurationError(f"There is no file '{self.path}'. Check the path under data.")
+        if kind in {".jsonl", ".json"}:
+            rows = list(_json_lines(path))
+        elif kind == ".csv":
+            rows = list(_csv(path))
+        elif kind == ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        else:
+            rows = self._dataset()
+        if not rows:
+            raise ConfigurationError(f"'{self.path}' has no rows.")
+        return rows
+
+    def _dataset(self) -> list[Row]:
+        try:
+            folder = Path(self.path).is_dir()
+            loaded = load_from_disk(self.path) if folder else load_dataset(self.path, self.subset)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"Cannot read a data set from '{self.path}': {str(error).splitlines()[0]}. Give a .jsonl, .csv or"
+                " .parquet file, a folder saved by `datasets`, or a hub name."
+            ) from error
+        if isinstance(loaded, DatasetDict):
+            if self.split not in loaded:
+                raise ConfigurationError(
+                    f"'{self.path}' has the splits {', '.join(loaded)}, not {self.split}. Set split to one of them."
+                )
+            loaded = loaded[self.split]
+        return [dict(row) for row in loaded]
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    number = 0
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
+                yield row
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{path}, line {number}: this is no JSON ({error.msg}, column {error.colno})."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}, after line {number}: this is no UTF-8 ({error.reason}).") from None
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    try:
+        with _open(path) as lines:
+            yield from csv.DictReader(lines)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: this is no UTF-8 ({error.reason}).") from None

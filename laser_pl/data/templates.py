@@ -1,0 +1,110 @@
+"""From a data set's prompt to the text the policy reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from laser_pl.batches import Message
+from laser_pl.errors import ConfigurationError
+
+PAPER_INSTRUCTION = (
+    "Your task is to answer the question below. Give step-by-step reasoning before you answer, and when you're ready"
+    " to answer, please use the format `Final answer:...`."
+)
+"""The paper's zero-shot instruction for the reasoning sets."""
+
+
+def content_of(prompt: str | list[Message]) -> str:
+    """A prompt as one string: a chat's turns, one below the other."""
+    return prompt if isinstance(prompt, str) else "\n\n".join(message["content"] for message in prompt)
+
+
+def messages_of(prompt: str | list[Message]) -> list[Message]:
+    """A prompt as a chat: a string is the user's first turn."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+class Template(ABC):
+    """Renders one row's prompt."""
+
+    @abstractmethod
+    def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
+        """The text the policy reads.
+
+        Raises:
+            ConfigurationError: If the template does not fit the row or the tokenizer.
+        """
+
+
+class Plain(Template):
+    """The prompt between two fixed strings.
+
+    Args:
+        before: What stands before it.
+        after: What stands after it.
+
+    >>> Plain(after=" =").render("1+1", {}, None)
+    '1+1 ='
+    """
+
+    def __init__(self, before: str = "", after: str = "") -> None:
+        self.before = before
+        self.after = after
+
+    def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
+        """``before``, the prompt, ``after``."""
+        return f"{self.before}{content_of(prompt)}{self.after}"
+
+
+class Jinja(Template):
+    r"""A Jinja template over the row's columns, in Jinja's sandbox.
+
+    Args:
+        template: The template. ``prompt`` is the prompt; every other column goes by its own name.
+
+    >>> Jinja("Q: {{ prompt }} ({{ unit }})\nA:").render("How far?", {"unit": "km"}, None)
+    'Q: How far? (km)\\nA:'
+    """
+
+    def __init__(self, template: str) -> None:
+        try:
+            self._template = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
+                template
+            )
+        except TemplateError as error:
+            raise ConfigurationError(f"data.template is no Jinja template: {error}.") from error
+
+    def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
+        """The filled template."""
+        try:
+            return self._template.render({**columns, "prompt": prompt})
+        except TemplateError as error:
+            raise ConfigurationError(f"data.template cannot be filled from a row: {error}.") from error
+
+
+class Chat(Template):
+    """The chat template that came with the policy's tokenizer, up to the assistant's turn.
+
+    Args:
+        system: A system message to put first, where the prompt brings none.
+    """
+
+    def __init__(self, system: str | None = None) -> None:
+        self.system = system
+
+    def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
+        """The chat as the policy was taught to read it."""
+        if not getattr(tokenizer, "chat_template", None):
+            raise ConfigurationError(
+                f"data.template is Chat, but the tokenizer of '{tokenizer.name_or_path}' has no chat template."
+                " Use laser_pl.data.templates.Plain or Jinja."
+            )
+        messages = messages_of(prompt)
+        if self.system is not None and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.system}, *messages]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

@@ -1,0 +1,1 @@
+"""From a trained batch to the bandit's reward: context preparation, signals and scales."""

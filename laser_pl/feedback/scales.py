@@ -1,0 +1,180 @@
+"""From a signal's values to rewards of one size, whatever the category and the time of training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.bandits.ridge import Ridge
+
+
+class Scale(ABC):
+    """Turns values into rewards and learns from them what is usual."""
+
+    @abstractmethod
+    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+        """Rewards of some values, which are then remembered.
+
+        Args:
+            contexts: Prepared contexts. Shape ``(O, d)``.
+            values: Higher is better. Shape ``(O,)``.
+
+        Returns:
+            Shape ``(O,)``, float64.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was learned."""
+
+
+class Raw(Scale):
+    """The values as they are."""
+
+    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+        """The values."""
+        return values.double()
+
+
+class PooledQuantiles(Scale):
+    r"""The paper's scale, :math:`r = \mathrm{clip}((x - q_{20}) / (q_{80} - q_{20}), 0, 1)`.
+
+    The quantiles are those of all arms' history, which includes the value itself; while all values are equal the reward is 0.5.
+
+    Args:
+        low: The quantile that becomes 0.
+        high: The quantile that becomes 1.
+    """
+
+    def __init__(self, low: float = 0.2, high: float = 0.8) -> None:
+        self.low = low
+        self.high = high
+        self.history: list[float] = []
+
+    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+        """Each value's place between the quantiles."""
+        self.history += values.tolist()
+        history = torch.tensor(self.history, dtype=torch.float64)
+        if len(history) == 0:
+            return values.double()
+        low, high = torch.quantile(history, self.low), torch.quantile(history, self.high)
+        if high <= low:
+            return torch.full_like(values, 0.5, dtype=torch.float64)
+        return ((values - low) / (high - low)).clamp(0, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All values so far."""
+        return {"history": list(self.history)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the values."""
+        self.history = list(state["history"])
+
+
+class RunningMean(Scale):
+    """The distance from the mean of all values so far: two standard deviations make a reward of 1."""
+
+    def __init__(self) -> None:
+        self.moments = Moments()
+
+    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+        """Standardised values."""
+        self.moments.observe(values.tolist())
+        return ((values.double() - self.moments.mean) / self.moments.deviation).clamp(-2, 2) / 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """Mean and spread so far."""
+        return self.moments.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.moments.load_state_dict(state)
+
+
+class ContextBaseline(Scale):
+    r"""The distance from what is usual *in this context*: :math:`r = \mathrm{clip}((x - g(c)) / s, -2, 2) / 2`.
+
+    The level of a loss differs between categories more than between reward models, so a common baseline rewards the
+    arms that got the easy prompts. Here ``g`` is a ridge regression on the context that all arms share (one per arm
+    would subtract what should be learned) and ``s`` the spread of its errors. ``g`` starts at the first value, not at
+    zero, which would lock the first arms in.
+
+    Args:
+        penalty: The regression's ridge penalty.
+    """
+
+    def __init__(self, penalty: float = 1.0) -> None:
+        self.penalty = penalty
+        self.model: Ridge | None = None
+        self.start = 0.0
+        self.errors = Moments()
+
+    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+        """Standardised distances from the baseline, which then learns the values."""
+        if len(values) == 0:
+            return values.double()
+        if self.model is None:
+            self.model = Ridge(contexts.shape[-1], self.penalty)
+            self.start = float(values.double().mean())
+        errors = values.double() - self.start - self.model.mean(contexts)
+        for context, value in zip(contexts, values.tolist(), strict=True):
+            self.model.update(context, value - self.start)
+        self.errors.observe(errors.tolist())
+        return (errors / self.errors.root_mean_square).clamp(-2, 2) / 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """The regression and the spread of its errors."""
+        model = None if self.model is None else self.model.state_dict()
+        return {"model": model, "start": self.start, "errors": self.errors.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.start = state["start"]
+        self.errors.load_state_dict(state["errors"])
+        self.model = None
+        if state["model"] is not None:
+            self.model = Ridge(len(state["model"]["moment"]), self.penalty)
+            self.model.load_state_dict(state["model"])
+
+
+class Moments:
+    """Mean and spread of numbers that come one after the other (Welford's recurrence)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.squares = 0.0
+
+    def observe(self, values: Sequence[float]) -> None:
+        """Take more numbers in."""
+        for value in values:
+            self.count += 1
+            before = value - self.mean
+            self.mean += before / self.count
+            self.squares += before * (value - self.mean)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation; 1 while there is none."""
+        return (self.squares / self.count) ** 0.5 if self.squares > 0 else 1.0
+
+    @property
+    def root_mean_square(self) -> float:
+        """Distance from zero; 1 while there is none."""
+        square = self.squares / self.count + self.mean**2 if self.count else 0.0
+        return square**0.5 if square > 0 else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Count, mean and sum of squares."""
+        return {"count": self.count, "mean": self.mean, "squares": self.squares}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

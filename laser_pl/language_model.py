@@ -1,0 +1,149 @@
+"""Loading Hugging Face models: the policy's base with its LoRA adapter, and the weights under every reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from laser_pl.errors import ConfigurationError
+
+Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
+Quantization = Literal["nf4", "int8"]
+
+
+@dataclass
+class Weights:
+    """Which weights to load, and how. All of it is passed on to Hugging Face transformers.
+
+    Attributes:
+        name: A folder, or a hub name where there is a hub.
+        dtype: Element type of the (unquantised) weights; ``auto`` keeps the type they were saved in.
+        attention: Attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); null lets transformers choose.
+        quantization: ``nf4`` (QLoRA's 4-bit type) or ``int8`` by bitsandbytes; null for none.
+        trust_remote_code: Whether code that comes with the weights may run.
+    """
+
+    name: str
+    dtype: Dtype = "auto"
+    attention: str | None = None
+    quantization: Quantization | None = None
+    trust_remote_code: bool = False
+
+    def load(self, model_class: Any = AutoModelForCausalLM, **kwargs: Any) -> Any:
+        """The model, in evaluation mode, on the CPU unless ``device_map`` is given.
+
+        Raises:
+            ConfigurationError: If there is no such model, or it is not of ``model_class``'s kind.
+        """
+        options: dict[str, Any] = {"dtype": self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)}
+        if self.attention is not None:
+            options["attn_implementation"] = self.attention
+        if self.quantization is not None:
+            options["quantization_config"] = self._bitsandbytes()
+        try:
+            model = model_class.from_pretrained(
+                self.name, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options, **kwargs
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
+        return model.eval()
+
+    def load_config(self) -> Any:
+        """The model's configuration, without its weights."""
+        try:
+            return AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
+
+    def load_tokenizer(self, padding_side: Literal["left", "right"]) -> Any:
+        """The tokenizer that lies beside the weights.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        try:
+            return AutoTokenizer.from_pretrained(
+                self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"Cannot load a tokenizer from '{self.name}': {_first_sentence(error)}") from error
+
+    def _bitsandbytes(self) -> BitsAndBytesConfig:
+        if self.quantization == "int8":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        compute = torch.bfloat16 if self.dtype == "auto" else getattr(torch, self.dtype)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+
+
+@dataclass
+class Lora:
+    """The low-rank adapter that is trained; the base stays frozen. Defaults are the paper's.
+
+    Attributes:
+        rank: Rank of the update.
+        alpha: The update is scaled by ``alpha / rank``.
+        dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
+            ln 2, since the reference is computed without dropout.
+        targets: Names of the linear layers to adapt, or ``all-linear``.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.1
+    targets: Sequence[str] | str = ("q_proj", "v_proj")
+
+    def wrap(self, base: Any, gradient_checkpointing: bool = False) -> PeftModel:
+        """Freeze ``base`` and put a fresh adapter on it. The adapter's weights are float32, wider if the base is.
+
+        Raises:
+            ConfigurationError: If ``targets`` names no layer of the model.
+        """
+        if getattr(base, "is_quantized", False):
+            base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
+        elif gradient_checkpointing:
+            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            base.enable_input_require_grads()
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
+            task_type="CAUSAL_LM",
+        )
+        try:
+            return get_peft_model(base, config)
+        except ValueError as error:
+            if "not found in the base model" not in str(error):
+                raise
+            raise ConfigurationError(
+                f"model.lora.targets {self.targets!r} match no layer of the model. Name its linear layers"
+                f" (here: {', '.join(_linear_layers(base))}), or set all-linear."
+            ) from error
+
+
+def _linear_layers(model: torch.nn.Module) -> list[str]:
+    """Short names of the linear layers, for the error message."""
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    return sorted(names)
+
+
+def _first_sentence(error: Exception) -> str:
+    """The useful part of transformers' long messages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def is_local(name: str) -> bool:
+    """Whether ``name`` is a folder here rather than a hub's name."""
+    return Path(name).is_dir()

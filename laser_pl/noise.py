@@ -1,0 +1,24 @@
+"""Keeping other libraries' chatter off the screen, one named message at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+from transformers.utils import logging as transformers_logging
+
+
+def quieten() -> None:
+    """Show this package's own messages and real warnings only."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning at every fork
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # which accelerator, tips, "max_epochs reached"
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # an optional kernel package is missing
+    transformers_logging.disable_progress_bar()  # one per load of a model
+    # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    # Lightning and PEFT touch attributes that torch and transformers are about to rename.
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)

@@ -1,0 +1,259 @@
+"""The policy: a causal language model with a LoRA adapter, trained by DPO (+ NLL) on the pairs its batch carries."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from peft import PeftModel
+from torch import Tensor
+
+from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
+from laser_pl.errors import ConfigurationError
+from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.language_model import Lora, Weights
+from laser_pl.logprobs import response_logprobs
+from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
+from laser_pl.metrics.accuracy import CategoryAccuracy
+from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.seeds import derive_seed
+
+
+class Policy(LightningModule):
+    """A language model that learns which of its own responses a reward model prefers.
+
+    The reference of the DPO loss is the policy at the iteration's start. Its log-probabilities arrive with the batch,
+    so no second model is held and no reference forward runs in the step.
+
+    Args:
+        weights: The frozen base model.
+        lora: The adapter that is trained.
+        beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
+        nll_weight: Weight of the chosen response's negative log-likelihood per token; 0 is plain DPO.
+        gradient_checkpointing: Recompute activations in the backward pass: slower, with less memory.
+        pad_token: Which token pads, for a tokenizer that names none.
+        matcher: Decides whether a response gives the reference answer, in validation and test.
+        evaluation: How responses are sampled in validation and test, beside the greedy one.
+        optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
+        lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
+        seed: Root of this module's randomness (dropout, evaluation).
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        lora: Lora = Lora(),  # noqa: B008 - a plain dataclass that nobody changes
+        beta: float = 0.1,
+        nll_weight: float = 1.0,
+        gradient_checkpointing: bool = False,
+        pad_token: str | None = None,
+        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
+        optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not beta > 0:
+            raise ConfigurationError(f"beta must be > 0, got {beta}. Set model.beta in the config.")
+        if nll_weight < 0:
+            raise ConfigurationError(f"nll_weight must be >= 0, got {nll_weight}. Set model.nll_weight in the config.")
+        self.weights = weights
+        self.lora = lora
+        self.beta = beta
+        self.nll_weight = nll_weight
+        self.gradient_checkpointing = gradient_checkpointing
+        self.matcher = matcher
+        self.evaluation = evaluation
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.seed = seed
+        self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
+        self.tokenizer = weights.load_tokenizer(padding_side="left")
+        if pad_token is not None:
+            self.tokenizer.pad_token = pad_token
+        if self.tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                f"The tokenizer of '{weights.name}' has no pad token. Set model.pad_token to one of its tokens,"
+                f" for example its end token {self.tokenizer.eos_token!r}."
+            )
+        self.language_model: PeftModel | None = None
+        self.accuracy: dict[str, CategoryAccuracy] = {}
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        """Load the base and put the adapter on it, once. Its weights follow from ``seed`` alone."""
+        if self.language_model is not None:
+            return
+        torch.manual_seed(derive_seed(self.seed, "adapter"))
+        self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
+
+    @property
+    def model(self) -> PeftModel:
+        """The language model with its adapter.
+
+        Raises:
+            RuntimeError: Before ``configure_model``.
+        """
+        if self.language_model is None:
+            raise RuntimeError("The policy has no weights yet; call configure_model() first.")
+        return self.language_model
+
+    @property
+    def generator(self) -> Any:
+        """The same weights, adapter included, without PEFT's wrapper around ``generate``."""
+        return self.model.get_base_model()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the adapter, and the schedule where there is one."""
+        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained; the base is loaded from where it came."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another adapter.
+
+        Raises:
+            ConfigurationError: If its tensors are not this adapter's.
+        """
+        trained = {name: p.shape for name, p in self.named_parameters() if p.requires_grad}
+        saved = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+        if trained != saved:
+            odd = sorted(name for name in trained.keys() | saved.keys() if trained.get(name) != saved.get(name))
+            raise ConfigurationError(
+                f"The checkpoint holds another adapter than model.lora describes: {len(odd)} tensors differ, the first"
+                f" is {odd[0]} ({saved.get(odd[0])} saved, {trained.get(odd[0])} expected)."
+            )
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
+        """Make dropout follow from the position in the run, so that a resumed run repeats it."""
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx))
+
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any] | None:
+        """DPO (+ NLL) on the batch's pairs.
+
+        Returns:
+            ``loss``, the mean over prompts with pairs, and ``prompt_losses``; None for a batch without pairs, which
+            trains nothing.
+        """
+        if batch.preferences is None:
+            raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
+        if len(batch.preferences.pairs) == 0:
+            return None
+        losses, margin = self.prompt_losses(batch)
+        loss = losses.total[~losses.total.isnan()].mean()
+        detached = PromptLosses(losses.dpo.detach(), losses.nll.detach(), losses.total.detach())
+        self.log_dict(
+            {
+                "train/loss": loss,
+                "train/dpo": detached.dpo.nanmean(),
+                "train/nll": detached.nll.nanmean(),
+                "train/margin": margin.mean(),
+                "train/pairs": float(len(batch.preferences.pairs)),
+            },
+            batch_size=len(batch),
+        )
+        return {"loss": loss, "prompt_losses": detached}
+
+    def prompt_losses(self, batch: RolloutBatch) -> tuple[PromptLosses, Tensor]:
+        """The loss of each prompt, and each pair's reward margin in nats ``(M,)``.
+
+        Every response that occurs in some pair is computed once, however many pairs use it.
+        """
+        assert batch.preferences is not None
+        pairs = batch.preferences.pairs
+        prompts, n = len(batch), batch.responses.tokens.shape[1]
+        flat = torch.cat([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])  # (2M,)
+        used, row = torch.unique(flat, return_inverse=True)  # (U,), (2M,)
+        tokens, mask = batch.responses.tokens.flatten(0, 1)[used], batch.responses.mask.flatten(0, 1)[used]
+        prompt = used // n
+        logprobs = response_logprobs(self.model, batch.prompts.tokens[prompt], batch.prompts.mask[prompt], tokens, mask)
+        reference = batch.reference_logprobs.flatten()[used].to(logprobs.dtype)  # (U,)
+        chosen, rejected = row.chunk(2)  # (M,), (M,)
+        margin = logprobs[chosen] - logprobs[rejected]  # (M,)  Delta^pi
+        reference_margin = reference[chosen] - reference[rejected]  # (M,)  Delta^ref
+        dpo = mean_per_prompt(dpo_loss(margin, reference_margin, self.beta), pairs.prompt, prompts)  # (B,)
+        nll = mean_per_prompt(nll_loss(logprobs[chosen], mask.sum(-1)[chosen]), pairs.prompt, prompts)  # (B,)
+        losses = PromptLosses(dpo, nll, dpo + self.nll_weight * nll if self.nll_weight > 0 else dpo)
+        return losses, (margin - reference_margin).detach()
+
+    # -- rollouts ----------------------------------------------------------------------------------------------------
+
+    def roll_out(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor, Tensor]:
+        """Sample responses and note what the policy thinks of them now, which makes it the reference later.
+
+        Returns:
+            The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
+        """
+        responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                logprobs = response_logprobs(
+                    self.model,
+                    prompts.tokens.repeat_interleave(sampling.n, dim=0),
+                    prompts.mask.repeat_interleave(sampling.n, dim=0),
+                    responses.tokens.flatten(0, 1),
+                    responses.mask.flatten(0, 1),
+                )
+        finally:
+            self.model.train(was_training)
+        return responses, contexts, logprobs.view(len(prompts), sampling.n)
+
+    # -- validation and test -----------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self._start_counting()
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting."""
+        self._start_counting()
+
+    def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
+        """Count right answers, greedy and sampled."""
+        self._count(batch, batch_idx)
+
+    def test_step(self, batch: PromptBatch, batch_idx: int) -> None:
+        """Count right answers, greedy and sampled."""
+        self._count(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``validation/accuracy/<greedy|sampled>/<category|average>``."""
+        self._log_accuracy("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/accuracy/<greedy|sampled>/<category|average>``."""
+        self._log_accuracy("test")
+
+    def _start_counting(self) -> None:
+        categories = self.trainer.datamodule.categories  # type: ignore[attr-defined]
+        for kind in ("greedy", "sampled"):
+            self.accuracy[kind] = CategoryAccuracy(categories).to(self.device)
+
+    def _count(self, batch: PromptBatch, batch_idx: int) -> None:
+        greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
+        for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
+            seed = derive_seed(self.seed, "evaluation", batch_idx)
+            responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
+            for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
+                if prompt.answer is not None:
+                    right = [self.matcher.matches(text, prompt.answer) for text in texts]
+                    self.accuracy[kind].update(prompt.category, torch.tensor(right, device=self.device))
+
+    def _log_accuracy(self, stage: str) -> None:
+        for kind, accuracy in self.accuracy.items():
+            self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})

@@ -1,0 +1,80 @@
+"""A run in numbers: ``summary.json`` and the closing table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from laser_pl import __version__
+
+PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what its results depend on."""
+    installed = {name: version(name) for name in PACKAGES}
+    return {"laser_pl": __version__, "python": platform.python_version(), **installed}
+
+
+def arm_shares(shares: Mapping[str, Mapping[str, int]], arms: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Share of each category's prompts that each arm judged.
+
+    >>> arm_shares({"sums": {"a": 3, "b": 1}}, ["a", "b"])
+    {'sums': {'a': 0.75, 'b': 0.25}}
+    """
+    return {
+        category: {arm: counts.get(arm, 0) / sum(counts.values()) for arm in arms}
+        for category, counts in sorted(shares.items())
+    }
+
+
+def print_summary(summary: Mapping[str, Any], folder: str, console: Console | None = None) -> None:
+    """The closing table: accuracy before and after, who judged what, where the time went, what was saved.
+
+    Args:
+        summary: What ``summary.json`` holds.
+        folder: The run's folder.
+        console: Where to print; standard output if not given.
+    """
+    console = console or Console(highlight=False)
+    console.print(_accuracy_table(summary))
+    seconds, forwards = summary["seconds"], summary["reward_model_forwards"]
+    total = seconds["total"]
+    parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
+    avoided = summary["reward_model_forwards_avoided"]
+    console.print(f"Time: {total:.1f} s ({parts})")
+    console.print(
+        f"Reward-model forwards: {sum(forwards.values())} done, {avoided} avoided"
+        f" ({', '.join(f'{escape(arm)} {count}' for arm, count in forwards.items())})"
+    )
+    if summary["steps_without_pairs"]:
+        console.print(f"Steps skipped for want of pairs: {summary['steps_without_pairs']} of {summary['steps']}")
+    console.print(f"Run: {escape(folder)}", soft_wrap=True)
+
+
+def _accuracy_table(summary: Mapping[str, Any]) -> Table:
+    before, after = summary["accuracy"]["before"] or {}, summary["accuracy"]["after"] or {}
+    table = Table(title="Test accuracy of sampled responses", title_justify="left")
+    table.add_column("category")
+    for heading in ("before", "after", "change"):
+        table.add_column(heading, justify="right")
+    table.add_column("judged by")
+    for category in [*(name for name in after if name != "average"), "average"]:
+        both = category in before and category in after
+        change = f"{after[category] - before[category]:+.3f}" if both else ""
+        judges = sorted(summary["arm_share"].get(category, {}).items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{escape(arm)} {share:.0%}" for arm, share in judges if share >= 0.01)
+        if category == "average":
+            table.add_section()
+        table.add_row(escape(category), _number(before.get(category)), _number(after.get(category)), change, shares)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

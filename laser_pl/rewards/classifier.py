@@ -1,0 +1,83 @@
+"""A sequence classifier as reward model: one forward, one number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from laser_pl.batches import Prompt
+from laser_pl.errors import ConfigurationError
+from laser_pl.language_model import Weights
+from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.text import batches_by_tokens, pad_right, tokenize
+
+
+class SequenceClassifier(RewardModel):
+    """Any ``AutoModelForSequenceClassification`` with one output.
+
+    Args:
+        weights: The model.
+        chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
+        max_length: Longest input in tokens; longer ones lose their oldest tokens.
+        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        chat_template: bool | None = None,
+        max_length: int = 2048,
+        max_tokens_per_batch: int = 16384,
+    ) -> None:
+        self.weights = weights
+        self.chat_template = chat_template
+        self.max_length = max_length
+        self.max_tokens_per_batch = max_tokens_per_batch
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def load(self, device: torch.device) -> None:
+        """Load model and tokenizer.
+
+        Raises:
+            ConfigurationError: If the weights are no classifier with one output.
+        """
+        architectures = self.weights.load_config().architectures or []
+        if not any(name.endswith("ForSequenceClassification") for name in architectures):
+            raise ConfigurationError(
+                f"'{self.weights.name}' is no sequence classifier but {', '.join(architectures) or 'of no named kind'}."
+                " Use laser_pl.rewards.Likelihood for a language model, or name a classifier."
+            )
+        model = self.weights.load(AutoModelForSequenceClassification)
+        if model.config.num_labels != 1:
+            raise ConfigurationError(
+                f"'{self.weights.name}' has {model.config.num_labels} outputs; a reward model here has one."
+            )
+        self._tokenizer = self.weights.load_tokenizer(padding_side="right")
+        # transformers pools the last token that is not padding, and needs to know which one that is.
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        model.config.pad_token_id = self._tokenizer.pad_token_id
+        if self.chat_template is None:
+            self.chat_template = bool(self._tokenizer.chat_template)
+        self._model = model.to(device) if self.weights.quantization is None else model
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
+        """The classifier's output for each response. Shape ``(B, n)``, float32 or wider."""
+        assert self.chat_template is not None
+        ids = [
+            tokenize(self._tokenizer, prompt, response, self.chat_template)[0][-self.max_length :]
+            for prompt, row in zip(prompts, responses, strict=True)
+            for response in row
+        ]
+        scores = torch.empty(len(ids), dtype=torch.promote_types(self._model.dtype, torch.float32))
+        for group in batches_by_tokens([len(row) for row in ids], self.max_tokens_per_batch):
+            tokens, mask = pad_right([ids[i] for i in group], self._tokenizer.pad_token_id, self._model.device)
+            logits = self._model(input_ids=tokens, attention_mask=mask).logits  # (R, 1)
+            scores[group] = logits[:, 0].to(scores)
+        return scores.view(len(prompts), -1)

@@ -1,0 +1,92 @@
+"""A run's folder: where everything a run writes lies. No run overwrites another's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from laser_pl.errors import ConfigurationError
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: ``runs/<name>``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.selection = path / "selection.jsonl"
+        self.checkpoint = path / "checkpoints" / "last.ckpt"
+        self.adapter = path / "adapter"
+        self.summary = path / "summary.json"
+
+    @classmethod
+    def claim(cls, runs_dir: str, name: str) -> RunFolder:
+        """Make a new folder: ``name``, or ``name-2``, ``name-3``, ... where that is taken.
+
+        Raises:
+            ConfigurationError: If the folder cannot be written.
+        """
+        for path in _candidates(runs_dir, name):
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ConfigurationError(
+                    f"Cannot make the run's folder '{path}': {error.strerror}."
+                    " Set --runs_dir to a folder you may write."
+                ) from error
+            return cls(path)
+        raise AssertionError("_candidates never ends")
+
+    @classmethod
+    def newest_unfinished(cls, runs_dir: str, name: str) -> RunFolder:
+        """The last run of that name that was begun and did not end.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        begun = []
+        for path in _candidates(runs_dir, name):
+            if not path.is_dir():
+                break
+            begun.append(cls(path))
+        unfinished = [folder for folder in begun if not folder.summary.exists()]
+        if not unfinished:
+            found = f"all {len(begun)} of that name are finished" if begun else "there is none of that name"
+            raise ConfigurationError(
+                f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}. Leave --resume out to start one."
+            )
+        return unfinished[-1]
+
+
+def _candidates(runs_dir: str, name: str) -> Iterator[Path]:
+    yield Path(runs_dir, name)
+    number = 2
+    while True:
+        yield Path(runs_dir, f"{name}-{number}")
+        number += 1
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file so that it appears complete or not at all."""
+    write_whole(path, json.dumps(value, indent=2) + "\n")
