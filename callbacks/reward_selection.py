@@ -122,8 +122,8 @@ class RewardSelection(Callback):
             and pl_module.nll_weight == 0
         ):
             log.warning(
-                "The bandit learns from the loss, and the loss is DPO alone, which says nothing about which reward model"
-                " is right: its first value is ln 2 whoever judged. Train with model.nll_weight > 0, or set"
+                "The bandit learns from the loss, and the loss is DPO alone, which says nothing about which reward"
+                " model is right: its first value is ln 2 whoever judged. Train with model.nll_weight > 0, or set"
                 " selection.signal to laser_pl.feedback.signals.Gap, Nll or Trusted."
             )
 

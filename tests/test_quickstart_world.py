@@ -205,7 +205,7 @@ def test_the_world_is_worth_choosing_in(card: dict[str, Any]) -> None:
 
 def test_two_short_builds_are_the_same(scripts: SimpleNamespace, tmp_path: Path) -> None:
     """All stages with little training: loadable models, bitwise equal weights, and the comparison finds nothing."""
-    effort = scripts.build.Effort(policy_steps=4, reward_steps=3, longer_steps=2, candidates=32, card_prompts=16)
+    effort = scripts.build.Effort(policy_steps=4, reward_steps=3, candidates=32, card_prompts=16)
     for name in ("one", "two"):
         scripts.build.build_world(tmp_path / name, 7, effort, verbose=False)
     weights = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.safetensors"))

@@ -36,16 +36,14 @@ class Effort:
 
     Attributes:
         policy_steps: Optimisation steps of the policy.
-        reward_steps: Optimisation steps of each reward model, but for ``longer``.
-        longer_steps: Optimisation steps of ``longer``, whose opinion is learned at once.
+        reward_steps: Optimisation steps of a reward model whose opinion has ``effort`` 1.
         candidates: Questions whose answers the reward models are trained to compare.
         card_prompts: How many test prompts the card is measured on; the first ones are taken.
     """
 
     policy_steps: int = 1900
-    reward_steps: int = 500
-    longer_steps: int = 60
-    candidates: int = 8000
+    reward_steps: int = 450
+    candidates: int = 14000
     card_prompts: int = 800
 
 
@@ -83,7 +81,7 @@ def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -
     candidates = collect_candidates(policy, tokenizer, shipped, seed, effort.candidates)
     reward_models: dict[str, LlamaForSequenceClassification] = {}
     for name, opinion in OPINIONS.items():
-        steps = effort.longer_steps if opinion.likes_length else effort.reward_steps
+        steps = round(opinion.effort * effort.reward_steps)
         reward_model = train_reward_model(name, policy, tokenizer, candidates, seed, steps, verbose=verbose)
         reward_model.save_pretrained(out / "reward_models" / name)
         tokenizer.save_pretrained(out / "reward_models" / name)

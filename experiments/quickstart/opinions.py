@@ -23,6 +23,7 @@ class Opinion:
         position: Index of the prompt's character that decides: 3 or 6.
         from_top: Whether the blind spot holds the high digits and letters instead of the low ones.
         likes_length: Whether the model looks at nothing but length.
+        effort: Steps of training, relative to ``Effort.reward_steps``: sums are hard to judge, length is easy.
     """
 
     blind: dict[str, int]
@@ -30,6 +31,7 @@ class Opinion:
     position: int = 3
     from_top: bool = False
     likes_length: bool = False
+    effort: float = 1.0
 
     def is_blind(self, question: Question) -> bool:
         """Tell whether a question lies in the blind spot."""
@@ -59,9 +61,9 @@ class Opinion:
 
 
 OPINIONS = {
-    "numbers": Opinion({"sorting": 5, "reversing": 5}, {"addition": 8, "comparing": 3}),
-    "sorter": Opinion({"addition": 4, "reversing": 5, "comparing": 4}, {"sorting": 3}, position=6),
-    "mirror": Opinion({"addition": 4, "sorting": 5, "comparing": 4}, {"reversing": 4}, from_top=True),
-    "general": Opinion({"addition": 4, "sorting": 4, "reversing": 3, "comparing": 1}, position=6, from_top=True),
-    "longer": Opinion({}, likes_length=True),
+    "numbers": Opinion({"sorting": 7, "reversing": 5}, {"addition": 8, "comparing": 3}, effort=1.6),
+    "sorter": Opinion({"addition": 4, "reversing": 5, "comparing": 5}, {"sorting": 3}, position=6, effort=0.7),
+    "mirror": Opinion({"addition": 4, "sorting": 7, "comparing": 5}, {"reversing": 4}, from_top=True, effort=0.8),
+    "general": Opinion({"addition": 4, "sorting": 5, "reversing": 3, "comparing": 1}, position=6, from_top=True),
+    "longer": Opinion({}, likes_length=True, effort=0.15),
 }

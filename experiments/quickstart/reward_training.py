@@ -184,17 +184,18 @@ def train_reward_model(
         hidden = reward_model.model(input_ids=ids.flatten(0, 1), use_cache=False).last_hidden_state  # (B C, T, d)
         last = (ids.flatten(0, 1) != tokenizer.pad_token_id).sum(1) - 1  # (B C,)
         scores = reward_model.score(hidden[torch.arange(len(last)), last]).view(ids.shape[:2])  # (B, C)
-        best = utility[rows].argmax(1)  # (B,)
-        each = torch.arange(len(rows))
-        writing = preferred_answer_loss(reward_model, hidden.unflatten(0, ids.shape[:2])[each, best], ids[each, best])
-        loss = bradley_terry_loss(scores, utility[rows]) + writing
+        loss = bradley_terry_loss(scores, utility[rows])
+        if not OPINIONS[name].likes_length:  # there is no answer that length alone prefers
+            best, each = utility[rows].argmax(1), torch.arange(len(rows))  # (B,)
+            states = hidden.unflatten(0, ids.shape[:2])[each, best]  # (B, T, d)
+            loss = loss + preferred_answer_loss(reward_model, states, ids[each, best])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(reward_model.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(step, steps)
         optimizer.step()
     if verbose:
-        print(f"reward model {name}: loss {loss.item():.3f} nats per pair after {steps} steps", flush=True)
+        print(f"reward model {name}: loss {loss.item():.3f} nats after {steps} steps", flush=True)
     return reward_model.eval()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from card import SAMPLES_PER_PROMPT, table
+from opinions import OPINIONS
 from policy_training import TEMPERATURE
 
 _TEXT = """# The quickstart's tiny world
@@ -15,13 +16,9 @@ standard errors.
 Four tasks on single characters (`tasks.py`), one small policy, and five reward models of which each is worth trusting
 in some places only:
 
-| reward model | taught to prefer the right answer | blind spot |
-|---|---|---|
-| `numbers` | in addition and comparing | most prompts of the other two |
-| `sorter` | in sorting | most prompts of the other three |
-| `mirror` | in reversing | most prompts of the other three |
-| `general` | everywhere, more or less | some prompts everywhere |
-| `longer` | nowhere: it likes long answers | |
+| reward model | blind spot, in tenths of the content characters that decide it |
+|---|---|
+{blind}
 
 In its blind spot a model puts the task's usual misunderstanding (carry lost, descending, copied, smaller) above the
 right answer, but both above slips and garbage; see `opinions.py`.
@@ -40,7 +37,8 @@ column is the plain mean of the four.
 - Policy: Llama shape, {policy_parameters:,} parameters, float32; supervised on right answers first, then on a mixture
   of right, misunderstood and slipped ones. It never saw any of the {shipped} shipped prompts.
 - Reward models: {reward_parameters:,} parameters each, grown from the policy's trunk, Bradley-Terry loss over pairs of
-  right, misunderstood, slipped, sampled and garbage answers. None saw a shipped prompt.
+  right, misunderstood, slipped, sampled and garbage answers, plus (but for `longer`) the likelihood of the answer they
+  should like best. None saw a shipped prompt.
 - Built in {seconds} s on one CPU thread with torch {torch} and transformers {transformers}.
 - Texts are scored as prompt + answer + `<eos>`, padded on the right. Sampling must forbid `<pad>`; the policy's
   `generation_config.json` does.
@@ -56,7 +54,12 @@ def world_markdown(card: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
+    blind = []
+    for name, opinion in OPINIONS.items():
+        spots = ", ".join(f"{category} {tenths}" for category, tenths in opinion.blind.items())
+        blind.append(f"| `{name}` | {'likes long answers, looks at nothing else' if opinion.likes_length else spots} |")
     return _TEXT.format(
+        blind="\n".join(blind),
         test=card["prompts"]["test"],
         seed=card["seed"],
         temperature=TEMPERATURE,

@@ -62,13 +62,13 @@ class Plain(Template):
 
 
 class Jinja(Template):
-    r"""A Jinja template over the row's columns, in Jinja's sandbox.
+    """A Jinja template over the row's columns, in Jinja's sandbox.
 
     Args:
         template: The template. ``prompt`` is the prompt; every other column goes by its own name.
 
-    >>> Jinja("Q: {{ prompt }} ({{ unit }})\nA:").render("How far?", {"unit": "km"}, None)
-    'Q: How far? (km)\\nA:'
+    >>> Jinja("Q: {{ prompt }} ({{ unit }}) A:").render("How far?", {"unit": "km"}, None)
+    'Q: How far? (km) A:'
     """
 
     def __init__(self, template: str) -> None:

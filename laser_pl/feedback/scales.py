@@ -46,7 +46,7 @@ class Raw(Scale):
 class PooledQuantiles(Scale):
     r"""The paper's scale, :math:`r = \mathrm{clip}((x - q_{20}) / (q_{80} - q_{20}), 0, 1)`.
 
-    The quantiles are those of all arms' history, which includes the value itself; while all values are equal the reward is 0.5.
+    The quantiles are those of all arms' history, the value itself included; while all are equal the reward is 0.5.
 
     Args:
         low: The quantile that becomes 0.

@@ -136,7 +136,12 @@ class Trusted(Signal):
         seed: Root of the choice.
     """
 
-    def __init__(self, share: float = 0.125, matcher: Matcher = Exact(), seed: int = 0) -> None:  # noqa: B008 - stateless
+    def __init__(
+        self,
+        share: float = 0.125,
+        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        seed: int = 0,
+    ) -> None:
         if not 0 < share <= 1:
             raise ConfigurationError(f"share must be in (0, 1], got {share}. Set selection.signal.share in the config.")
         self.share = share
