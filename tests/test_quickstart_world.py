@@ -173,8 +173,8 @@ def test_card_holds_for_the_shipped_weights(scripts: SimpleNamespace, card: dict
 
     Both measurements estimate the same share with an error of at most s (the card's clustered standard error, see
     ``card.share``), so their difference has a standard deviation of at most sqrt(2) s. The tolerance is 4 of those,
-    plus 0.01 for shares so near 0 or 1 that s is estimated as 0; two-sided, 70 shares exceed it with probability
-    below 70 * 6.4e-5 = 0.005 over all choices of the seed, and the seed is fixed.
+    plus 0.01 for shares so near 0 or 1 that s is estimated as 0; two-sided, 52 shares exceed it with probability
+    below 52 * 6.4e-5 = 0.004 over all choices of the seed, and the seed is fixed.
     """
     tokenizer = AutoTokenizer.from_pretrained(FOLDER / "policy")
     policy = AutoModelForCausalLM.from_pretrained(FOLDER / "policy").eval()
@@ -198,8 +198,8 @@ def test_the_world_is_worth_choosing_in(card: dict[str, Any]) -> None:
     for category, specialist in home.items():
         shares = {name: card["pairwise"][name][category]["share"] for name in REWARD_MODELS}
         assert max(shares, key=shares.__getitem__) == specialist
-        assert shares[specialist] > 0.9
-        assert min(card["plausible_over_garbage"][n][category]["share"] for n in REWARD_MODELS[:-1]) > 0.9
+        assert shares[specialist] > 0.85
+        assert min(card["plausible_over_garbage"][n][category]["share"] for n in REWARD_MODELS[:-1]) > 0.88
         assert 0.3 < card["policy"][category]["sampled"]["share"] < card["policy"][category]["greedy"]["share"]
 
 

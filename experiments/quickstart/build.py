@@ -2,7 +2,7 @@
 
 Run:    python experiments/quickstart/build.py            (writes beside this file)
         python experiments/quickstart/build.py --check    (builds again elsewhere and compares)
-Cost:   one thread, about 4 minutes, 1 GB.
+Cost:   one thread, about 5 minutes, 1 GB.
 """
 
 from __future__ import annotations

@@ -58,10 +58,6 @@ class SequenceClassifier(RewardModel):
                 f"'{self.weights.name}' has {model.config.num_labels} outputs; a reward model here has one."
             )
         self._tokenizer = self.weights.load_tokenizer(padding_side="right")
-        # transformers pools the last token that is not padding, and needs to know which one that is.
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        model.config.pad_token_id = self._tokenizer.pad_token_id
         if self.chat_template is None:
             self.chat_template = bool(self._tokenizer.chat_template)
         self._model = model.to(device) if self.weights.quantization is None else model
@@ -77,7 +73,19 @@ class SequenceClassifier(RewardModel):
         ]
         scores = torch.empty(len(ids), dtype=torch.promote_types(self._model.dtype, torch.float32))
         for group in batches_by_tokens([len(row) for row in ids], self.max_tokens_per_batch):
-            tokens, mask = pad_right([ids[i] for i in group], self._tokenizer.pad_token_id, self._model.device)
+            rows = [ids[i] for i in group]
+            tokens, mask = pad_right(rows, self._unused_id(rows), self._model.device)
             logits = self._model(input_ids=tokens, attention_mask=mask).logits  # (R, 1)
             scores[group] = logits[:, 0].to(scores)
         return scores.view(len(prompts), -1)
+
+    def _unused_id(self, rows: Sequence[Sequence[int]]) -> int:
+        """Make an id that occurs in no row the padding.
+
+        transformers pools the last token that is not padding. With the tokenizer's own pad token, which is often EOS
+        again, that would be the token before EOS.
+        """
+        used = {token for row in rows for token in row}
+        config = self._model.config.get_text_config()
+        config.pad_token_id = next(id_ for id_ in range(config.vocab_size) if id_ not in used)
+        return int(config.pad_token_id)

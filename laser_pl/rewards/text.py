@@ -13,7 +13,7 @@ from laser_pl.data.templates import content_of, messages_of
 
 
 def tokenize(tokenizer: Any, prompt: Prompt, response: str, chat_template: bool) -> tuple[list[int], int]:
-    """Token ids of prompt and response, with one BOS where the tokenizer has one and EOS at the end.
+    """Token ids of prompt and response, with BOS where the tokenizer sets one and EOS at the end.
 
     Args:
         tokenizer: The reward model's.
@@ -34,10 +34,10 @@ def tokenize(tokenizer: Any, prompt: Prompt, response: str, chat_template: bool)
         if tokenizer.eos_token is not None and tokenizer.eos_token not in tail:
             end = [tokenizer.eos_token_id]
         return [*start, *tokenizer(tail, add_special_tokens=False)["input_ids"], *end], len(start)
-    start = tokenizer(content_of(prompt.prompt), add_special_tokens=False)["input_ids"]
-    if tokenizer.bos_token_id is not None and start[:1] != [tokenizer.bos_token_id]:
-        start = [tokenizer.bos_token_id, *start]
+    start = tokenizer(content_of(prompt.prompt))["input_ids"]
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    if end and start[-1:] == end:  # some tokenizers end every text; here the response comes first
+        start = start[:-1]
     return [*start, *tokenizer(response, add_special_tokens=False)["input_ids"], *end], len(start)
 
 

@@ -1,0 +1,196 @@
+"""Tiny models with random weights, made once per session, and an environment that reaches no network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before anything imports Hugging Face or W&B, which read these once. Child processes inherit them.
+_HOME = tempfile.TemporaryDirectory(prefix="laser_pl_tests_", ignore_cleanup_errors=True)
+os.environ |= {
+    "HF_HOME": _HOME.name,
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "WANDB_DIR": _HOME.name,
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch  # noqa: E402
+
+torch.set_num_threads(1)
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;?!+-*/=()[]{}|#'\"_\n"
+
+
+def make_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    """One token per character. ``<pad>`` is 0, ``<eos>`` is 1, ``<unk>`` is 2, further special tokens follow."""
+    tokens = ["<pad>", "<eos>", "<unk>", *special.values(), *CHARACTERS]
+    backend = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    backend.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+        **special,
+    )
+
+
+# Weights are larger than usual, so that no distribution is close to uniform.
+SPECIAL = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None, "initializer_range": 0.2}
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+
+
+def tiny_llama_config(vocab_size: int, **changes: Any) -> LlamaConfig:
+    """Two layers of width 32."""
+    return LlamaConfig(vocab_size=vocab_size, **(SHAPE | SPECIAL | changes))
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A character-level tokenizer with PAD and EOS, and neither BOS nor a chat template."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tokenizer(tokenizer_folder: Path) -> Any:
+    """A fresh copy of that tokenizer, padding on the left."""
+    return AutoTokenizer.from_pretrained(tokenizer_folder, padding_side="left")
+
+
+@pytest.fixture(scope="session")
+def tokenizer_with() -> Callable[..., PreTrainedTokenizerFast]:
+    """Make such a tokenizer with more special tokens: ``tokenizer_with(bos_token="<bos>")``."""
+    return make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def llama_config() -> Callable[..., LlamaConfig]:
+    """Make a tiny Llama's configuration: ``llama_config(vocab_size, **changes)``."""
+    return tiny_llama_config
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
+    """A tiny causal language model with its tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    folder = tmp_path_factory.mktemp("policy")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(tiny_llama_config(len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_folders(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> dict[str, Path]:
+    """Three tiny reward models of different opinions, ``a``, ``b`` and ``c``, with their tokenizers."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    folders = {}
+    for seed, name in enumerate("abc", start=1):
+        folders[name] = tmp_path_factory.mktemp(f"classifier_{name}")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            config = tiny_llama_config(len(tokenizer), num_labels=1)
+            LlamaForSequenceClassification(config).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
+
+
+# Four ways to know a token's place and the past: rotary with and without a sliding window, absolute positions, and
+# Gemma's scaled embeddings with a mixture of windows. Each: model type and shape.
+_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", SHAPE),
+    "qwen2 with sliding window": (
+        "qwen2",
+        {**SHAPE, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    ),
+    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}),
+    "gemma": ("gemma", {**SHAPE, "head_dim": 8}),
+    "gemma3 with sliding window": ("gemma3_text", {**SHAPE, "head_dim": 8, "sliding_window": 5}),
+}
+
+
+def make_causal_model(family: str, vocab_size: int, dtype: torch.dtype = torch.float32) -> Any:
+    """A tiny language model of a family with random weights, in evaluation mode."""
+    model_type, shape = _FAMILIES[family]
+    config = AutoConfig.for_model(model_type, **shape, **SPECIAL, vocab_size=vocab_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config).to(dtype).eval()
+
+
+@pytest.fixture(scope="session", params=_FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of each family in turn, for ``causal_model``."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def causal_model() -> Callable[..., Any]:
+    """Make a tiny language model: ``causal_model(family, vocab_size, dtype)``."""
+    return make_causal_model
+
+
+def make_rollouts(
+    tokens: list[list[list[int]]],
+    finished: list[list[bool]] | None = None,
+    *,
+    ids: list[str] | None = None,
+    answers: list[str | None] | None = None,
+    texts: list[list[str]] | None = None,
+    iteration: int = 0,
+) -> RolloutBatch:
+    """A batch whose responses are the given token ids, ``B`` lists of ``n`` of any length; 0 pads."""
+    size = len(tokens)
+    ids = ids or [f"p{row}" for row in range(size)]
+    answers = answers or [None] * size
+    prompts = tuple(Prompt(id_, id_, id_, answer) for id_, answer in zip(ids, answers, strict=True))
+    width = max(len(response) for row in tokens for response in row)
+    padded = torch.tensor([[[*r, *[0] * (width - len(r))] for r in row] for row in tokens])
+    mask = torch.tensor([[[1] * len(r) + [0] * (width - len(r)) for r in row] for row in tokens])
+    done = torch.ones(padded.shape[:2], dtype=torch.bool) if finished is None else torch.tensor(finished)
+    ones = torch.ones(size, 1, dtype=torch.long)
+    return RolloutBatch(
+        prompts=PromptBatch(prompts, ones, ones),
+        responses=Responses(padded, mask, done, texts or [[str(r) for r in row] for row in tokens]),
+        contexts=torch.zeros(size, 4),
+        reference_logprobs=torch.zeros(padded.shape[:2], dtype=torch.float64),
+        iteration=iteration,
+    )
+
+
+@pytest.fixture(scope="session")
+def rollouts() -> Callable[..., RolloutBatch]:
+    """Make a batch from token ids, see ``make_rollouts``."""
+    return make_rollouts
