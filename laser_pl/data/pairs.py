@@ -117,11 +117,15 @@ class RandomPairs(Pairing):
 
 
 class BestWorst(Pairing):
-    """The best against the worst: one pair per prompt."""
+    """The best response against the worst, against the second worst, and so on: one chosen response per prompt.
+
+    What a reward model puts first says most about it, so the loss of these pairs tells reward models apart better than
+    that of random pairs, in which mediocre responses are chosen as well.
+    """
 
     def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
-        """The extreme pair."""
-        return [(int(ranked[0]), int(ranked[-1]))] if len(ranked) > 1 else []
+        """The best with every other, from the bottom up."""
+        return [(int(ranked[0]), int(worse)) for worse in ranked[:0:-1]]
 
 
 class TopBottom(Pairing):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.ridge import Ridge
+from laser_pl.errors import ConfigurationError
 
 
 class Scale(ABC):
@@ -99,18 +100,22 @@ class RunningMean(Scale):
 
 
 class ContextBaseline(Scale):
-    r"""The distance from what is usual *in this context*: :math:`r = \mathrm{clip}((x - g(c)) / s, -2, 2) / 2`.
+    r"""The distance from what is usual *in this context*, :math:`r = \mathrm{clip}(e / (s \sqrt{1 + w^2}), -2, 2) / 2`.
 
     The level of a loss differs between categories more than between reward models, so a common baseline rewards the
-    arms that got the easy prompts. Here ``g`` is a ridge regression on the context that all arms share (one per arm
-    would subtract what should be learned) and ``s`` the spread of its errors. ``g`` starts at the first value, not at
-    zero, which would lock the first arms in.
+    arms that got the easy prompts. Here the error is :math:`e = x - g(c)`, with ``g`` a ridge regression on the context
+    that all arms share (one per arm would subtract what should be learned), ``w`` the width of its prediction and ``s``
+    the spread of its standardised errors. Where ``g`` has seen nothing yet ``w`` is large and the reward small: the
+    first arm that meets an easy category is not praised for it. ``g`` starts at the first value, not at zero, which
+    would lock the first arms in.
 
     Args:
-        penalty: The regression's ridge penalty.
+        penalty: The regression's ridge penalty: the noise of a value over the variance of its level between contexts.
     """
 
-    def __init__(self, penalty: float = 1.0) -> None:
+    def __init__(self, penalty: float = 0.1) -> None:
+        if not penalty > 0:
+            raise ConfigurationError(f"penalty must be > 0, got {penalty}. Set selection.scale.init_args.penalty.")
         self.penalty = penalty
         self.model: Ridge | None = None
         self.start = 0.0
@@ -123,7 +128,8 @@ class ContextBaseline(Scale):
         if self.model is None:
             self.model = Ridge(contexts.shape[-1], self.penalty)
             self.start = float(values.double().mean())
-        errors = values.double() - self.start - self.model.mean(contexts)
+        errors = values.double() - self.start - self.model.mean(contexts)  # (O,)
+        errors = errors / (1 + self.model.width(contexts).square()).sqrt()
         for context, value in zip(contexts, values.tolist(), strict=True):
             self.model.update(context, value - self.start)
         self.errors.observe(errors.tolist())
