@@ -13,6 +13,7 @@ from torch import Tensor
 from laser_pl.bandits.base import Bandit, Explanation
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
+from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.scales import Scale
@@ -127,6 +128,12 @@ class RewardSelection(Callback):
                 " selection.signal to laser_pl.feedback.signals.Gap, Nll or Trusted."
             )
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the iteration's contexts into the running mean; all of them are known by now."""
+        loader = trainer.train_dataloader
+        assert isinstance(loader, RolloutLoader)
+        self.context.observe(torch.cat([batch.contexts for batch in loader.batches]))
+
     @torch.no_grad()
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: RolloutBatch, batch_idx: int
@@ -134,7 +141,6 @@ class RewardSelection(Callback):
         """Choose, score, pair."""
         self._start(self.context.size(batch.contexts.shape[-1]))
         hidden = batch.contexts.cpu()
-        self.context.observe(hidden)
         self._contexts = self.context.prepare(hidden if self.granularity == "prompt" else hidden.mean(0, keepdim=True))
         explanation = self.bandit.explain(self._contexts)
         chosen = self.bandit.select(self._contexts)  # (M,)
@@ -167,7 +173,7 @@ class RewardSelection(Callback):
             seen = _mean_by_arm(seen)
         assert self._contexts is not None
         contexts = self._contexts[seen.prompt]  # (O, d)
-        rewards = self.scale.rewards(contexts, seen.value)
+        rewards = self.scale.rewards(contexts, seen.value, seen.chance)
         self.bandit.update(contexts, seen.arm, rewards)
         self._conclude(batch, losses, seen, rewards)
 
@@ -252,13 +258,10 @@ class RewardSelection(Callback):
 
 def _mean_by_arm(seen: Observations) -> Observations:
     """One observation per arm for the whole batch, whose only context is row 0."""
-    arms = sorted(set(seen.arm.tolist()))
-    values = [float(seen.value[seen.arm == arm].mean()) for arm in arms]
-    return Observations(
-        torch.zeros(len(arms), dtype=torch.long),
-        torch.tensor(arms, dtype=torch.long),
-        torch.tensor(values, dtype=torch.float64),
-    )
+    arms = torch.tensor(sorted(set(seen.arm.tolist())), dtype=torch.long)  # (O,)
+    of_arm = (seen.arm == arms[:, None]).double()  # (O, observations)
+    of_arm = of_arm / of_arm.sum(-1, keepdim=True)
+    return Observations(torch.zeros_like(arms), arms, of_arm @ seen.value, of_arm @ seen.chance)
 
 
 def _mean(values: Tensor) -> float | None:

@@ -183,14 +183,23 @@ class RolloutBatch:
 
 @dataclass(frozen=True)
 class PromptLosses:
-    """The training loss of each prompt, detached; NaN where the prompt had no pair.
+    """The training loss of each prompt; NaN where the prompt had no pair.
 
     Attributes:
         dpo: Mean DPO loss over the prompt's pairs, in nats. Shape ``(B,)``.
         nll: Mean over the prompt's pairs of the chosen response's negative log-likelihood per token. Shape ``(B,)``.
-        total: What was trained: ``dpo + nll_weight * nll``. Shape ``(B,)``.
+        nll_weight: Weight of ``nll`` in the objective.
     """
 
     dpo: Tensor
     nll: Tensor
-    total: Tensor
+    nll_weight: float
+
+    @property
+    def total(self) -> Tensor:
+        """What is trained, ``dpo + nll_weight * nll``. Shape ``(B,)``."""
+        return self.dpo + self.nll_weight * self.nll
+
+    def detach(self) -> PromptLosses:
+        """The same numbers without their graph."""
+        return PromptLosses(self.dpo.detach(), self.nll.detach(), self.nll_weight)

@@ -154,7 +154,7 @@ class Policy(LightningModule):
             return None
         losses, margin = self.prompt_losses(batch)
         loss = losses.total[~losses.total.isnan()].mean()
-        detached = PromptLosses(losses.dpo.detach(), losses.nll.detach(), losses.total.detach())
+        detached = losses.detach()
         self.log_dict(
             {
                 "train/loss": loss,
@@ -186,8 +186,7 @@ class Policy(LightningModule):
         reference_margin = reference[chosen] - reference[rejected]  # (M,)  Delta^ref
         dpo = mean_per_prompt(dpo_loss(margin, reference_margin, self.beta), pairs.prompt, prompts)  # (B,)
         nll = mean_per_prompt(nll_loss(logprobs[chosen], mask.sum(-1)[chosen]), pairs.prompt, prompts)  # (B,)
-        losses = PromptLosses(dpo, nll, dpo + self.nll_weight * nll if self.nll_weight > 0 else dpo)
-        return losses, (margin - reference_margin).detach()
+        return PromptLosses(dpo, nll, self.nll_weight), (margin - reference_margin).detach()
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 

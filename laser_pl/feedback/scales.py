@@ -17,12 +17,13 @@ class Scale(ABC):
     """Turns values into rewards and learns from them what is usual."""
 
     @abstractmethod
-    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Rewards of some values, which are then remembered.
 
         Args:
             contexts: Prepared contexts. Shape ``(O, d)``.
             values: Higher is better. Shape ``(O,)``.
+            chance: The values to expect of a judge that scores at random. Shape ``(O,)``.
 
         Returns:
             Shape ``(O,)``, float64.
@@ -39,7 +40,7 @@ class Scale(ABC):
 class Raw(Scale):
     """The values as they are."""
 
-    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """The values."""
         return values.double()
 
@@ -59,7 +60,7 @@ class PooledQuantiles(Scale):
         self.high = high
         self.history: list[float] = []
 
-    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Each value's place between the quantiles."""
         self.history += values.tolist()
         history = torch.tensor(self.history, dtype=torch.float64)
@@ -85,7 +86,7 @@ class RunningMean(Scale):
     def __init__(self) -> None:
         self.moments = Moments()
 
-    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Standardised values."""
         self.moments.observe(values.tolist())
         return ((values.double() - self.moments.mean) / self.moments.deviation).clamp(-2, 2) / 2
@@ -100,49 +101,45 @@ class RunningMean(Scale):
 
 
 class ContextBaseline(Scale):
-    r"""The distance from what is usual *in this context*, :math:`r = \mathrm{clip}(e / (s \sqrt{1 + w^2}), -2, 2) / 2`.
+    r"""The distance from what is usual *here*, :math:`r = \mathrm{clip}(e / (s \sqrt{1 + w^2}), -2, 2) / 2`.
 
-    The level of a loss differs between categories more than between reward models, so a common baseline rewards the
-    arms that got the easy prompts. Here the error is :math:`e = x - g(c)`, with ``g`` a ridge regression on the context
-    that all arms share (one per arm would subtract what should be learned), ``w`` the width of its prediction and ``s``
-    the spread of its standardised errors. Where ``g`` has seen nothing yet ``w`` is large and the reward small: the
-    first arm that meets an easy category is not praised for it. ``g`` starts at the first value, not at zero, which
-    would lock the first arms in.
+    The level of a loss differs between prompts more than between reward models, so a common baseline rewards the arms
+    that got the easy prompts. Here the error is :math:`e = x - x_0 - g(c)`. What chance would give, :math:`x_0`, is
+    known from the rollouts before anybody judges. What it leaves, such as the fall of the loss in training, is learned
+    by ``g``, a ridge regression on the context that all arms share (one per arm would subtract what should be learned).
+    ``w`` is the width of its prediction, which makes rewards small where ``g`` knows nothing yet, and ``s`` the spread
+    of the standardised errors.
 
     Args:
         penalty: The regression's ridge penalty: the noise of a value over the variance of its level between contexts.
     """
 
-    def __init__(self, penalty: float = 0.1) -> None:
+    def __init__(self, penalty: float = 1.0) -> None:
         if not penalty > 0:
             raise ConfigurationError(f"penalty must be > 0, got {penalty}. Set selection.scale.init_args.penalty.")
         self.penalty = penalty
         self.model: Ridge | None = None
-        self.start = 0.0
         self.errors = Moments()
 
-    def rewards(self, contexts: Tensor, values: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Standardised distances from the baseline, which then learns the values."""
-        if len(values) == 0:
-            return values.double()
         if self.model is None:
             self.model = Ridge(contexts.shape[-1], self.penalty)
-            self.start = float(values.double().mean())
-        errors = values.double() - self.start - self.model.mean(contexts)  # (O,)
+        values = values.double() - chance
+        errors = values - self.model.mean(contexts)  # (O,)
         errors = errors / (1 + self.model.width(contexts).square()).sqrt()
         for context, value in zip(contexts, values.tolist(), strict=True):
-            self.model.update(context, value - self.start)
+            self.model.update(context, value)
         self.errors.observe(errors.tolist())
         return (errors / self.errors.root_mean_square).clamp(-2, 2) / 2
 
     def state_dict(self) -> dict[str, Any]:
         """The regression and the spread of its errors."""
         model = None if self.model is None else self.model.state_dict()
-        return {"model": model, "start": self.start, "errors": self.errors.state_dict()}
+        return {"model": model, "errors": self.errors.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
-        self.start = state["start"]
         self.errors.load_state_dict(state["errors"])
         self.model = None
         if state["model"] is not None:

@@ -33,11 +33,13 @@ class Observations:
         prompt: Row of the prompt. Shape ``(O,)``, int64.
         arm: The arm the value is about; not always the one that judged. Shape ``(O,)``, int64.
         value: Shape ``(O,)``, float64, finite.
+        chance: The value to expect of a judge that scores at random, known before anybody judged. Shape ``(O,)``.
     """
 
     prompt: Tensor
     arm: Tensor
     value: Tensor
+    chance: Tensor
 
 
 class Signal(ABC):
@@ -61,20 +63,32 @@ class Signal(ABC):
         """Take up what was learned."""
 
 
-def _of_judges(batch: RolloutBatch, values: Tensor) -> Observations:
+def _of_judges(batch: RolloutBatch, values: Tensor, chance: Tensor) -> Observations:
     """Observations about the arms that judged, one per prompt, leaving out prompts without a value."""
     assert batch.preferences is not None
     values = values.detach().double().cpu()  # (B,)
     rows = torch.nonzero(values.isfinite()).squeeze(-1)
-    return Observations(rows, batch.preferences.arms[rows], values[rows])
+    return Observations(rows, batch.preferences.arms[rows], values[rows], chance.double().cpu()[rows])
+
+
+def mean_nll(batch: RolloutBatch) -> Tensor:
+    """Negative log-likelihood per token of each prompt's responses under the iteration's policy, their mean.
+
+    It is what the NLL of a response chosen at random will be before training moves the policy. Shape ``(B,)``.
+    """
+    return -(batch.reference_logprobs / batch.responses.mask.sum(-1)).mean(-1)
 
 
 class Loss(Signal):
-    """The negative training loss, as in the paper: DPO + NLL if both are trained."""
+    """The negative training loss, as in the paper: DPO + NLL if both are trained.
+
+    By chance it is ln 2, the first value of any DPO loss, and the mean NLL of the prompt's responses.
+    """
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, score_all: ScoreAll) -> Observations:
         """Minus the total loss of each prompt."""
-        return _of_judges(batch, -losses.total)
+        chance = -math.log(2) - losses.nll_weight * mean_nll(batch)
+        return _of_judges(batch, -losses.total, chance)
 
 
 class Nll(Signal):
@@ -82,7 +96,7 @@ class Nll(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, score_all: ScoreAll) -> Observations:
         """Minus the chosen responses' negative log-likelihood per token."""
-        return _of_judges(batch, -losses.nll)
+        return _of_judges(batch, -losses.nll, -mean_nll(batch))
 
 
 class Gap(Signal):
@@ -110,7 +124,7 @@ class Gap(Signal):
         count = torch.bincount(pairs.prompt, minlength=len(batch))
         mean = torch.zeros(len(batch), dtype=torch.float64).index_add(0, pairs.prompt, gap) / count  # (B,) NaN: no pair
         spread = torch.tensor([self._spread(arm) for arm in arms.tolist()], dtype=torch.float64)
-        return _of_judges(batch, mean / spread)
+        return _of_judges(batch, mean / spread, torch.zeros_like(mean))
 
     def _spread(self, arm: int) -> float:
         return max(math.sqrt(self._squares[arm] / max(self._counts[arm], 1)), 1e-12)
@@ -165,14 +179,15 @@ class Trusted(Signal):
                 right.append(matches)
         if not rows:
             nothing = torch.zeros(0, dtype=torch.long)
-            return Observations(nothing, nothing, nothing.double())
+            return Observations(nothing, nothing, nothing.double(), nothing.double())
         scores = score_all(rows).double().cpu()  # (K, R, n)
         values = torch.tensor(
             [[float(share_ordered_rightly(own[r], right[r])) for own in scores] for r in range(len(rows))],
             dtype=torch.float64,
         )  # (R, K)
         place, arm = torch.nonzero(values.isfinite(), as_tuple=True)
-        return Observations(torch.tensor(rows)[place], arm, values[place, arm])
+        chance = torch.full((len(arm),), 0.5, dtype=torch.float64)
+        return Observations(torch.tensor(rows)[place], arm, values[place, arm], chance)
 
 
 def share_ordered_rightly(scores: Tensor, right: Tensor) -> Tensor:
