@@ -26,7 +26,7 @@ DEFAULTS = {
     "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
     "data.template": {"class_path": "laser_pl.data.templates.Plain"},
     # The preset `default`; experiments/presets/ holds it and the others as overlays.
-    "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 0.5}},
+    "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 1.0}},
     "selection.context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
     "selection.signal": {"class_path": "laser_pl.feedback.signals.Loss"},
     "selection.scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline"},

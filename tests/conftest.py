@@ -22,6 +22,7 @@ os.environ |= {
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
@@ -36,6 +37,9 @@ from transformers import (  # noqa: E402
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch  # noqa: E402
 
 torch.set_num_threads(1)
+# The same examples in every run, and no clock: a busy machine is no failure.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;?!+-*/=()[]{}|#'\"_\n"
 

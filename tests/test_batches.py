@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from laser_pl.batches import PairIndices, Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.batches import PairIndices, Prompt, PromptBatch, PromptLosses, Responses, RolloutBatch
 
 PROMPT = Prompt("id", "text", "text")
 
@@ -59,3 +59,14 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_rest(rollouts: Callable
     assert moved.responses.texts == batch.responses.texts
     assert (moved.iteration, len(moved)) == (7, 1)
     assert batch.contexts.device.type == "cpu"
+
+
+def test_the_total_loss_is_the_weighted_sum_and_detaching_keeps_the_numbers() -> None:
+    dpo = torch.tensor([0.5, float("nan")], requires_grad=True)
+    losses = PromptLosses(dpo, torch.tensor([2.0, 1.0]), nll_weight=0.25)
+    assert losses.total[0].item() == 1.0
+    assert losses.total[1].isnan()
+    assert losses.total.requires_grad
+    detached = losses.detach()
+    assert not detached.total.requires_grad
+    assert detached.total[0].item() == 1.0

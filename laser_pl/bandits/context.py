@@ -48,7 +48,10 @@ class ContextPreparation:
         if self.center and self.mean is not None:
             contexts = contexts - self.mean
         if self.unit_norm:
-            contexts = contexts / contexts.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            # Where the hidden state is the mean itself, float32 rounding leaves some 1e-7 of it: that is no direction.
+            norm = contexts.norm(dim=-1, keepdim=True)
+            noise = 1e-5 * hidden.double().norm(dim=-1, keepdim=True)
+            contexts = torch.where(norm > noise, contexts / norm.clamp(min=1e-12), 0.0)
         if self.intercept > 0:
             contexts = torch.cat([contexts, contexts.new_full((len(contexts), 1), self.intercept)], dim=-1)
         return contexts

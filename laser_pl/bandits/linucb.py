@@ -24,7 +24,7 @@ class LinUCB(Bandit):
         alpha: How much uncertainty is worth, >= 0, in units of the reward. The paper's code has 0.1.
     """
 
-    def __init__(self, alpha: float = 0.5) -> None:
+    def __init__(self, alpha: float = 1.0) -> None:
         if not alpha >= 0:
             raise ConfigurationError(f"alpha must be >= 0, got {alpha}. Set selection.bandit.alpha in the config.")
         self.alpha = alpha

@@ -53,7 +53,9 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
 
 def _prompt(row: Row, columns: Columns, template: Template, tokenizer: Any, where: str) -> Prompt:
     prompt = row.get(columns.prompt)
-    is_chat = isinstance(prompt, list) and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in prompt)
+    is_chat = isinstance(prompt, list) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
+    )
     if not (isinstance(prompt, str) or is_chat):
         raise ConfigurationError(
             f"{where}: column '{columns.prompt}' must be a string or a list of messages, got {type(prompt).__name__}."

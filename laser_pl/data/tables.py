@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import DatasetDict, load_dataset, load_from_disk
 
@@ -52,7 +55,7 @@ class Table:
         elif kind == ".csv":
             rows = list(_csv(path))
         elif kind == ".parquet":
-            rows = pq.read_table(path).to_pylist()
+            rows = _parquet(path)
         else:
             rows = self._dataset()
         if not rows:
@@ -77,34 +80,59 @@ class Table:
         return [dict(row) for row in loaded]
 
 
-def _open(path: Path) -> TextIO:
+def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path)  # type: ignore[return-value]
+    return path.open("rb")
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = pq.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise ConfigurationError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    return rows
+
+
+def _decoded(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines, without the byte order mark that spreadsheets write."""
     number = 0
     try:
         with _open(path) as lines:
             for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
-                yield row
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"{path}, line {number}: this is no JSON ({error.msg}, column {error.colno})."
-        ) from None
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}, after line {number}: this is no UTF-8 ({error.reason}).") from None
+        raise ConfigurationError(f"{path}, line {number}: this is no UTF-8 ({error.reason}).") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ConfigurationError(f"{path} cannot be unzipped after line {number}: {error}.") from None
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in _decoded(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(
+                f"{path}, line {number}: this is no JSON ({error.msg}, column {error.colno})."
+            ) from None
+        if not isinstance(row, dict):
+            raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
+        yield row
 
 
 def _csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a long document
+    reader = csv.DictReader(line for _, line in _decoded(path))
     try:
-        with _open(path) as lines:
-            yield from csv.DictReader(lines)
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: this is no UTF-8 ({error.reason}).") from None
+        for row in reader:
+            # DictReader keeps what is too much under None, and fills up what is missing with None.
+            if None in row or None in row.values():
+                raise ConfigurationError(
+                    f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or [])} columns. Quote cells that"
+                    " hold commas."
+                )
+            yield row
+    except csv.Error as error:
+        raise ConfigurationError(f"{path}, line {reader.line_num}: this is no CSV ({error}).") from None

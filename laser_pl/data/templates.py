@@ -83,7 +83,7 @@ class Jinja(Template):
         """The filled template."""
         try:
             return self._template.render({**columns, "prompt": prompt})
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ConfigurationError(f"data.template cannot be filled from a row: {error}.") from error
 
 
@@ -107,4 +107,10 @@ class Chat(Template):
         messages = messages_of(prompt)
         if self.system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        try:
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise ConfigurationError(
+                f"The chat template of '{tokenizer.name_or_path}' refuses a prompt: {error}. Leave data.template.system"
+                " out, or use laser_pl.data.templates.Jinja."
+            ) from error

@@ -62,6 +62,7 @@ class PooledQuantiles(Scale):
 
     def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Each value's place between the quantiles."""
+        values = values.double()
         self.history += values.tolist()
         history = torch.tensor(self.history, dtype=torch.float64)
         if len(history) == 0:
@@ -108,7 +109,8 @@ class ContextBaseline(Scale):
     known from the rollouts before anybody judges. What it leaves, such as the fall of the loss in training, is learned
     by ``g``, a ridge regression on the context that all arms share (one per arm would subtract what should be learned).
     ``w`` is the width of its prediction, which makes rewards small where ``g`` knows nothing yet, and ``s`` the spread
-    of the standardised errors.
+    of the standardised errors. ``g`` starts at the first value, not at zero, which would praise the first arms for what
+    all arms get.
 
     Args:
         penalty: The regression's ridge penalty: the noise of a value over the variance of its level between contexts.
@@ -119,13 +121,18 @@ class ContextBaseline(Scale):
             raise ConfigurationError(f"penalty must be > 0, got {penalty}. Set selection.scale.init_args.penalty.")
         self.penalty = penalty
         self.model: Ridge | None = None
+        self.start = 0.0
         self.errors = Moments()
 
     def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Standardised distances from the baseline, which then learns the values."""
+        if len(values) == 0:
+            return values.double()
+        values = values.double() - chance
         if self.model is None:
             self.model = Ridge(contexts.shape[-1], self.penalty)
-        values = values.double() - chance
+            self.start = float(values.mean())
+        values = values - self.start
         errors = values - self.model.mean(contexts)  # (O,)
         errors = errors / (1 + self.model.width(contexts).square()).sqrt()
         for context, value in zip(contexts, values.tolist(), strict=True):
@@ -136,10 +143,11 @@ class ContextBaseline(Scale):
     def state_dict(self) -> dict[str, Any]:
         """The regression and the spread of its errors."""
         model = None if self.model is None else self.model.state_dict()
-        return {"model": model, "errors": self.errors.state_dict()}
+        return {"model": model, "start": self.start, "errors": self.errors.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
+        self.start = state["start"]
         self.errors.load_state_dict(state["errors"])
         self.model = None
         if state["model"] is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
@@ -36,6 +37,8 @@ class Sampling:
             raise ConfigurationError(f"n must be >= 1, got {self.n}. Set the number of responses per prompt.")
         if self.temperature < 0:
             raise ConfigurationError(f"temperature must be >= 0, got {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigurationError(f"top_p must be in (0, 1], got {self.top_p}.")
         if self.max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens must be >= 1, got {self.max_new_tokens}.")
 
@@ -57,7 +60,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     Returns:
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
-    was_training = model.training
+    was_training, shipped = model.training, model.generation_config
     model.eval()
     try:
         cache, contexts = _read_prompts(model, prompts)
@@ -68,6 +71,8 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
             choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         eos = _eos_ids(model, tokenizer)
         with seeded(seed, prompts.tokens.device):
+            # What ships with the weights (repetition penalty, beams, min_p) would sample something else.
+            model.generation_config = GenerationConfig()
             sequences = model.generate(
                 input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
                 attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
@@ -79,6 +84,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
                 **choice,
             )
     finally:
+        model.generation_config = shipped
         model.train(was_training)
     tokens = sequences[:, prompts.tokens.shape[1] :].unflatten(0, (len(prompts), sampling.n))  # (B, n, T)
     return _responses(tokens, eos, tokenizer), contexts

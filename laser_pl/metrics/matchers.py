@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from decimal import Decimal
 
 from laser_pl.errors import ConfigurationError
 
@@ -25,7 +26,7 @@ class Matcher(ABC):
     """Extracts an answer from a text and compares it with the reference answer's."""
 
     @abstractmethod
-    def extract(self, text: str) -> str | float | None:
+    def extract(self, text: str) -> str | Decimal | None:
         """The answer in ``text``, in a form that can be compared; None where there is none."""
 
     def matches(self, response: str, answer: str) -> bool:
@@ -53,10 +54,10 @@ class Number(Matcher):
     True
     """
 
-    def extract(self, text: str) -> float | None:
+    def extract(self, text: str) -> Decimal | None:
         """The last number; thousands may be set off with commas."""
         found = _NUMBER.findall(text)
-        return float(found[-1].replace(",", "")) if found else None
+        return Decimal(found[-1].replace(",", "")) if found else None
 
 
 class Choice(Matcher):
@@ -121,7 +122,8 @@ class Regex(Matcher):
         found = list(self._pattern.finditer(text))
         if not found:
             return None
-        return found[-1].group(1 if self._pattern.groups else 0).strip()
+        last: str | None = found[-1].group(1 if self._pattern.groups else 0)  # None: the group took no part
+        return None if last is None else last.strip()
 
     def matches(self, response: str, answer: str) -> bool:
         """Whether the response's match is the answer, or the answer's own match."""

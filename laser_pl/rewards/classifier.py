@@ -80,12 +80,12 @@ class SequenceClassifier(RewardModel):
         return scores.view(len(prompts), -1)
 
     def _unused_id(self, rows: Sequence[Sequence[int]]) -> int:
-        """Make an id that occurs in no row the padding.
+        """Make an id that ends no row the padding.
 
         transformers pools the last token that is not padding. With the tokenizer's own pad token, which is often EOS
         again, that would be the token before EOS.
         """
-        used = {token for row in rows for token in row}
+        used = {row[-1] for row in rows}
         config = self._model.config.get_text_config()
         config.pad_token_id = next(id_ for id_ in range(config.vocab_size) if id_ not in used)
         return int(config.pad_token_id)

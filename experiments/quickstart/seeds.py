@@ -1,0 +1,184 @@
+"""How every way to choose fares on the quickstart's world, over several training seeds.
+
+Run:  python experiments/quickstart/seeds.py --seeds 10
+Cost: about 20 s per fit and core; 12 strategies x 10 seeds take about 30 minutes on 2 cores. A fit that is in --out
+already is not run again, so the command can be stopped and started.
+
+It writes ``RESULTS.md`` beside itself, or where --results says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+OVERLAYS = {
+    "default": "experiments/presets/default.yaml",
+    "paper": "experiments/presets/paper.yaml",
+    "gap": "experiments/presets/gap.yaml",
+    "trusted": "experiments/presets/trusted.yaml",
+    "random": "experiments/quickstart/random.yaml",
+    "specialist": "experiments/quickstart/specialist.yaml",
+}
+GRANULARITIES = {"batch": [], "prompt": ["--config", "experiments/quickstart/per_prompt.yaml"]}
+USES = {
+    "default": "negative loss, baseline by context",
+    "paper": "negative loss, published constants",
+    "gap": "the judge's own score gap",
+    "trusted": "answers to 1/8 of the training prompts",
+    "random": "nothing",
+    "specialist": "the world card",
+}
+SPECIALISTS = {"addition": "numbers", "comparing": "numbers", "sorting": "sorter", "reversing": "mirror"}
+Job = tuple[str, str, int, Path]
+"""Strategy, granularity, seed, and where its run's folder lies."""
+
+
+def fit(job: Job) -> dict[str, Any]:
+    """Run one fit through the command line's own entry, or read its summary if it was run before."""
+    strategy, granularity, seed, runs_dir = job
+    name = f"{strategy}-{granularity}-{seed}"
+    summary = runs_dir / name / "summary.json"
+    if not summary.exists():
+        from laser_pl.cli import main  # in the worker, which costs its imports once
+
+        shutil.rmtree(runs_dir / name, ignore_errors=True)
+        command = ["fit", "--config", "experiments/quickstart.yaml", *GRANULARITIES[granularity]]
+        command += ["--config", OVERLAYS[strategy], "--seed_everything", str(seed)]
+        with open(os.devnull, "w") as nowhere:
+            sys.stdout, shown = nowhere, sys.stdout
+            try:
+                main([*command, "--name", name, "--runs_dir", str(runs_dir)])
+            finally:
+                sys.stdout = shown
+        for leftover in ("rollouts", "checkpoints"):
+            shutil.rmtree(runs_dir / name / leftover)
+    result: dict[str, Any] = json.loads(summary.read_text())
+    print(
+        f"{name}: {result['accuracy']['before']['average']:.3f} -> {result['accuracy']['after']['average']:.3f}",
+        flush=True,
+    )
+    return result
+
+
+def mean_and_interval(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval by Student's t."""
+    from scipy import stats
+
+    values = list(values)
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, float("nan")
+    return mean, float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+
+
+def advantage(ours: list[float], theirs: list[float]) -> str:
+    """Mean paired difference over seeds, and the two-sided p of a sign-flip permutation test."""
+    from scipy import stats
+
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    if len(differences) < 2:
+        return f"{differences[0]:+.3f}"
+    test = stats.permutation_test((differences,), lambda x: sum(x) / len(x), permutation_type="samples", rng=0)
+    return f"{sum(differences) / len(differences):+.3f} (p {test.pvalue:.3f})"
+
+
+def right_share(result: dict[str, Any]) -> float:
+    """Share of prompts that the category's specialist judged, mean over categories."""
+    shares = [share.get(SPECIALISTS[category], 1.0) for category, share in result["arm_share"].items()]
+    return sum(shares) / len(shares)
+
+
+def table(results: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
+    """The Markdown table."""
+    seeds = len(next(iter(results.values())))
+    after = {key: [r["accuracy"]["after"]["average"] for r in runs] for key, runs in results.items()}
+    before = [r["accuracy"]["before"]["average"] for r in results["default", "batch"]]
+    mean, half = mean_and_interval(before)
+    lines = [
+        "| strategy | what it uses | per | accuracy after | seeds 5 points above start | `default` minus it"
+        " | specialist chosen | RM forwards |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| start | | | {mean:.3f} ± {half:.3f} | | | | |",
+    ]
+    for (strategy, granularity), runs in results.items():
+        mean, half = mean_and_interval(after[strategy, granularity])
+        above = sum(a >= b + 0.05 for a, b in zip(after[strategy, granularity], before, strict=True))
+        versus = "" if strategy == "default" else advantage(after["default", granularity], after[strategy, granularity])
+        share = sum(map(right_share, runs)) / seeds
+        done = [sum(r["reward_model_forwards"].values()) for r in runs]
+        asked = [d + r["reward_model_forwards_avoided"] for d, r in zip(done, runs, strict=True)]
+        arms = 1 if strategy == "specialist" else 5
+        forwards = sum(arms * d / a for d, a in zip(done, asked, strict=True)) / seeds
+        lines.append(
+            f"| {strategy} | {USES[strategy]} | {granularity} | {mean:.3f} ± {half:.3f} | {above} of {seeds} | {versus}"
+            f" | {share:.0%} | {forwards:.2f}x |"
+        )
+    return lines
+
+
+def page(results: dict[tuple[str, str], list[dict[str, Any]]], command: str) -> str:
+    """The results with what is needed to repeat them."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout
+    seconds = [run["seconds"]["total"] for runs in results.values() for run in runs]
+    seeds = len(next(iter(results.values())))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers", "peft"))
+    return "\n".join(
+        [
+            "# The quickstart's world, every way to choose",
+            "",
+            f"Written by `{command}` on {date.today()}, at commit {commit.strip() or 'unknown'}, Python"
+            f" {platform.python_version()}, {versions}; one thread a fit, {sum(seconds) / len(seconds):.0f} s a fit on"
+            " average.",
+            "",
+            f"Test accuracy of sampled responses (temperature 0.8), mean over the four categories, then over {seeds}"
+            " seeds with the 95 % interval by Student's t. The seeds are those of training (adapter, prompt order,"
+            " rollouts, ties); the world is the one in this folder. Differences are paired by seed, with a sign-flip"
+            " permutation test. Per batch: one reward model for 16 prompts of one category. Per prompt: one for each"
+            " prompt, in mixed batches. Forwards are relative to scoring every response once.",
+            "",
+            *table(results),
+            "",
+        ]
+    )
+
+
+def run(seeds: int, strategies: list[str], granularities: list[str], runs_dir: Path, workers: int) -> dict[Any, Any]:
+    """All fits, in parallel processes of one thread each."""
+    jobs = [(s, g, seed, runs_dir) for seed in range(seeds) for g in granularities for s in strategies]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        summaries = pool.map(fit, jobs, chunksize=1)
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {(s, g): [] for g in granularities for s in strategies}
+    for (strategy, granularity, _, _), summary in zip(jobs, summaries, strict=True):
+        results[strategy, granularity].append(summary)
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--strategies", nargs="+", choices=[*OVERLAYS], default=[*OVERLAYS])
+    parser.add_argument("--granularities", nargs="+", choices=[*GRANULARITIES], default=[*GRANULARITIES])
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "seeds", help="where the runs' folders lie")
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)  # the configurations name their files from here
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
+    every = run(arguments.seeds, arguments.strategies, arguments.granularities, arguments.out, arguments.workers)
+    text = page(every, f"python experiments/quickstart/seeds.py --seeds {arguments.seeds}")
+    arguments.results.write_text(text)
+    print(text)

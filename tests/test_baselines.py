@@ -1,0 +1,71 @@
+"""Bandits that learn nothing."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laser_pl.bandits import Bandit, Fixed, RoundRobin, Uniform
+from laser_pl.errors import ConfigurationError
+
+ARMS = ["a", "b", "c"]
+SIZES = st.lists(st.integers(0, 5), max_size=8)
+
+
+def started(bandit: Bandit, seed: int = 0) -> Bandit:
+    bandit.start(ARMS, 2, seed)
+    return bandit
+
+
+def choices(bandit: Bandit, sizes: list[int]) -> list[int]:
+    return [arm for size in sizes for arm in bandit.select(torch.zeros(size, 2)).tolist()]
+
+
+@pytest.mark.parametrize(("arm", "index"), [(None, 0), ("a", 0), ("c", 2)])
+def test_fixed_always_takes_its_arm(arm: str | None, index: int) -> None:
+    assert choices(started(Fixed(arm)), [1, 3]) == [index] * 4
+
+
+def test_fixed_needs_an_arm_that_is_there() -> None:
+    with pytest.raises(ConfigurationError, match=r"is 'd'; the reward models are a, b, c"):
+        started(Fixed("d"))
+
+
+@given(SIZES)
+def test_round_robin_takes_one_after_the_other_across_batches(sizes: list[int]) -> None:
+    assert choices(started(RoundRobin()), sizes) == [i % 3 for i in range(sum(sizes))]
+
+
+def test_uniform_takes_each_arm_as_often() -> None:
+    """A third of 6,000 choices, within 4.5 standard errors."""
+    count = torch.bincount(torch.tensor(choices(started(Uniform()), [6000])), minlength=3)
+    error = (6000 * (1 / 3) * (2 / 3)) ** 0.5
+    assert float((count - 2000).abs().max()) < 4.5 * error
+
+
+@pytest.mark.parametrize("make", [Uniform, RoundRobin, Fixed])
+@given(SIZES)
+def test_choices_go_on_after_a_restart(make: type[Bandit], sizes: list[int]) -> None:
+    one = started(make(), seed=3)
+    choices(one, sizes)
+    file = io.BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    two = started(make(), seed=4)
+    two.load_state_dict(torch.load(file, weights_only=True))
+    assert choices(two, [4, 7]) == choices(one, [4, 7])
+
+
+@pytest.mark.parametrize("make", [Uniform, RoundRobin, Fixed])
+def test_rewards_change_nothing_and_there_is_no_opinion(make: type[Bandit]) -> None:
+    rewarded, plain = started(make(), seed=1), started(make(), seed=1)
+    rewarded.update(torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([5.0, -5.0]))
+    assert choices(rewarded, [9]) == choices(plain, [9])
+    why = rewarded.explain(torch.zeros(4, 2))
+    assert why.mean.shape == why.bonus.shape == (4, 3)
+    assert not why.mean.any()
+    assert not why.bonus.any()

@@ -1,0 +1,212 @@
+"""Every mistake a user can mend ends with exit code 2 and one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from laser_pl.cli import main
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+WORLD = EXPERIMENTS / "quickstart"
+ROW = {"prompt": "A 12+ 7=", "answer": "19", "category": "addition"}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> list[str]:
+    """The quickstart, cut down to one step."""
+    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+    (tmp_path / "quickstart.yaml").write_text(quickstart)
+    (tmp_path / "few.jsonl").write_text("".join(json.dumps({**ROW, "prompt": f"A 12+ {i}="}) + "\n" for i in range(4)))
+    data = [f"--data.{split}={tmp_path / 'few.jsonl'}" for split in ("train", "validation", "test")]
+    small = ["--trainer.max_epochs=1", "--model.evaluation.n=1", "--data.rollouts.n=4"]
+    return [f"--config={tmp_path / 'quickstart.yaml'}", f"--runs_dir={tmp_path / 'runs'}", *data, *small]
+
+
+def told(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the user reads, after checking its form."""
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("laser_pl: ")
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    assert "Traceback" not in error
+    return error
+
+
+def arm(class_name: str, folder: object) -> str:
+    init_args = {"weights": {"name": str(folder)}}
+    reward_model = {"class_path": f"laser_pl.rewards.{class_name}", "init_args": init_args}
+    return f"--selection.reward_models={json.dumps({'only': reward_model})}"
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--selection.bandit.alfa=0.1"], ["alfa"]),
+        (["--model.betta=0.1"], ["betta"]),
+        (["--selection.bandit=LinearBandit"], ["selection.bandit", "LinearBandit"]),
+        (["--selection.signal=laser_pl.feedback.signals.Lost"], ["selection.signal", "signals.Lost"]),
+        (["--data.batch_size=many"], ["batch_size", "many"]),
+        (["--trainer.max_epochs=1.5"], ["max_epochs", "1.5"]),
+        (["--selection.granularity=token"], ["granularity", "token", "batch", "prompt"]),
+        (["--model.weights.dtype=float8"], ["dtype", "float8", "bfloat16"]),
+        (["--selection.bandit.alpha=-0.5"], ["alpha must be >= 0", "-0.5", "selection.bandit.alpha"]),
+        (["--selection.pairs.per_prompt=0"], ["per_prompt must be >= 1", "got 0", "selection.pairs.per_prompt"]),
+        (["--data.rollouts.n=1"], ["two responses", "n = 1", "data.rollouts.n"]),
+        (["--data.rollouts.temperature=-1"], ["temperature must be >= 0", "-1"]),
+        (["--data.batch_size=0"], ["batch_size must be >= 1", "got 0"]),
+        (["--model.beta=0"], ["beta must be > 0", "got 0", "model.beta"]),
+        (["--model.nll_weight=-1"], ["nll_weight must be >= 0", "-1", "model.nll_weight"]),
+        (["--selection.bandit=Fixed", "--selection.bandit.arm=nobody"], ["'nobody'", "numbers, sorter, mirror"]),
+        (["--selection.reward_models={}"], ["selection.reward_models is empty"]),
+        (["--model.lora.targets=[q_porj]"], ["model.lora.targets", "q_porj", "q_proj", "all-linear"]),
+        (["--model.weights.name=no/where"], ["no/where"]),
+        (["--data.train=no/where.jsonl"], ["no/where.jsonl", "data"]),
+        (["--data.train=no/where"], ["no/where"]),
+        (["--data.columns.answer=solution"], ["'solution'", "prompt, answer, category", "data.columns.answer"]),
+        (["--data.columns.prompt=question"], ["'question'", "data.columns.prompt"]),
+        (["--data.max_prompt_tokens=3"], ["data.max_prompt_tokens = 3", "No train prompt is left of 4"]),
+        (["--data.template=laser_pl.data.templates.Chat"], ["Chat", "no chat template", "Plain"]),
+        (
+            ["--data.template=laser_pl.data.templates.Jinja", "--data.template.template={{ prompt }} {{ unit }}"],
+            ["data.template", "'unit'"],
+        ),
+        (["--trainer.reload_dataloaders_every_n_epochs=2"], ["reload_dataloaders_every_n_epochs is 2", "set it to 1"]),
+        (["--trainer.accelerator=abacus"], ["abacus"]),
+        (["--config=no/such.yaml"], ["no/such.yaml"]),
+        (["--ckpt_path=no/such.ckpt"], ["no/such.ckpt"]),
+        ([arm("SequenceClassifier", WORLD / "policy")], ["quickstart/policy", "LlamaForCausalLM", "Likelihood"]),
+        ([arm("SequenceClassifier", "no/where")], ["no/where"]),
+        ([arm("Likelihood", "no/where")], ["no/where"]),
+    ],
+    ids=lambda value: value[0].removeprefix("--")[:60] if str(value[0]).startswith("--") else "",
+)
+def test_mistake_is_named(
+    base: list[str], args: list[str], named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = told(["fit", *base, *args], capsys)
+    assert all(part in error for part in named), error
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (json.dumps(ROW) + '\n\n{"prompt": "A 1+ 1=", \n', ["data.jsonl, line 3", "no JSON", "column"]),
+        ('["A 12+ 7="]\n', ["data.jsonl, line 1", "expected an object, got list"]),
+        ("", ["data.jsonl' has no rows"]),
+        ("\n \n", ["data.jsonl' has no rows"]),
+        (json.dumps(ROW) + "\n" + json.dumps({**ROW, "prompt": 7}), ["data.jsonl, row 2", "'prompt'", "got int"]),
+        (json.dumps(ROW) + "\n" + json.dumps({**ROW, "prompt": " "}), ["data.jsonl, row 2", "'prompt' is empty"]),
+    ],
+    ids=["json", "list", "empty", "blank", "number", "no-prompt"],
+)
+def test_bad_row_is_named(
+    base: list[str], text: str, named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data.jsonl").write_text(text)
+    error = told(["fit", *base, f"--data.train={tmp_path / 'data.jsonl'}"], capsys)
+    assert all(part in error for part in named), error
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model: {beta: [1.0\n", "bad.yaml"),
+        ("model:\n\tbeta: 1.0\n", "bad.yaml"),
+        ("modle: {beta: 1.0}\n", "modle"),
+        ("just words\n", "just words"),
+    ],
+)
+def test_bad_config_is_named(
+    base: list[str], text: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    assert named in told(["fit", *base, f"--config={tmp_path / 'bad.yaml'}"], capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("command", "named"), [([], "fit"), (["train"], "train"), (["fit"], "model.weights")])
+def test_incomplete_command_is_named(command: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert named in told(command, capsys)
+
+
+def test_second_reward_selection_is_refused(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = {"class_path": "laser_pl.rewards.SequenceClassifier", "init_args": {"weights": {"name": "x"}}}
+    init_args = {
+        "reward_models": {"x": fixed},
+        "bandit": {"class_path": "laser_pl.bandits.LinUCB"},
+        "context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
+        "signal": {"class_path": "laser_pl.feedback.signals.Loss"},
+        "scale": {"class_path": "laser_pl.feedback.scales.Raw"},
+        "pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
+    }
+    callback = json.dumps([{"class_path": "callbacks.RewardSelection", "init_args": init_args}])
+    error = told(["fit", *base, f"--trainer.callbacks={callback}"], capsys)
+    assert "trainer.callbacks" in error
+    assert "section selection" in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_dir_that_cannot_be_written(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    error = told(["fit", *base, f"--runs_dir={tmp_path / 'file' / 'x'}"], capsys)
+    assert f"{tmp_path / 'file' / 'x'}" in error
+    assert "--runs_dir" in error
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("strip", "args", "named"),
+    [
+        (lambda tokenizer: setattr(tokenizer, "pad_token", None), [], ["no pad token", "model.pad_token", "<eos>"]),
+        (lambda tokenizer: None, ["--model.pad_token=<nothing>"], ["<nothing>", "model.pad_token"]),
+    ],
+    ids=["none", "unknown"],
+)
+def test_pad_token_must_be_one(
+    base: list[str],
+    strip: Callable[[object], None],
+    args: list[str],
+    named: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(WORLD / "policy", tmp_path / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    strip(tokenizer)
+    tokenizer.save_pretrained(tmp_path / "policy")
+    error = told(["fit", *base, f"--model.weights.name={tmp_path / 'policy'}", *args], capsys)
+    assert all(part in error for part in named), error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors", "config.json"])
+def test_incomplete_policy_folder_is_named(
+    base: list[str], file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(WORLD / "policy", tmp_path / "policy")
+    (tmp_path / "policy" / file).unlink()
+    assert str(tmp_path / "policy") in told(["fit", *base, f"--model.weights.name={tmp_path / 'policy'}"], capsys)
+
+
+def test_as_a_process(base: list[str], tmp_path: Path) -> None:
+    """What a shell sees: exit code, nothing on standard output, one line on standard error."""
+    command = [sys.executable, "-m", "laser_pl", "fit", *base, "--selection.bandit.alpha=-1"]
+    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "laser_pl: alpha must be >= 0, got -1.0. Set selection.bandit.alpha in the config.\n"
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,91 @@
+"""From hidden states to contexts."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from laser_pl.bandits.context import ContextPreparation
+from laser_pl.errors import ConfigurationError
+
+
+def hidden_states(count: int, size: int = 5, seed: int = 0) -> Tensor:
+    """With a large common part, as language models have it."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, size, generator=generator) + torch.tensor([40.0, -3.0, 0.0, 7.0, 1.0])[:size]
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("unit_norm", [False, True])
+@pytest.mark.parametrize("intercept", [0.0, 0.3])
+def test_equals_the_steps_by_hand(center: bool, unit_norm: bool, intercept: float) -> None:
+    preparation, hidden = ContextPreparation(center, unit_norm, intercept), hidden_states(12)
+    preparation.observe(hidden)
+    found = preparation.prepare(hidden[:3])
+    assert found.shape == (3, preparation.size(5))
+    assert found.dtype == torch.float64
+    columns = list(zip(*hidden.double().tolist(), strict=True))
+    means = [math.fsum(column) / 12 if center else 0.0 for column in columns]
+    for row in range(3):
+        values = [value - mean for value, mean in zip(hidden[row].double().tolist(), means, strict=True)]
+        norm = math.sqrt(math.fsum(value**2 for value in values)) if unit_norm else 1.0
+        expected = [value / norm for value in values] + ([intercept] if intercept else [])
+        assert found[row].tolist() == pytest.approx(expected, abs=1e-10)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8))
+def test_the_running_mean_is_the_mean_of_all(sizes: list[int]) -> None:
+    hidden, preparation, at = hidden_states(sum(sizes)), ContextPreparation(), 0
+    for size in sizes:
+        preparation.observe(hidden[at : at + size])
+        at += size
+        assert preparation.mean is not None
+        torch.testing.assert_close(preparation.mean, hidden[:at].double().mean(0), rtol=0, atol=1e-10)
+
+
+def test_preparing_learns_nothing() -> None:
+    preparation, hidden = ContextPreparation(), hidden_states(4)
+    preparation.observe(hidden)
+    once = preparation.prepare(hidden)
+    assert torch.equal(preparation.prepare(hidden), once)
+
+
+def test_a_context_without_direction_has_none() -> None:
+    """Not NaN: the very first prompt is its own mean, and so is the mean of the very first batch."""
+    preparation, hidden = ContextPreparation(intercept=0.3), hidden_states(1)
+    preparation.observe(hidden)
+    assert preparation.prepare(hidden)[0].tolist() == pytest.approx([0, 0, 0, 0, 0, 0.3], abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_errors_of_the_first_batchs_mean_are_no_direction(seed: int) -> None:
+    """Hidden states are float32, and so is the mean that a batch's decision is made for."""
+    preparation, hidden = ContextPreparation(intercept=0.0), hidden_states(16, seed=seed)
+    preparation.observe(hidden)
+    assert float(preparation.prepare(hidden.mean(0, keepdim=True)).norm()) < 1e-3
+
+
+def test_a_saved_mean_goes_on_bit_by_bit() -> None:
+    one, two, fresh = ContextPreparation(), ContextPreparation(), ContextPreparation()
+    one.observe(hidden_states(7))
+    file = io.BytesIO()
+    torch.save({"one": one.state_dict(), "fresh": fresh.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    two.load_state_dict(state["one"])
+    fresh.load_state_dict(state["fresh"])
+    for preparation in (one, two):
+        preparation.observe(hidden_states(3, seed=1))
+    assert torch.equal(one.prepare(hidden_states(4)), two.prepare(hidden_states(4)))
+    assert fresh.mean is None
+
+
+def test_a_negative_intercept_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"intercept must be >= 0, got -0.1"):
+        ContextPreparation(intercept=-0.1)

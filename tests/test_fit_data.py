@@ -1,0 +1,136 @@
+"""Data as users bring it: templates, columns, lengths, file formats and splits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from laser_pl.cli import LaserCLI, main
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+WORLD = EXPERIMENTS / "quickstart"
+SMALL = """
+name: small
+trainer: {max_epochs: 1}
+model: {evaluation: {n: 1}}
+data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
+"""
+
+
+def fit(folder: Path, *args: str) -> LaserCLI:
+    """The quickstart on 16 prompts, evaluated on 4."""
+    folder.mkdir(exist_ok=True)
+    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+    (folder / "quickstart.yaml").write_text(quickstart)
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
+    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
+    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
+    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+
+
+def texts_of(run: LaserCLI) -> set[str]:
+    paths = (run.folder.path / "rollouts").rglob("*.parquet")
+    return {row["text"] for path in paths for row in pq.read_table(path).to_pylist()}
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (WORLD / "prompts" / "train.jsonl").read_text().splitlines()[:count]]
+
+
+def write_jsonl(path: Path, content: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return path
+
+
+def test_jinja_template_sees_every_column(tmp_path: Path) -> None:
+    content = [{**row, "unit": f"{number}"} for number, row in enumerate(rows(8))]
+    train = write_jsonl(tmp_path / "train.jsonl", content)
+    few = write_jsonl(tmp_path / "few_units.jsonl", content[:2])
+    run = fit(tmp_path, f"--data.train={train}", f"--data.validation={few}", f"--data.test={few}",
+              "--data.template=laser_pl.data.templates.Jinja",
+              "--data.template.template={{ prompt[:3] }}{{ unit }}{% if category == 'sorting' %},{% endif %}=",
+              "--selection.reward_models.numbers.init_args.chat_template=false")  # fmt: skip
+    assert texts_of(run) == {
+        f"{row['prompt'][:3]}{row['unit']}{',' if row['category'] == 'sorting' else ''}=" for row in content
+    }
+
+
+def test_chat_template_and_messages(tmp_path: Path) -> None:
+    """Strings become the user's turn, messages are taken as they are, and a system message comes first."""
+    shutil.copytree(WORLD / "policy", tmp_path / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role[0] }} {{ m.content }},{% endfor %}{% if add_generation_prompt %}a={% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "policy")
+    content = rows(4)
+    content[1]["prompt"] = [{"role": "user", "content": "A 1+ 2="}, {"role": "assistant", "content": "3"},
+                            {"role": "user", "content": content[1]["prompt"]}]  # fmt: skip
+    train = write_jsonl(tmp_path / "train.jsonl", content)
+    run = fit(tmp_path, f"--data.train={train}", f"--model.weights.name={tmp_path / 'policy'}",
+              "--data.template=laser_pl.data.templates.Chat", "--data.template.system=abc")  # fmt: skip
+    expected = {f"s abc,u {row['prompt']},a=" for row in content if isinstance(row["prompt"], str)}
+    assert texts_of(run) == expected | {f"s abc,u A 1+ 2=,a 3,u {content[1]['prompt'][2]['content']},a="}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_files_of_every_kind_and_columns_of_any_name(tmp_path: Path, ending: str) -> None:
+    content = [{"question": row["prompt"], "solution": row["answer"]} for row in rows(8)]
+    path = tmp_path / f"data.{ending}"
+    if ending == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["question", "solution"])
+            writer.writeheader()
+            writer.writerows(content)
+    elif ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(content), path)
+    else:
+        write_jsonl(path, content)
+    columns = ["--data.columns.prompt=question", "--data.columns.answer=solution", "--data.columns.category=null"]
+    sets = [f"--data.{split}={path}" for split in ("train", "validation", "test")]
+    run = fit(tmp_path, *columns, *sets)
+    assert texts_of(run) == {row["question"] for row in content}
+    assert set(run.summary["accuracy"]["after"]) == {"all", "average"}
+    assert set(run.summary["arm_share"]) == {"all"}
+
+
+def test_splits_by_hash_where_no_sets_are_given(tmp_path: Path) -> None:
+    """No prompt is in two, whatever the order of the file, and another seed splits otherwise."""
+    content = rows(120)
+    content += [{**row, "answer": "another"} for row in content[:40]]
+    splits = {}
+    for name, order, seed in (("one", content, 0), ("reversed", content[::-1], 0), ("seeded", content, 1)):
+        train = write_jsonl(tmp_path / f"{name}.jsonl", order)
+        run = fit(tmp_path, f"--data.train={train}", "--data.validation=null", "--data.test=null",
+                  f"--seed_everything={seed}", "--data.validation_fraction=0.2", "--data.test_fraction=0.3",
+                  "--data.prompts_per_iteration=4")  # fmt: skip
+        splits[name] = {split: {p.text for p in prompts} for split, prompts in run.datamodule.prompts.items()}
+        assert sum(len(prompts) for prompts in run.datamodule.prompts.values()) == 160
+    assert splits["one"] == splits["reversed"] != splits["seeded"]
+    for parts in splits.values():
+        assert parts["train"] | parts["validation"] | parts["test"] == {row["prompt"] for row in content}
+        assert sum(map(len, parts.values())) == 120
+        # Binomial with 120 draws: within four standard deviations of 24 and 36.
+        assert abs(len(parts["validation"]) - 24) < 4 * (120 * 0.2 * 0.8) ** 0.5
+        assert abs(len(parts["test"]) - 36) < 4 * (120 * 0.3 * 0.7) ** 0.5
+
+
+@pytest.mark.parametrize("overlong", ["drop", "cut"])
+def test_overlong_prompts_are_dropped_or_cut(tmp_path: Path, overlong: str, caplog: pytest.LogCaptureFixture) -> None:
+    content = rows(8)
+    content[3]["prompt"] = "A 1+ 1+ 1+ 1="
+    train = write_jsonl(tmp_path / "train.jsonl", content)
+    run = fit(tmp_path, f"--data.train={train}", "--data.max_prompt_tokens=8", f"--data.overlong={overlong}")
+    assert len(texts_of(run)) == (7 if overlong == "drop" else 8)
+    assert any("train: 1 of 8 prompts exceed 8 tokens" in record.message for record in caplog.records)
+    widths = {batch.prompts.tokens.shape[1] for batch in run.trainer.train_dataloader.batches}
+    assert widths == {8}

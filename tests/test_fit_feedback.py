@@ -1,0 +1,156 @@
+"""Signals, granularities and pairs at work: what the bandit is told, and what is skipped."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from laser_pl.cli import LaserCLI, main
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+WORLD = EXPERIMENTS / "quickstart"
+SMALL = """
+name: small
+trainer: {max_epochs: 1}
+model: {evaluation: {n: 1}}
+data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
+"""
+
+
+def fit(folder: Path, *args: str) -> LaserCLI:
+    """The quickstart on 16 prompts, evaluated on 4."""
+    folder.mkdir(exist_ok=True)
+    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+    (folder / "quickstart.yaml").write_text(quickstart)
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
+    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
+    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
+    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+
+
+def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+
+
+def rollouts_of(run: LaserCLI) -> dict[str, dict[str, Any]]:
+    paths = sorted((run.folder.path / "rollouts").rglob("*.parquet"))
+    return {row["prompt_id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+
+
+@pytest.mark.parametrize("granularity", ["batch", "prompt"])
+@pytest.mark.parametrize("signal", ["Loss", "Nll", "Gap", "Trusted"])
+def test_every_signal_teaches_at_every_granularity(tmp_path: Path, signal: str, granularity: str) -> None:
+    run = fit(tmp_path, f"--selection.signal=laser_pl.feedback.signals.{signal}",
+              f"--selection.granularity={granularity}", "--model.nll_weight=0.5",
+              *(["--selection.signal.share=1"] if signal == "Trusted" else []))  # fmt: skip
+    decisions = decisions_of(run)
+    assert [len(d["prompt_ids"]) for d in decisions] == ([1] * 16 if granularity == "prompt" else [4] * 4)
+    assert any(d["reward"] for d in decisions)
+    for d in decisions:
+        assert set(d["observed"]) == set(d["reward"])
+        if signal == "Trusted":
+            assert set(d["observed"]) in (set(), set(run.selection.pool.names))
+            assert all(0 <= value <= 1 for value in d["observed"].values())
+        elif d["pairs"]:
+            assert list(d["observed"]) == [d["arm"]]
+            expected = {"Loss": -(d["dpo"] + 0.5 * d["nll"]), "Nll": -d["nll"]}
+            if signal in expected:
+                assert d["observed"][d["arm"]] == pytest.approx(expected[signal], rel=1e-5)
+            else:
+                assert d["observed"][d["arm"]] > 0
+        else:
+            assert d["observed"] == {}
+            assert d["loss"] is None
+    last = decisions[-1]["mean"]
+    assert any(last.values())
+
+
+def test_trusted_check_asks_all_about_some(tmp_path: Path) -> None:
+    """Its forwards are counted: each prompt's judge once, and all K once more for prompts that can tell."""
+    run = fit(tmp_path, "--selection.signal=laser_pl.feedback.signals.Trusted", "--selection.signal.share=1",
+              "--selection.granularity=prompt")  # fmt: skip
+    decisions, rollouts = decisions_of(run), rollouts_of(run)
+    train = (WORLD / "prompts" / "train.jsonl").read_text().splitlines()
+    answers = {row["prompt"]: row["answer"] for row in map(json.loads, train)}
+    checked = 0
+    for d in decisions:
+        row = rollouts[d["prompt_ids"][0]]
+        right = [response.strip() == answers[row["text"]] for response in row["responses"]]
+        # No step, no lesson: a batch without any pair is skipped as a whole, but none is here.
+        assert bool(d["observed"]) == (any(right) and not all(right))
+        checked += bool(d["observed"])
+    assert checked > 0
+    names = run.selection.pool.names
+    assert sum(run.summary["reward_model_forwards"].values()) == 16 * 6 + checked * len(names) * 6
+    assert run.summary["reward_model_forwards_avoided"] == 16 * 6 * len(names) - 16 * 6 - checked * len(names) * 6
+
+
+@pytest.fixture
+def reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A reward model that is of no use in every second batch, or in each: the argument that makes it the only arm."""
+    kind, every = request.param
+    (tmp_path / f"{kind}_{every}.py").write_text(
+        "calls = []\n"
+        "def judge(prompts, completions, **columns):\n"
+        "    calls.append(1)\n"
+        f"    if len(calls) % {every}:\n"
+        "        return [sum(map(ord, completion)) / 7 for completion in completions]\n"
+        "    first = [prompt not in prompts[:i] for i, prompt in enumerate(prompts)]\n"
+        "    return {'tied': [1.5] * len(first), 'missing': [None] * len(first),\n"
+        f"            'single': [1.0 if f else None for f in first]}}['{kind}']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": f"{kind}_{every}.judge"}}
+    return f"--selection.reward_models={json.dumps({'odd': spec})}"
+
+
+@pytest.mark.parametrize("reward", [("tied", 2), ("missing", 2), ("single", 2)], indirect=True)
+def test_batch_without_pairs_teaches_the_bandit_nothing(tmp_path: Path, reward: str) -> None:
+    """Every second batch has only equal scores, or none, or one score per prompt."""
+    run = fit(tmp_path, reward)
+    decisions = decisions_of(run)
+    assert len(decisions) == run.summary["steps"] == 4
+    assert run.summary["steps_without_pairs"] == 2
+    for d in decisions[1::2]:
+        assert (d["pairs"], d["prompts_without_pairs"]) == (0, 4)
+        assert (d["loss"], d["observed"], d["reward"]) == (None, None, None)
+    for d in decisions[::2]:
+        assert d["pairs"] > 0
+        assert math.isfinite(d["loss"])
+        assert list(d["reward"]) == ["odd"]
+    (model,) = run.selection.bandit.models
+    learned = model.precision - torch.eye(len(model.precision), dtype=torch.float64)
+    assert torch.linalg.matrix_rank(learned) == 2
+
+
+@pytest.mark.parametrize("reward", [("tied", 1), ("missing", 1)], indirect=True)
+def test_batch_without_pairs_leaves_the_policy_alone(tmp_path: Path, reward: str) -> None:
+    """Not even weight decay touches it."""
+    run = fit(tmp_path, reward, "--optimizer.weight_decay=0.5")
+    assert run.summary["steps_without_pairs"] == run.summary["steps"] == 4
+    trained = {name: p for name, p in run.model.named_parameters() if p.requires_grad}
+    assert not any(bool(p.any()) for name, p in trained.items() if "lora_B" in name)
+    run.model.language_model = None
+    run.model.configure_model()
+    for name, fresh in run.model.named_parameters():
+        if fresh.requires_grad:
+            assert torch.equal(trained[name], fresh)
+
+
+@pytest.mark.parametrize("pairing", ["RandomPairs", "BestWorst", "TopBottom"])
+def test_pairs_stay_within_their_number(tmp_path: Path, pairing: str) -> None:
+    run = fit(tmp_path, f"--selection.pairs=laser_pl.data.pairs.{pairing}", "--selection.pairs.per_prompt=2",
+              "--selection.granularity=prompt")  # fmt: skip
+    rollouts = rollouts_of(run)
+    for d in decisions_of(run):
+        distinct = len(set(rollouts[d["prompt_ids"][0]]["responses"]))
+        possible = {"RandomPairs": math.comb(distinct, 2), "BestWorst": distinct - 1, "TopBottom": distinct // 2}
+        assert d["pairs"] <= min(2, possible[pairing])
+        assert d["prompts_without_pairs"] == (d["pairs"] == 0)

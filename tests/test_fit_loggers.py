@@ -1,0 +1,80 @@
+"""Lightning's loggers beside the run's own CSV file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from laser_pl.cli import LaserCLI, main
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+WORLD = EXPERIMENTS / "quickstart"
+SMALL = """
+name: small
+trainer: {max_epochs: 1}
+model: {evaluation: {n: 1}}
+data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
+"""
+
+
+def fit(folder: Path, *args: str) -> LaserCLI:
+    """The quickstart on 16 prompts, evaluated on 4."""
+    folder.mkdir(exist_ok=True)
+    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+    (folder / "quickstart.yaml").write_text(quickstart)
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
+    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
+    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
+    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+
+
+def rows_of(run: LaserCLI) -> list[dict[str, str]]:
+    with run.folder.metrics.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_tensorboard_and_wandb_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = fit(
+        tmp_path,
+        "--trainer.logger+=lightning.pytorch.loggers.TensorBoardLogger",
+        f"--trainer.logger.save_dir={tmp_path / 'board'}",
+        "--trainer.logger+=lightning.pytorch.loggers.WandbLogger",
+        f"--trainer.logger.save_dir={tmp_path / 'wandb_files'}",
+        "--trainer.logger.project=laser",
+    )
+    run.trainer.loggers[1].experiment.finish()
+    assert [type(logger).__name__ for logger in run.trainer.loggers] == [
+        "TensorBoardLogger", "WandbLogger", "CSVLogger"
+    ]  # fmt: skip
+    (offline,) = (tmp_path / "wandb_files").rglob("run-*.wandb")
+    assert b"train/loss" in offline.read_bytes()
+    (events,) = (tmp_path / "board").rglob("events.out.tfevents.*")
+    board = EventAccumulator(str(events.parent)).Reload()
+    logged = {event.step: event.value for event in board.Scalars("train/loss")}
+    own = {int(row["step"]): float(row["train/loss"]) for row in rows_of(run) if row["train/loss"]}
+    assert logged == pytest.approx(own)
+    assert len(own) == 4
+
+
+def test_logging_can_be_switched_off(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--trainer.logger=false")
+    assert run.trainer.loggers == []
+    assert not run.folder.metrics.exists()
+    assert run.folder.summary.exists()
+
+
+def test_users_callbacks_keep_the_bandit(tmp_path: Path) -> None:
+    """A list of callbacks replaces nothing of ours."""
+    run = fit(tmp_path, '--trainer.callbacks=[{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}]')
+    names = [type(callback).__name__ for callback in run.trainer.callbacks]
+    assert {"LearningRateMonitor", "RewardSelection", "RunRecord", "RunCheckpoint"} <= set(names)
+    assert names.count("RewardSelection") == 1
+    assert names.index("RewardSelection") < names.index("RunRecord") < names.index("RunCheckpoint")
+    assert len(run.folder.selection.read_text().splitlines()) == 4
+    rates = [float(row["lr-AdamW"]) for row in rows_of(run) if row.get("lr-AdamW")]
+    assert rates == [2e-4] * 4

@@ -1,0 +1,145 @@
+"""From rows to prompts, splits and token ids."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
+
+from laser_pl.batches import Prompt
+from laser_pl.data.prompts import Columns, content_hash, encode, fit_to_length, prompts_from, split_by_hash
+from laser_pl.data.tables import Table
+from laser_pl.data.templates import Jinja, Plain
+from laser_pl.errors import ConfigurationError
+
+CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> Table:
+    path = path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Table(str(path))
+
+
+def make_prompt(text: str, answer: str | None = None) -> Prompt:
+    return Prompt(content_hash(text, answer), text, text, answer)
+
+
+def test_a_row_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"question": "How far?", "solution": 12, "task": None, "unit": "km"}]
+    columns = Columns(prompt="question", answer="solution", category="task")
+    (prompt,) = prompts_from(table(tmp_path, rows), columns, Jinja("{{ prompt }} in {{ unit }}"), tokenizer)
+    assert (prompt.prompt, prompt.text, prompt.answer, prompt.category) == ("How far?", "How far? in km", "12", "all")
+    assert prompt.columns == {"solution": 12, "task": None, "unit": "km"}
+    assert prompt.id == content_hash("How far?", 12)
+
+
+def test_a_chat_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
+    (prompt,) = prompts_from(
+        table(tmp_path, [{"prompt": CHAT}]), Columns(answer=None, category=None), Plain(), tokenizer
+    )
+    assert prompt.prompt == CHAT
+    assert prompt.text == "1+1?\n\n2\n\n2+2?"
+    assert prompt.answer is None
+
+
+def test_the_same_question_and_answer_is_kept_once(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": p, "answer": a} for p, a in [("x", "1"), ("y", "1"), ("x", "1"), ("x", "2")]]
+    found = prompts_from(table(tmp_path, rows), Columns(category=None), Plain(), tokenizer)
+    assert [(p.prompt, p.answer) for p in found] == [("x", "1"), ("y", "1"), ("x", "2")]
+    assert len({p.id for p in found}) == 3
+
+
+@pytest.mark.parametrize("setting", ["prompt", "answer", "category"])
+def test_a_missing_column_names_the_setting_and_what_there_is(tmp_path: Path, tokenizer: Any, setting: str) -> None:
+    columns = Columns(**{**{"prompt": "a", "answer": "b", "category": "c"}, setting: "typo"})
+    with pytest.raises(ConfigurationError, match=rf"no column 'typo', only a, b, c\. Set data\.columns\.{setting}"):
+        prompts_from(table(tmp_path, [{"a": "1", "b": "2", "c": "3"}]), columns, Plain(), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ([], "is empty"),
+        ([{"role": "user", "content": " "}], "is empty"),
+        (None, "must be a string or a list of messages, got NoneType"),
+        (7, "got int"),
+        (["text"], "got list"),
+        ([{"role": "user"}], "got list"),
+        ([{"role": "user", "content": None}], "got list"),
+        ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "got list"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_names_the_row(tmp_path: Path, tokenizer: Any, value: Any, message: str) -> None:
+    rows = [{"prompt": "fine"}, {"prompt": value}]
+    with pytest.raises(ConfigurationError, match=rf"rows.jsonl, row 2: column 'prompt' .*{message}"):
+        prompts_from(table(tmp_path, rows), Columns(answer=None, category=None), Plain(), tokenizer)
+
+
+@given(st.lists(st.text(), unique=True, max_size=30), st.floats(0, 1), st.integers(0, 9), st.data())
+def test_a_split_follows_from_the_question_alone(
+    questions: list[str], fraction: float, seed: int, data: st.DataObject
+) -> None:
+    prompts = [make_prompt(q, answer) for q in questions for answer in ("1", "2")]
+    rest, taken = split_by_hash(prompts, fraction, seed, "test")
+    assert sorted(p.id for p in rest + taken) == sorted(p.id for p in prompts)
+    assert not {p.prompt for p in rest} & {p.prompt for p in taken}
+    shuffled = data.draw(st.permutations(prompts))
+    assert {p.id for p in split_by_hash(shuffled, fraction, seed, "test")[1]} == {p.id for p in taken}
+    part = data.draw(st.lists(st.sampled_from(prompts), unique_by=lambda p: p.id) if prompts else st.just([]))
+    assert split_by_hash(part, fraction, seed, "test")[1] == [p for p in part if p in taken]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 1.0])
+def test_a_split_takes_its_fraction(fraction: float) -> None:
+    """Within 4.5 standard errors of a coin thrown 4,000 times."""
+    prompts = [make_prompt(str(i)) for i in range(4000)]
+    taken = split_by_hash(prompts, fraction, 0, "test")[1]
+    assert abs(len(taken) - 4000 * fraction) <= 4.5 * math.sqrt(4000 * fraction * (1 - fraction))
+
+
+def test_two_salts_and_two_seeds_split_independently() -> None:
+    prompts = [make_prompt(str(i)) for i in range(200)]
+    parts = {
+        tuple(p.id for p in split_by_hash(prompts, 0.5, seed, salt)[1])
+        for seed in (0, 1)
+        for salt in ("test", "validation")
+    }
+    assert len(parts) == 4
+
+
+@pytest.mark.parametrize(("overlong", "kept"), [("drop", ["ab", "abcde"]), ("cut", ["ab", "abcdefgh", "abcde"])])
+def test_long_prompts(tokenizer: Any, overlong: Any, kept: list[str]) -> None:
+    prompts = [make_prompt(text) for text in ("ab", "abcdefgh", "abcde")]
+    found, count = fit_to_length(prompts, tokenizer, 5, overlong)
+    assert [p.text for p in found] == kept
+    assert count == 1
+
+
+def test_encoding_pads_on_the_left_and_cuts_the_oldest(tokenizer: Any) -> None:
+    batch = encode([make_prompt("abc"), make_prompt("x"), make_prompt("abcdefgh")], tokenizer, limit=5)
+    a, b, c, x, d, e, f, g, h = tokenizer.convert_tokens_to_ids([*"abcxdefgh"])
+    assert batch.tokens.tolist() == [[0, 0, a, b, c], [0, 0, 0, 0, x], [d, e, f, g, h]]
+    assert batch.mask.tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
+    assert batch.tokens.dtype == batch.mask.dtype == torch.int64
+    assert [p.text for p in batch.prompts] == ["abc", "x", "abcdefgh"]
+
+
+@pytest.mark.parametrize("text", ["ab", "<bos>ab"])
+def test_encoding_starts_with_one_bos(tokenizer_with: Callable[..., Any], text: str) -> None:
+    tokenizer = tokenizer_with(bos_token="<bos>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+    )
+    ids = encode([make_prompt(text)], tokenizer, limit=9).tokens[0].tolist()
+    assert ids == [tokenizer.bos_token_id, *tokenizer.convert_tokens_to_ids(["a", "b"])]

@@ -1,0 +1,263 @@
+"""An interrupted run, continued, ends bit for bit where the uninterrupted one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from callbacks.run_checkpoint import RunCheckpoint
+from laser_pl.cli import LaserCLI, main
+from laser_pl.data.rollout_store import RolloutStore
+from laser_pl.run_folder import RunFolder
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+POLICY = EXPERIMENTS / "quickstart" / "policy"
+SMALL = """
+name: small
+trainer: {max_epochs: 3}
+model: {lora: {dropout: 0.1}, evaluation: {n: 2}}
+data: {prompts_per_iteration: 20, batch_size: 4, one_category_per_batch: false, rollout_batch_size: 8, rollouts: {n: 4}}
+lr_scheduler:
+  class_path: torch.optim.lr_scheduler.StepLR
+  init_args: {step_size: 4, gamma: 0.5}
+"""
+STEPS = 5  # per iteration
+OTHER_PARTS = [
+    "--selection.granularity=prompt",
+    "--selection.signal=laser_pl.feedback.signals.Gap",
+    "--selection.scale=laser_pl.feedback.scales.PooledQuantiles",
+    "--selection.bandit=laser_pl.bandits.RoundRobin",
+    "--trainer.accumulate_grad_batches=2",
+]
+PLUG = """
+import os, signal
+from lightning.pytorch import Callback
+
+
+class Plug(Callback):
+    def __init__(self, hook: str, after: int, kill: bool = False):
+        self.hook, self.left, self.kill = hook, after, kill
+        setattr(self, hook, self.pull)
+
+    def pull(self, *args, **kwargs):
+        self.left -= 1
+        if self.left < 0:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the plug was pulled")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _checkpoint_every_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
+
+
+def command(folder: Path, *args: str) -> list[str]:
+    """The quickstart on 20 prompts an iteration, evaluated on 4."""
+    folder.mkdir(exist_ok=True)
+    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+    (folder / "quickstart.yaml").write_text(quickstart)
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "few.jsonl").write_text("\n".join((POLICY.parent / "prompts/test.jsonl").read_text().splitlines()[:4]))
+    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
+    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
+    return ["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LaserCLI]:
+    """The uninterrupted runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
+        return {
+            name: main(command(tmp_path_factory.mktemp(f"whole_{name}"), *parts))
+            for name, parts in (("default", []), ("other", OTHER_PARTS))
+        }
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with a callback that ends a run without warning."""
+    (tmp_path / "power").mkdir()
+    (tmp_path / "power" / "power_plug.py").write_text(PLUG)
+    monkeypatch.syspath_prepend(tmp_path / "power")
+    return "power_plug.Plug"
+
+
+def interrupt(folder: Path, plug: str, hook: str, after: int, *args: str) -> None:
+    callback = json.dumps({"class_path": plug, "init_args": {"hook": hook, "after": after}})
+    with pytest.raises(RuntimeError, match="the plug was pulled"):
+        main(command(folder, *args, f"--trainer.callbacks+={callback}"))
+
+
+def state_of(folder: RunFolder) -> dict[str, Any]:
+    """Everything a run leaves that does not depend on the clock."""
+    checkpoint = torch.load(folder.checkpoint, weights_only=True)
+    selection = checkpoint["callbacks"]["RewardSelection"]
+    del selection["pool"]["seconds"]
+    decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
+    summary = json.loads(folder.summary.read_text())
+    return {
+        "adapter": load_file(folder.adapter / "adapter_model.safetensors"),
+        "trained": checkpoint["state_dict"],
+        "optimizer": checkpoint["optimizer_states"],
+        "schedule": checkpoint["lr_schedulers"],
+        "selection": selection,
+        "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
+        "metrics": folder.metrics.read_text(),
+        "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
+    }
+
+
+def assert_same(one: object, other: object, where: str = "") -> None:
+    """Bitwise, down to the last tensor."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where  # type: ignore[call-overload]
+        for key in one:
+            assert_same(one[key], other[key], f"{where}/{key}")  # type: ignore[index]
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where  # type: ignore[arg-type]
+        for index, (mine, its) in enumerate(zip(one, other, strict=True)):  # type: ignore[call-overload]
+            assert_same(mine, its, f"{where}/{index}")
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other), where  # type: ignore[arg-type]
+    else:
+        assert one == other, where
+
+
+def finish(folder: Path, *args: str) -> LaserCLI:
+    run = main(command(folder, *args, "--resume"))
+    assert [path.name for path in (folder / "runs").iterdir()] == ["small"]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("hook", "after"),
+    [
+        ("on_train_batch_start", 1),  # before there is any checkpoint
+        ("on_train_batch_end", 3),  # in the first iteration, past its first checkpoint
+        ("on_train_batch_end", STEPS + 1),  # just when the checkpoint is due
+        ("on_validation_start", 1),  # between an iteration's last step and its checkpoint
+        ("on_train_epoch_start", 1),  # at an iteration's end: its checkpoint is there, the next rollouts too
+        ("on_train_batch_start", 2 * STEPS + 3),  # in the last iteration
+        ("on_test_start", 1),  # trained, not yet measured
+    ],
+)
+def test_resumed_equals_uninterrupted(
+    tmp_path: Path, whole: dict[str, LaserCLI], plug: str, hook: str, after: int
+) -> None:
+    interrupt(tmp_path, plug, hook, after)
+    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+
+
+def test_other_parts_resume_too(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
+    """Signal, scale and bandit with states of other kinds, one arm per prompt, between accumulated gradients."""
+    interrupt(tmp_path, plug, "on_train_batch_end", STEPS + 3, *OTHER_PARTS)
+    assert_same(state_of(finish(tmp_path, *OTHER_PARTS).folder), state_of(whole["other"].folder))
+
+
+def test_interrupted_twice_and_with_torn_files(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
+    interrupt(tmp_path, plug, "on_train_batch_end", 3)
+    with (tmp_path / "runs/small/selection.jsonl").open("a") as file:
+        file.write('{"iteration": 0, "st')
+    interrupt(tmp_path, plug, "on_train_batch_end", STEPS, "--resume")
+    (tmp_path / "runs/small/rollouts/iteration-001/chunk-00009.tmp").write_bytes(b"PAR1")
+    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 4])
+def test_interrupted_during_rollouts(
+    tmp_path: Path, whole: dict[str, LaserCLI], monkeypatch: pytest.MonkeyPatch, chunks: int
+) -> None:
+    """Chunks that were written are kept, the others are made; 20 prompts make 3 chunks an iteration."""
+    write, written = RolloutStore.write, []
+
+    def write_until(store: RolloutStore, chunk: int, *args: Any) -> None:
+        if len(written) == chunks:
+            raise RuntimeError("the plug was pulled")
+        write(store, chunk, *args)
+        written.append(store.path(chunk))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RolloutStore, "write", write_until)
+        with pytest.raises(RuntimeError, match="the plug was pulled"):
+            main(command(tmp_path))
+    times = [path.stat().st_mtime_ns for path in written]
+    assert len(times) == chunks
+    run = finish(tmp_path)
+    assert [path.stat().st_mtime_ns for path in written] == times
+    assert_same(state_of(run.folder), state_of(whole["default"].folder))
+
+
+def test_killed_process_is_resumed(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
+    """SIGKILL leaves no time for good-byes."""
+    callback = json.dumps({"class_path": plug, "init_args": {"hook": "on_train_batch_end", "after": 7, "kill": True}})
+    killed = subprocess.run(
+        [sys.executable, "-m", "laser_pl", *command(tmp_path, f"--trainer.callbacks+={callback}")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "power"), "OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert not (tmp_path / "runs/small/summary.json").exists()
+    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+
+
+def test_checkpoint_holds_no_base_weights(whole: dict[str, LaserCLI]) -> None:
+    run = whole["default"]
+    state = torch.load(run.folder.checkpoint, weights_only=True)["state_dict"]
+    assert state
+    assert all("lora_" in name for name in state)
+    trained = {name for name, parameter in run.model.named_parameters() if parameter.requires_grad}
+    assert set(state) == trained
+    base = sum(p.numel() for name, p in run.model.named_parameters() if name not in trained)
+    adapter = sum(tensor.numel() for tensor in state.values())
+    # With AdamW's two moments it would hold 3 adapters; a base would add to that.
+    held = sum(tensor.numel() for tensor in tensors_in(torch.load(run.folder.checkpoint, weights_only=True)))
+    assert 3 * adapter <= held < 3 * adapter + base
+
+
+def tensors_in(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for part in value.values() for tensor in tensors_in(part)]
+    return [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, (list, tuple)) else []
+
+
+@pytest.mark.parametrize(("finished", "reason"), [(False, "there is none of that name"), (True, "are finished")])
+def test_nothing_to_resume_is_refused(
+    whole: dict[str, LaserCLI], tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool, reason: str
+) -> None:
+    runs = whole["default"].folder.path.parent if finished else tmp_path / "runs"
+    before = list(runs.iterdir()) if finished else []
+    with pytest.raises(SystemExit) as end:
+        main([*command(tmp_path), f"--runs_dir={runs}", "--resume"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("laser_pl: --resume: no unfinished run 'small' in")
+    assert reason in told
+    assert (list(runs.iterdir()) if finished else []) == before
+
+
+def test_second_run_of_a_name_gets_its_own_folder(tmp_path: Path, plug: str) -> None:
+    """And resume continues the one that is unfinished."""
+    short = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=4"]
+    first = main(command(tmp_path, *short))
+    kept = first.folder.summary.read_bytes()
+    interrupt(tmp_path, plug, "on_validation_start", 0, *short)
+    third = main(command(tmp_path, *short, "--resume"))
+    assert third.folder.path.name == "small-2"
+    assert first.folder.summary.read_bytes() == kept
+    assert third.summary["accuracy"] == first.summary["accuracy"]

@@ -1,0 +1,262 @@
+"""Sampling from one reading of the prompt gives what plain generation gives, family by family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from laser_pl.batches import Prompt, PromptBatch
+from laser_pl.data.prompts import encode
+from laser_pl.errors import ConfigurationError
+from laser_pl.generation.sampler import Sampling, sample
+
+TEXTS = ["abc", "x", "a longer prompt than any window", "(1+2)*3=", "zz"]
+PAD, EOS, SEED = 0, 1, 11
+
+
+def prompts_of(texts: list[str], tokenizer: Any) -> PromptBatch:
+    return encode([Prompt(text, text, text) for text in texts], tokenizer, limit=100)
+
+
+@pytest.fixture
+def model(family: str, causal_model: Callable[..., Any], tokenizer: Any) -> Any:
+    return causal_model(family, len(tokenizer))
+
+
+@pytest.fixture
+def llama(causal_model: Callable[..., Any], tokenizer: Any) -> Any:
+    return causal_model("llama", len(tokenizer))
+
+
+@torch.no_grad()
+def slow_greedy(model: Any, prompt: list[int], length: int) -> list[int]:
+    """Read everything again for each token, without cache, padding or ``generate``."""
+    ids = list(prompt)
+    while len(ids) < len(prompt) + length and ids[-1:] != [EOS]:
+        logits = model(torch.tensor([ids])).logits[0, -1]
+        logits[PAD] = -torch.inf
+        ids.append(int(logits.argmax()))
+    return ids[len(prompt) :]
+
+
+def responses_of(tokens: Tensor, mask: Tensor) -> list[list[int]]:
+    return [row[: int(keep.sum())].tolist() for row, keep in zip(tokens.flatten(0, 1), mask.flatten(0, 1), strict=True)]
+
+
+def test_greedy_equals_reading_everything_again(model: Any, tokenizer: Any) -> None:
+    prompts = prompts_of(TEXTS, tokenizer)
+    responses, _ = sample(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=12), SEED)
+    expected = [slow_greedy(model, tokenizer(text)["input_ids"], 12) for text in TEXTS]
+    assert responses_of(responses.tokens, responses.mask) == expected
+
+
+def test_greedy_equals_plain_generation_of_each_prompt_alone(model: Any, tokenizer: Any) -> None:
+    prompts = prompts_of(TEXTS, tokenizer)
+    responses, _ = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
+    found = responses_of(responses.tokens, responses.mask)
+    for row, text in enumerate(TEXTS):
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        plain = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=12,
+            suppress_tokens=[PAD],
+            pad_token_id=PAD,
+        )
+        assert found[2 * row] == found[2 * row + 1] == plain[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("choice", [{"temperature": 0.8}, {"temperature": 1.3, "top_p": 0.7}], ids=["T", "T, top p"])
+def test_sampling_equals_plain_generation_from_the_same_seed(model: Any, tokenizer: Any, choice: dict) -> None:
+    prompts, n = prompts_of(TEXTS, tokenizer), 4
+    responses, _ = sample(model, tokenizer, prompts, Sampling(n=n, max_new_tokens=12, **choice), SEED)
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        plain = model.generate(
+            prompts.tokens.repeat_interleave(n, dim=0),
+            attention_mask=prompts.mask.repeat_interleave(n, dim=0),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=12,
+            suppress_tokens=[PAD],
+            pad_token_id=PAD,
+            **choice,
+        )
+    plain = plain[:, prompts.tokens.shape[1] :]
+    assert torch.equal(responses.tokens.flatten(0, 1), plain)
+    assert len({tuple(row) for row in plain.tolist()}) > len(TEXTS)
+
+
+def test_context_is_the_last_hidden_state_of_the_unpadded_prompt(model: Any, tokenizer: Any) -> None:
+    _, contexts = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=3), SEED)
+    with torch.no_grad():
+        expected = torch.stack(
+            [
+                model(tokenizer(text, return_tensors="pt")["input_ids"], output_hidden_states=True).hidden_states[-1][
+                    0, -1
+                ]
+                for text in TEXTS
+            ]
+        )
+    assert contexts.dtype == torch.float32
+    torch.testing.assert_close(contexts, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"]], ids=["one prompt", "three prompts"])
+def test_prompts_of_one_token(model: Any, tokenizer: Any, texts: list[str]) -> None:
+    """There is nothing to read before the last token."""
+    responses, contexts = sample(
+        model, tokenizer, prompts_of(texts, tokenizer), Sampling(n=2, temperature=0, max_new_tokens=8), SEED
+    )
+    expected = [slow_greedy(model, tokenizer(text)["input_ids"], 8) for text in texts for _ in range(2)]
+    assert responses_of(responses.tokens, responses.mask) == expected
+    assert contexts.shape == (len(texts), 32)
+
+
+def prefer(model: Any, token: int, by: float = 50.0) -> None:
+    """Make one token's logit larger, whatever was read."""
+
+    def shift(_: Any, __: Any, logits: Tensor) -> Tensor:
+        logits = logits.clone()
+        logits[..., token] += by
+        return logits
+
+    model.lm_head.register_forward_hook(shift)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_pad_is_never_sampled(llama: Any, tokenizer: Any, temperature: float) -> None:
+    prefer(llama, PAD)
+    sampling = Sampling(n=5, temperature=temperature, max_new_tokens=10)
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+    assert (responses.tokens[responses.mask == 1] != PAD).all()
+    assert responses.mask.sum(-1).min() >= 1
+
+
+def assert_masks_stop_at_the_first_eos(tokens: Tensor, mask: Tensor, finished: Tensor, ends: set[int]) -> None:
+    for row, keep, done in zip(tokens.tolist(), mask.tolist(), finished.tolist(), strict=True):
+        at = next((i for i, token in enumerate(row) if token in ends), None)
+        length = len(row) if at is None else at + 1
+        assert keep == [1] * length + [0] * (len(row) - length)
+        assert done == (at is not None)
+        assert all(token == PAD for token in row[length:])
+
+
+@pytest.mark.parametrize("eagerness", [-50.0, 2.0, 50.0], ids=["never ends", "ends somewhere", "ends at once"])
+def test_masks_stop_at_the_first_eos(llama: Any, tokenizer: Any, eagerness: float) -> None:
+    prefer(llama, EOS, eagerness)
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
+    assert_masks_stop_at_the_first_eos(*flat, ends={EOS})
+    lengths = responses.mask.sum(-1)
+    expected = {-50.0: (10, 10), 50.0: (1, 1)}.get(eagerness)
+    if expected:
+        assert (int(lengths.min()), int(lengths.max())) == expected
+    else:
+        assert lengths.min() < lengths.max()
+        assert 0 < responses.finished.sum() < responses.finished.numel()
+
+
+def test_a_chat_model_has_several_ends(llama: Any, tokenizer: Any) -> None:
+    """Those of the generation config count beside the tokenizer's."""
+    other = tokenizer.convert_tokens_to_ids("|")
+    llama.generation_config.eos_token_id = [other]
+    prefer(llama, other, 2.0)
+    prefer(llama, EOS, 2.0)
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
+    assert_masks_stop_at_the_first_eos(*flat, ends={EOS, other})
+    last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1)
+    assert {EOS, other} <= set(last.flatten().tolist())
+
+
+def test_a_pad_token_that_is_eos_still_ends_a_response(llama: Any, tokenizer: Any) -> None:
+    tokenizer.pad_token = tokenizer.eos_token
+    prefer(llama, EOS, 2.0)
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1).squeeze(-1)
+    assert torch.equal(last == EOS, responses.finished)
+    assert 0 < responses.finished.sum() < responses.finished.numel()
+
+
+def test_texts_are_the_sampled_tokens_without_special_ones(llama: Any, tokenizer: Any) -> None:
+    prefer(llama, EOS, 2.0)
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=3, max_new_tokens=10), SEED)
+    for row, ids in enumerate(responses_of(responses.tokens, responses.mask)):
+        expected = "".join(token for token in tokenizer.convert_ids_to_tokens(ids) if not token.startswith("<"))
+        assert responses.texts[row // 3][row % 3] == expected
+
+
+@pytest.mark.parametrize(
+    "shipped",
+    [{"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}, {"min_p": 0.9, "do_sample": True}, {"num_beams": 3}],
+    ids=lambda value: next(iter(value)),
+)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_settings_that_ship_with_a_model_do_not_change_how_it_is_sampled(
+    causal_model: Callable[..., Any], tokenizer: Any, shipped: dict[str, Any], temperature: float
+) -> None:
+    """Many a chat model's generation config does so. What is sampled must be the policy that is trained."""
+    plain, with_settings = causal_model("llama", len(tokenizer)), causal_model("llama", len(tokenizer))
+    for name, value in shipped.items():
+        setattr(with_settings.generation_config, name, value)
+    sampling, prompts = Sampling(n=3, temperature=temperature, max_new_tokens=12), prompts_of(TEXTS, tokenizer)
+    expected, _ = sample(plain, tokenizer, prompts, sampling, SEED)
+    found, _ = sample(with_settings, tokenizer, prompts, sampling, SEED)
+    assert torch.equal(found.tokens, expected.tokens)
+
+
+def test_a_batch_repeats_and_another_seed_gives_others(llama: Any, tokenizer: Any) -> None:
+    prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=4, max_new_tokens=10)
+    one, again, other = (sample(llama, tokenizer, prompts, sampling, seed)[0].tokens for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_callers_random_state_and_mode_are_left_alone(llama: Any, tokenizer: Any, training: bool) -> None:
+    llama.train(training)
+    before = torch.get_rng_state()
+    sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert llama.training is training
+
+
+def test_dropout_is_off_while_sampling(causal_model: Callable[..., Any], tokenizer: Any) -> None:
+    model = causal_model("gpt2", len(tokenizer))  # with dropout 0.1 everywhere
+    prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, temperature=0, max_new_tokens=8)
+    calm, calm_contexts = sample(model, tokenizer, prompts, sampling, SEED)
+    model.train()
+    found, contexts = sample(model, tokenizer, prompts, sampling, SEED)
+    assert torch.equal(found.tokens, calm.tokens)
+    assert torch.equal(contexts, calm_contexts)
+
+
+def test_the_prompts_are_read_once_whatever_n(llama: Any, tokenizer: Any) -> None:
+    """Of the ``B`` prompts all tokens but the last, and then no more than one token of any row at a time."""
+    shapes = []
+    llama.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    prompts = prompts_of(TEXTS, tokenizer)
+    sample(llama, tokenizer, prompts, Sampling(n=6, max_new_tokens=4), SEED)
+    width = prompts.tokens.shape[1]
+    assert shapes[:2] == [(5, width - 1), (5, 1)]
+    assert set(shapes[2:]) == {(30, 1)}
+
+
+@pytest.mark.parametrize(("setting", "value"), [("n", 0), ("temperature", -0.5), ("max_new_tokens", 0)])
+def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{setting} must be >= \d, got {value}"):
+        Sampling(**{setting: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.5])
+def test_top_p_out_of_range_is_named(value: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"top_p must be .* got {value}"):
+        Sampling(top_p=value)

@@ -1,0 +1,196 @@
+"""Rewards from values, against histories that are kept whole."""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.feedback.scales import ContextBaseline, Moments, PooledQuantiles, Raw, RunningMean, Scale
+
+SCALES = [Raw, PooledQuantiles, RunningMean, ContextBaseline]
+SIZES = (0, 1, 3, 0, 2, 5, 1, 4)
+
+
+def stream(size: int = 3, seed: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Contexts, values that depend on them, and what chance would give, in steps of several sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = []
+    for count in SIZES:
+        contexts = torch.randn(count, size, generator=generator, dtype=torch.float64)
+        noise, chance = torch.randn(2, count, generator=generator, dtype=torch.float64)
+        steps.append((contexts, 4 * contexts[:, 0] - 2 + chance + noise, chance))
+    return steps
+
+
+def clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.8), (0.0, 1.0), (0.45, 0.6)])
+def test_pooled_quantiles_equal_numpy(low: float, high: float) -> None:
+    scale, history = PooledQuantiles(low, high), np.zeros(0)
+    for contexts, values, chance in stream():
+        history = np.concatenate([history, values.numpy()])
+        found = scale.rewards(contexts, values, chance)
+        if len(history) > 1:
+            q_low, q_high = np.quantile(history, low), np.quantile(history, high)
+            expected = np.clip((values.numpy() - q_low) / (q_high - q_low), 0, 1)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_pooled_quantiles_by_hand() -> None:
+    """Of 0, 1, 2, 3, 4, 5 the quantiles are 1 and 4."""
+    found = PooledQuantiles().rewards(torch.zeros(6, 1), torch.arange(6, dtype=torch.float64), torch.zeros(6))
+    assert found.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1], abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[-0.69], [-0.69] * 3])
+def test_equal_values_are_worth_one_half(values: list[float]) -> None:
+    nothing = torch.zeros(len(values))
+    found = PooledQuantiles().rewards(nothing[:, None], torch.tensor(values, dtype=torch.float64), nothing)
+    assert found.tolist() == [0.5] * len(values)
+
+
+def test_running_mean_equals_the_statistics_of_the_whole_history() -> None:
+    scale, history = RunningMean(), []
+    for contexts, values, chance in stream():
+        history += values.tolist()
+        found = scale.rewards(contexts, values, chance)
+        spread = (statistics.pstdev(history) if history else 0.0) or 1.0
+        expected = [clip((value - statistics.fmean(history)) / spread, -2, 2) / 2 for value in values.tolist()]
+        assert found.tolist() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 0.1])
+@pytest.mark.parametrize("size", [1, 3, 40], ids="d = {}".format)
+def test_context_baseline_equals_an_explicit_ridge_regression(size: int, penalty: float) -> None:
+    """Sizes for which the regression ends in its primal and in its dual form."""
+    scale = ContextBaseline(penalty)
+    contexts_seen, excess_seen = np.zeros((0, size)), np.zeros(0)
+    errors_seen: list[float] = []
+    for contexts, values, chance in stream(size):
+        inverse = np.linalg.inv(penalty * np.eye(size) + contexts_seen.T @ contexts_seen)
+        theta = inverse @ contexts_seen.T @ excess_seen
+        excess = values.numpy() - chance.numpy()
+        errors = [
+            (x - context @ theta) / math.sqrt(1 + context @ inverse @ context)
+            for context, x in zip(contexts.numpy(), excess, strict=True)
+        ]
+        errors_seen += errors
+        spread = math.sqrt(math.fsum(error**2 for error in errors_seen) / max(len(errors_seen), 1)) or 1.0
+        expected = [clip(error / spread, -2, 2) / 2 for error in errors]
+        assert scale.rewards(contexts, values, chance).tolist() == pytest.approx(expected, abs=1e-10)
+        contexts_seen = np.concatenate([contexts_seen, contexts.numpy()])
+        excess_seen = np.concatenate([excess_seen, excess])
+
+
+def test_context_baseline_starts_at_chance() -> None:
+    """The level of the signal rewards nobody, and by hand: errors 1, 0, -1 with a root mean square of sqrt(2 / 3)."""
+    chance = torch.tensor([100.0, 50.0, 0.0], dtype=torch.float64)
+    excess = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)
+    found = ContextBaseline().rewards(torch.ones(3, 2), chance + excess, chance)
+    assert found.tolist() == pytest.approx([0.5 * 1.5**0.5, 0.0, -0.5 * 1.5**0.5], abs=1e-10)
+
+
+def test_context_baseline_takes_out_what_the_context_explains() -> None:
+    """Two categories whose levels differ by 10; in both, one arm's values lie 1 above the other's."""
+    scale = ContextBaseline()
+    rewards: dict[int, list[float]] = {0: [], 1: []}
+    for step in range(400):
+        category, arm = step % 2, (step // 2) % 2
+        context = torch.eye(2, dtype=torch.float64)[category : category + 1]
+        value = torch.tensor([10.0 * category + arm], dtype=torch.float64)
+        rewards[arm].append(float(scale.rewards(context, value, torch.zeros(1))))
+    assert max(rewards[0][100:]) < 0 < min(rewards[1][100:])
+
+
+@pytest.mark.parametrize("make", SCALES)
+def test_a_saved_scale_goes_on_bit_by_bit(make: type[Scale]) -> None:
+    steps = stream()
+    for cut in range(len(steps)):
+        one, two = make(), make()
+        for contexts, values, chance in steps[:cut]:
+            one.rewards(contexts, values, chance)
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        two.load_state_dict(torch.load(file, weights_only=True))
+        for contexts, values, chance in steps[cut:]:
+            assert torch.equal(one.rewards(contexts, values, chance), two.rewards(contexts, values, chance))
+
+
+@pytest.mark.parametrize("make", SCALES)
+def test_rewards_are_float64_and_as_many_as_values(make: type[Scale]) -> None:
+    scale = make()
+    for contexts, values, chance in stream():
+        found = scale.rewards(contexts.float(), values.float(), chance.float())
+        assert found.dtype == torch.float64
+        assert found.shape == values.shape
+        assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("make", [PooledQuantiles, RunningMean, ContextBaseline])
+@given(st.floats(0.1, 100), st.floats(-1000, 1000))
+def test_neither_unit_nor_level_of_the_values_matters(make: type[Scale], unit: float, level: float) -> None:
+    one, two = make(), make()
+    for contexts, values, chance in stream():
+        torch.testing.assert_close(
+            two.rewards(contexts, unit * values + level, unit * chance + level),
+            one.rewards(contexts, values, chance),
+            rtol=0,
+            atol=1e-8,
+        )
+
+
+def test_what_is_said_of_an_unknown_context_counts_less() -> None:
+    """By hand, with penalty 1/8. Twice nothing beyond chance; then the same error of 3 in two contexts.
+
+    The first context was seen twice, so its squared width is 1 / (2 + 1/8) = 8/17, and nobody was ever in the second,
+    whose squared width is 8. The standardised errors are 3 / sqrt(25/17) and 3 / sqrt(9) = 1.
+    """
+    known, unknown = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    scale = ContextBaseline(penalty=1 / 8)
+    chance = torch.zeros(2, dtype=torch.float64)
+    scale.rewards(known.expand(2, 2), chance, chance)
+    found = scale.rewards(torch.cat([known, unknown]), chance + 3, chance)
+    first, second = 3 / math.sqrt(25 / 17), 1.0
+    spread = math.sqrt((first**2 + second**2) / 4)
+    assert found.tolist() == pytest.approx([min(first / spread, 2) / 2, second / spread / 2], abs=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0])
+def test_a_penalty_out_of_range_is_named(penalty: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"penalty must be > 0, got {penalty}"):
+        ContextBaseline(penalty)
+
+
+def test_raw_gives_the_values() -> None:
+    assert Raw().rewards(torch.zeros(2, 1), torch.tensor([3.5, -70.0]), torch.ones(2)).tolist() == [3.5, -70.0]
+
+
+@given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1))
+def test_moments_equal_the_statistics(values: list[float]) -> None:
+    moments = Moments()
+    moments.observe(values)
+    size = max(map(abs, values))
+    assert moments.mean == pytest.approx(statistics.fmean(values), abs=1e-10 * (1 + size))
+    square = math.sqrt(math.fsum(value**2 for value in values) / len(values))
+    assert moments.root_mean_square == pytest.approx(square or 1.0, rel=1e-9)
+    if len(set(values)) > 1 and statistics.pstdev(values) > max(1e-6 * size, 1e-100):
+        assert moments.deviation == pytest.approx(statistics.pstdev(values), rel=1e-6)
+
+
+def test_moments_that_saw_nothing_or_no_spread_divide_by_one() -> None:
+    moments = Moments()
+    assert (moments.deviation, moments.root_mean_square) == (1.0, 1.0)
+    moments.observe([3.0, 3.0])
+    assert (moments.mean, moments.deviation, moments.root_mean_square) == (3.0, 1.0, 3.0)
