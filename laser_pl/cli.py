@@ -107,10 +107,12 @@ class LaserCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
+        configured = self._get(self.config_init, "trainer")
+        if configured.get("enable_progress_bar") is None:
+            kwargs["enable_progress_bar"] = sys.stderr.isatty()
         if self.subcommand != "fit":
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
         self.selection = self._get(self.config_init, "selection")
-        configured = self._get(self.config_init, "trainer")
         _refuse_second_selection(configured.get("callbacks"))
         name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
         resume = self._get(self.config, "resume")
@@ -120,11 +122,12 @@ class LaserCLI(LightningCLI):
             write_whole(self.folder.config, config)
         self.record = RunRecord(self.folder, self.selection)
         self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder)]
-        if configured.get("enable_progress_bar") is None:
-            kwargs["enable_progress_bar"] = sys.stderr.isatty()
-        return super().instantiate_trainer(
-            default_root_dir=str(self.folder.path), logger=_loggers(configured.get("logger"), self.folder), **kwargs
-        )
+        loggers = _loggers(configured.get("logger"), self.folder)
+        trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger):  # its folder has config.yaml
+                logger.log_hyperparams(self.config[self.subcommand].as_dict())
+        return trainer
 
     # -- fit ---------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -142,8 +141,3 @@ def _first_sentence(error: Exception) -> str:
     """The useful part of transformers' long messages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def is_local(name: str) -> bool:
-    """Whether ``name`` is a folder here rather than a hub's name."""
-    return Path(name).is_dir()

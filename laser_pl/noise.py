@@ -21,3 +21,7 @@ def quieten() -> None:
     # Lightning and PEFT touch attributes that torch and transformers are about to rename.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    # `main([...])` in a test or notebook is what our entry is for.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+    # `validate` and `test` need no record of a run.
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")

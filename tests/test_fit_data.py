@@ -58,28 +58,31 @@ def test_jinja_template_sees_every_column(tmp_path: Path) -> None:
     run = fit(tmp_path, f"--data.train={train}", f"--data.validation={few}", f"--data.test={few}",
               "--data.template=laser_pl.data.templates.Jinja",
               "--data.template.template={{ prompt[:3] }}{{ unit }}{% if category == 'sorting' %},{% endif %}=",
-              "--selection.reward_models.numbers.init_args.chat_template=false")  # fmt: skip
+              )  # fmt: skip
     assert texts_of(run) == {
         f"{row['prompt'][:3]}{row['unit']}{',' if row['category'] == 'sorting' else ''}=" for row in content
     }
 
 
-def test_chat_template_and_messages(tmp_path: Path) -> None:
+def test_chat_template_and_messages(tmp_path: Path, policy_folder: Path, classifier_folders: dict[str, Path]) -> None:
     """Strings become the user's turn, messages are taken as they are, and a system message comes first."""
-    shutil.copytree(WORLD / "policy", tmp_path / "policy")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(shutil.copytree(policy_folder, tmp_path / "policy"))
     tokenizer.chat_template = (
-        "{% for m in messages %}{{ m.role[0] }} {{ m.content }},{% endfor %}{% if add_generation_prompt %}a={% endif %}"
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
     )
     tokenizer.save_pretrained(tmp_path / "policy")
     content = rows(4)
-    content[1]["prompt"] = [{"role": "user", "content": "A 1+ 2="}, {"role": "assistant", "content": "3"},
-                            {"role": "user", "content": content[1]["prompt"]}]  # fmt: skip
+    last = content[1]["prompt"]
+    turns = (("user", "1+2?"), ("assistant", "3"), ("user", last))
+    content[1]["prompt"] = [{"role": role, "content": text} for role, text in turns]
     train = write_jsonl(tmp_path / "train.jsonl", content)
+    judge = {"weights": {"name": str(classifier_folders["a"])}}
+    arms = {"a": {"class_path": "laser_pl.rewards.SequenceClassifier", "init_args": judge}}
     run = fit(tmp_path, f"--data.train={train}", f"--model.weights.name={tmp_path / 'policy'}",
-              "--data.template=laser_pl.data.templates.Chat", "--data.template.system=abc")  # fmt: skip
-    expected = {f"s abc,u {row['prompt']},a=" for row in content if isinstance(row["prompt"], str)}
-    assert texts_of(run) == expected | {f"s abc,u A 1+ 2=,a 3,u {content[1]['prompt'][2]['content']},a="}
+              "--data.template=laser_pl.data.templates.Chat", "--data.template.system=Be brief",
+              f"--selection.reward_models={json.dumps(arms)}")  # fmt: skip
+    expected = {f"<system>Be brief<user>{row['prompt']}<a>" for row in content if isinstance(row["prompt"], str)}
+    assert texts_of(run) == expected | {f"<system>Be brief<user>1+2?<assistant>3<user>{last}<a>"}
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
@@ -129,8 +132,13 @@ def test_overlong_prompts_are_dropped_or_cut(tmp_path: Path, overlong: str, capl
     content = rows(8)
     content[3]["prompt"] = "A 1+ 1+ 1+ 1="
     train = write_jsonl(tmp_path / "train.jsonl", content)
-    run = fit(tmp_path, f"--data.train={train}", "--data.max_prompt_tokens=8", f"--data.overlong={overlong}")
-    assert len(texts_of(run)) == (7 if overlong == "drop" else 8)
-    assert any("train: 1 of 8 prompts exceed 8 tokens" in record.message for record in caplog.records)
-    widths = {batch.prompts.tokens.shape[1] for batch in run.trainer.train_dataloader.batches}
-    assert widths == {8}
+    limit = ["--data.max_prompt_tokens=8", f"--data.overlong={overlong}"]
+    run = fit(tmp_path, f"--data.train={train}", f"--data.test={train}", *limit)
+    for split in ("train", "test"):
+        assert any(f"{split}: 1 of 8 prompts exceed 8 tokens" in record.message for record in caplog.records)
+    (batch,) = run.datamodule.test_dataloader()
+    assert batch.tokens.shape == ((7 if overlong == "drop" else 8), 8)
+    assert len(texts_of(run)) == len(batch)
+    tokenizer = run.model.tokenizer
+    texts = tokenizer.batch_decode(batch.tokens)
+    assert ("1+ 1+ 1=" in texts) == (overlong == "cut")

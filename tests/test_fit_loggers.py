@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laser_pl.cli import LaserCLI, main
@@ -47,14 +48,15 @@ def test_csv_tensorboard_and_wandb_side_by_side(tmp_path: Path, monkeypatch: pyt
         f"--trainer.logger.save_dir={tmp_path / 'wandb_files'}",
         "--trainer.logger.project=laser",
     )
-    run.trainer.loggers[1].experiment.finish()
+    wandb.finish()
+    wandb.teardown()  # waits until everything is on disk
     assert [type(logger).__name__ for logger in run.trainer.loggers] == [
         "TensorBoardLogger", "WandbLogger", "CSVLogger"
     ]  # fmt: skip
-    (offline,) = (tmp_path / "wandb_files").rglob("run-*.wandb")
+    (offline,) = (tmp_path / "wandb_files" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"train/loss" in offline.read_bytes()
-    (events,) = (tmp_path / "board").rglob("events.out.tfevents.*")
-    board = EventAccumulator(str(events.parent)).Reload()
+    (folder,) = {path.parent for path in (tmp_path / "board").rglob("events.out.tfevents.*")}
+    board = EventAccumulator(str(folder)).Reload()
     logged = {event.step: event.value for event in board.Scalars("train/loss")}
     own = {int(row["step"]): float(row["train/loss"]) for row in rows_of(run) if row["train/loss"]}
     assert logged == pytest.approx(own)
@@ -77,4 +79,5 @@ def test_users_callbacks_keep_the_bandit(tmp_path: Path) -> None:
     assert names.index("RewardSelection") < names.index("RunRecord") < names.index("RunCheckpoint")
     assert len(run.folder.selection.read_text().splitlines()) == 4
     rates = [float(row["lr-AdamW"]) for row in rows_of(run) if row.get("lr-AdamW")]
-    assert rates == [2e-4] * 4
+    assert len(rates) >= 4
+    assert set(rates) == {2e-4}

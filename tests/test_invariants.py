@@ -180,8 +180,8 @@ def test_logged_loss_is_what_the_bandit_observed(tmp_path: Path) -> None:
 
 def test_only_context_of_an_iteration_says_nothing(tmp_path: Path) -> None:
     """Where one batch is all there is to centre on, only the constant is left, not rounding blown up to norm 1."""
-    (only,) = decisions_of(fit(tmp_path, "--data.prompts_per_iteration=4"))
-    assert list(only["bonus"].values()) == pytest.approx([0.5 * 0.3] * 5, abs=1e-9)
+    (only,) = decisions_of(fit(tmp_path, "--data.prompts_per_iteration=4", "--selection.bandit.alpha=0.7"))
+    assert list(only["bonus"].values()) == pytest.approx([0.7 * 0.3] * 5, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def run_for_real(folder: Path, granularity: str) -> LaserCLI:
             "evaluation": {"n": 1, "max_new_tokens": 1},
         },
         "data": {
-            **{"train": str(folder / "train.jsonl")},
+            "train": str(folder / "train.jsonl"),
             **{split: str(folder / "few.jsonl") for split in ("validation", "test")},
             "rollouts": {"n": N, "temperature": TEMPERATURE, "max_new_tokens": MAX_NEW},
             "batch_size": BATCH,
@@ -91,11 +91,8 @@ def run_for_real(folder: Path, granularity: str) -> LaserCLI:
         },
         "selection": {
             "reward_models": {
-                name: {
-                    "class_path": "laser_pl.rewards.SequenceClassifier",
-                    "init_args": double(f"reward_models/{name}"),
-                }
-                for name in ARMS
+                arm: {"class_path": "laser_pl.rewards.SequenceClassifier", "init_args": double(f"reward_models/{arm}")}
+                for arm in ARMS
             },
             "bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": UCB_ALPHA}},
             "context": {
@@ -266,7 +263,7 @@ class Twin:
         size = self.policy.model.config.hidden_size + 1
         self.arms = [Regression(size) for _ in ARMS]
         self.ties = torch.Generator().manual_seed(seed_for("bandit"))
-        self.baseline = Regression(size, PENALTY)
+        self.baseline, self.first = Regression(size, PENALTY), 0.0
         self.errors: list[float] = []
         self.hidden: list[Tensor] = []
         self.optimizer = AdamW(self.policy.parameters)
@@ -361,14 +358,16 @@ class Twin:
         return -math.log(2) + NLL_WEIGHT * sum(each) / len(each)
 
     def learn(self, seen: list[tuple[Tensor, int, float, float]]) -> None:
-        errors = [
-            (value - chance - self.baseline.mean(context)) / math.hypot(1, self.baseline.width(context))
-            for context, _, value, chance in seen
-        ]
+        better = [value - chance for _, _, value, chance in seen]
+        self.first = self.first if self.errors else float(np.mean(better))
+        contexts = [context for context, *_ in seen]
+        usual = [self.first + self.baseline.mean(context) for context in contexts]
+        widths = [math.hypot(1, self.baseline.width(context)) for context in contexts]
+        errors = [(v - u) / w for v, u, w in zip(better, usual, widths, strict=True)]
         self.errors += errors
-        spread = math.sqrt(float(np.mean(np.square(self.errors))))
-        for (context, arm, value, chance), error in zip(seen, errors, strict=True):
-            self.baseline.learn(context, value - chance)
+        spread = math.sqrt(float(np.mean(np.square(self.errors)))) or 1.0
+        for (context, arm, *_), value, error in zip(seen, better, errors, strict=True):
+            self.baseline.learn(context, value - self.first)
             self.arms[arm].learn(context, min(max(error / spread, -2.0), 2.0) / 2)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
-from laser_pl.batches import Prompt, RolloutBatch
+from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
 from laser_pl.data.prompts import Columns, encode, fit_to_length, prompts_from, split_by_hash
@@ -141,7 +141,9 @@ class PreferenceData(LightningDataModule):
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
-            kept, overlong = fit_to_length(prompts, tokenizer, self.max_prompt_tokens, self.overlong)
+            kept, overlong = fit_to_length(
+                prompts, tokenizer, self.max_prompt_tokens, self.overlong, self.template.special_tokens
+            )
             if overlong:
                 done = "cut from the left" if self.overlong == "cut" else "dropped"
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
@@ -200,7 +202,7 @@ class PreferenceData(LightningDataModule):
         remaining = iter(rows)
         return [
             rollout_batch(
-                encode(batch, tokenizer, self.max_prompt_tokens),
+                self._encode(batch),
                 list(islice(remaining, len(batch))),
                 tokenizer.pad_token_id,
                 iteration,
@@ -211,7 +213,7 @@ class PreferenceData(LightningDataModule):
     def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
         assert self.trainer is not None
         policy = self.policy
-        encoded = encode(prompts, policy.tokenizer, self.max_prompt_tokens).to(policy.device)
+        encoded = self._encode(prompts).to(policy.device)
         with self.trainer.precision_plugin.forward_context():
             responses, contexts, logprobs = policy.roll_out(
                 encoded, self.rollouts, derive_seed(self.seed, "rollouts", iteration, chunk)
@@ -228,7 +230,10 @@ class PreferenceData(LightningDataModule):
 
     def _prompt_loader(self, split: str) -> PromptLoader:
         batches = split_every(self.prompts[split], self.evaluation_batch_size)
-        return PromptLoader([encode(batch, self.policy.tokenizer, self.max_prompt_tokens) for batch in batches])
+        return PromptLoader([self._encode(batch) for batch in batches])
+
+    def _encode(self, prompts: list[Prompt]) -> PromptBatch:
+        return encode(prompts, self.policy.tokenizer, self.max_prompt_tokens, self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,30 +98,46 @@ def split_by_hash(
     return rest, taken
 
 
+def prompt_ids(text: str, tokenizer: Any, special_tokens: bool = True) -> list[int]:
+    """Token ids of a text that something is to follow.
+
+    Args:
+        text: The text.
+        tokenizer: Any Hugging Face tokenizer.
+        special_tokens: Whether the tokenizer sets its own; a chat template has set them already.
+
+    Returns:
+        The ids, with one BOS at most, and without the EOS that some tokenizers put behind every text.
+    """
+    ids: list[int] = tokenizer(text, add_special_tokens=special_tokens)["input_ids"]
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if bos is not None and ids[:2] == [bos, bos]:
+        ids = ids[1:]
+    if eos is not None and ids[-1:] == [eos] and not text.endswith(tokenizer.eos_token):
+        ids = ids[:-1]
+    return ids
+
+
 def fit_to_length(
-    prompts: Iterable[Prompt], tokenizer: Any, limit: int, overlong: Literal["drop", "cut"]
+    prompts: Sequence[Prompt],
+    tokenizer: Any,
+    limit: int,
+    overlong: Literal["drop", "cut"],
+    special_tokens: bool = True,
 ) -> tuple[list[Prompt], int]:
     """Drop prompts of more than ``limit`` tokens, or leave them to be cut from the left when they are encoded.
 
     Returns:
         The prompts that stay, and how many were too long.
     """
-    prompts = list(prompts)
-    lengths = [len(ids) for ids in tokenizer([p.text for p in prompts], add_special_tokens=True)["input_ids"]]
-    fits = [length <= limit for length in lengths]
-    kept = prompts if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
+    fits = [len(prompt_ids(prompt.text, tokenizer, special_tokens)) <= limit for prompt in prompts]
+    kept = list(prompts) if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
 
 
-def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int) -> PromptBatch:
-    """Token ids of some prompts, padded on the left, the oldest tokens cut beyond ``limit``.
-
-    A template that already wrote BOS gets no second one.
-    """
-    rows = [tokenizer(p.text, add_special_tokens=True)["input_ids"] for p in prompts]
-    bos = tokenizer.bos_token_id
-    rows = [ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids for ids in rows]
-    rows = [ids[-limit:] for ids in rows]
+def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True) -> PromptBatch:
+    """Token ids of some prompts, padded on the left, the oldest tokens cut beyond ``limit``."""
+    rows = [prompt_ids(prompt.text, tokenizer, special_tokens)[-limit:] for prompt in prompts]
     width = max(len(ids) for ids in rows)
     tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)

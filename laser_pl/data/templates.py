@@ -12,12 +12,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from laser_pl.batches import Message
 from laser_pl.errors import ConfigurationError
 
-PAPER_INSTRUCTION = (
-    "Your task is to answer the question below. Give step-by-step reasoning before you answer, and when you're ready"
-    " to answer, please use the format `Final answer:...`."
-)
-"""The paper's zero-shot instruction for the reasoning sets."""
-
 
 def content_of(prompt: str | list[Message]) -> str:
     """A prompt as one string: a chat's turns, one below the other."""
@@ -30,7 +24,13 @@ def messages_of(prompt: str | list[Message]) -> list[Message]:
 
 
 class Template(ABC):
-    """Renders one row's prompt."""
+    """Renders one row's prompt.
+
+    Attributes:
+        special_tokens: Whether the tokenizer is to add its special tokens; False where the text brings them.
+    """
+
+    special_tokens = True
 
     @abstractmethod
     def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
@@ -93,6 +93,8 @@ class Chat(Template):
     Args:
         system: A system message to put first, where the prompt brings none.
     """
+
+    special_tokens = False
 
     def __init__(self, system: str | None = None) -> None:
         self.system = system

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
+from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.templates import content_of, messages_of
 
 
@@ -34,10 +35,8 @@ def tokenize(tokenizer: Any, prompt: Prompt, response: str, chat_template: bool)
         if tokenizer.eos_token is not None and tokenizer.eos_token not in tail:
             end = [tokenizer.eos_token_id]
         return [*start, *tokenizer(tail, add_special_tokens=False)["input_ids"], *end], len(start)
-    start = tokenizer(content_of(prompt.prompt))["input_ids"]
+    start = prompt_ids(content_of(prompt.prompt), tokenizer)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    if end and start[-1:] == end:  # some tokenizers end every text; here the response comes first
-        start = start[:-1]
     return [*start, *tokenizer(response, add_special_tokens=False)["input_ids"], *end], len(start)
 
 
