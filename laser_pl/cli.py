@@ -6,7 +6,8 @@ import sys
 from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
@@ -108,12 +109,17 @@ class LaserCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
+        bars: list[Callback] = []
+        own_bar = any(isinstance(callback, ProgressBar) for callback in _given_callbacks(configured))
         if configured.get("enable_progress_bar") is None:
-            kwargs["enable_progress_bar"] = sys.stderr.isatty()
+            kwargs["enable_progress_bar"] = own_bar or sys.stderr.isatty()
+        if kwargs.get("enable_progress_bar", configured["enable_progress_bar"]) and not own_bar:
+            bars = [TQDMProgressBar()]  # Lightning's rich one takes the terminal over and swallows the rollouts' bar
+        self.trainer_defaults["callbacks"] = bars
         if self.subcommand != "fit":
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
         self.selection = self._get(self.config_init, "selection")
-        _refuse_second_selection(configured.get("callbacks"))
+        _refuse_second_selection(configured)
         name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
         resume = self._get(self.config, "resume")
         self.folder = RunFolder.newest_unfinished(runs_dir, name) if resume else RunFolder.claim(runs_dir, name)
@@ -121,7 +127,7 @@ class LaserCLI(LightningCLI):
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             write_whole(self.folder.config, config)
         self.record = RunRecord(self.folder, self.selection)
-        self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder)]
+        self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder), *bars]
         loggers = _loggers(configured.get("logger"), self.folder)
         trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
@@ -174,9 +180,13 @@ class LaserCLI(LightningCLI):
         }
 
 
-def _refuse_second_selection(callbacks: Any) -> None:
-    given = callbacks if isinstance(callbacks, list) else [callbacks]
-    if any(isinstance(callback, RewardSelection) for callback in given):
+def _given_callbacks(configured: Any) -> list[Any]:
+    callbacks = configured.get("callbacks")
+    return callbacks if isinstance(callbacks, list) else [callbacks]
+
+
+def _refuse_second_selection(configured: Any) -> None:
+    if any(isinstance(callback, RewardSelection) for callback in _given_callbacks(configured)):
         raise ConfigurationError(
             "trainer.callbacks holds a RewardSelection, but the run has one already. Configure that one, in the section"
             " selection, and leave trainer.callbacks for callbacks of your own."
