@@ -101,6 +101,7 @@ class RewardSelection(Callback):
         seed: int = 0,
     ) -> None:
         self.pool = Pool(reward_models)
+        bandit.check(self.pool.names)
         self.bandit = bandit
         self.context = context
         self.signal = signal
@@ -115,7 +116,10 @@ class RewardSelection(Callback):
     # -- hooks -------------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that signal and objective fit."""
+        """Check that signal and objective fit, and that the reward models are there."""
+        if stage == "fit":
+            for reward_model in self.pool.reward_models.values():
+                reward_model.check()
         if (
             stage == "fit"
             and isinstance(self.signal, Loss)

@@ -59,7 +59,7 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
-        continue_metrics(trainer, self.earlier_metrics)
+        self._continue_metrics(trainer)
         if trainer.is_global_zero and self.folder.selection.exists():
             lines = self.folder.selection.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < self.steps]
@@ -90,9 +90,15 @@ class RunRecord(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""
+        self._continue_metrics(trainer)  # training was over already when the run was interrupted
         assert isinstance(pl_module, Policy)
         if trainer.is_global_zero:
             pl_module.model.save_pretrained(str(self.folder.adapter), safe_serialization=True)
+
+    def _continue_metrics(self, trainer: Trainer) -> None:
+        rows, self.earlier_metrics = self.earlier_metrics, []
+        if rows:
+            continue_metrics(trainer, rows)
 
     # -- validation and test -----------------------------------------------------------------------------------------
 

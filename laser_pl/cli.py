@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -96,6 +99,10 @@ class LaserCLI(LightningCLI):
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
+        for action in parser._actions:
+            # A data file's path is no path of a config: without this jsonargparse reads a CSV file and takes its text.
+            if action.dest in {"data.train", "data.validation", "data.test"}:
+                action._enable_path = False  # type: ignore[attr-defined]
         parser.set_defaults(DEFAULTS)
 
     @staticmethod
@@ -124,21 +131,44 @@ class LaserCLI(LightningCLI):
         resume = self._get(self.config, "resume")
         self.folder = RunFolder.newest_unfinished(runs_dir, name) if resume else RunFolder.claim(runs_dir, name)
         if not resume:
-            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
             write_whole(self.folder.config, config)
         self.record = RunRecord(self.folder, self.selection)
         self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder), *bars]
         loggers = _loggers(configured.get("logger"), self.folder)
-        trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            if not resume:
+                self.folder.discard_unused()
+            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):  # its folder has config.yaml
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
 
+    def before_instantiate_classes(self) -> None:
+        """Find out what is missing before anything is loaded.
+
+        Raises:
+            ConfigurationError: If the checkpoint is not there.
+        """
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+
     # -- fit ---------------------------------------------------------------------------------------------------------
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
+        try:
+            self._fit(**kwargs)
+        except ConfigurationError:
+            if not self._get(self.config, "resume"):
+                self.folder.discard_unused()
+            raise
+
+    def _fit(self, **kwargs: Any) -> None:
         if self._get(self.config, "resume") and self.folder.checkpoint.exists():
             kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
             self.record.earlier_metrics = read_metrics(self.folder.metrics)
@@ -202,6 +232,18 @@ def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
     return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
 
 
+def _refuse_broken_yaml(args: Sequence[str]) -> None:
+    """Name the config that is no YAML; the parser's message does not."""
+    for before, value in zip(["", *args], args, strict=False):
+        path = Path(value.removeprefix("--config="))
+        if (before in {"--config", "-c"} or value.startswith("--config=")) and path.is_file():
+            try:
+                yaml.safe_load(path.read_text(encoding="utf-8"))
+            except yaml.MarkedYAMLError as error:
+                line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+                raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None
+
+
 def main(args: list[str] | None = None) -> LaserCLI:
     """Run a command.
 
@@ -217,6 +259,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
     quieten()
     go_offline_without_key()
     try:
+        _refuse_broken_yaml(sys.argv[1:] if args is None else args)
         return LaserCLI(args)
     except (ConfigurationError, MisconfigurationException) as error:
         print(f"laser_pl: {error}", file=sys.stderr)

@@ -110,6 +110,11 @@ class Lora:
         """
         if getattr(base, "is_quantized", False):
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
+            for module in base.modules():
+                # On CPUs with AVX512-BF16, bitsandbytes repacks a 4-bit layer for good when it is first evaluated, and
+                # the packed kernel has no backward.
+                if hasattr(module, "support_avx512bf16_for_cpu"):
+                    module.support_avx512bf16_for_cpu = False
         elif gradient_checkpointing:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             base.enable_input_require_grads()
@@ -121,7 +126,9 @@ class Lora:
             task_type="CAUSAL_LM",
         )
         try:
-            return get_peft_model(base, config)
+            # The weights come in evaluation mode; which mode they are in must not depend on whether a resumed run found
+            # its rollouts on disk.
+            return get_peft_model(base, config).train()
         except ValueError as error:
             if "not found in the base model" not in str(error):
                 raise

@@ -30,9 +30,14 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [
-        (int(row["step"]), {name: float(value) for name, value in row.items() if name != "step" and value})
+        (int(row["step"]), {name: _number(value) for name, value in row.items() if name != "step" and value})
         for row in rows
     ]
+
+
+def _number(text: str) -> float:
+    """As it was written: the epoch is an integer."""
+    return int(text) if text.isdigit() else float(text)
 
 
 def continue_metrics(trainer: Trainer, rows: list[MetricsRow]) -> None:

@@ -18,10 +18,11 @@ def quieten() -> None:
     transformers_logging.disable_progress_bar()  # one per load of a model
     # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    # Skipped steps are counted and shown in the summary; `validate` and `test` need no record of a run.
+    warnings.filterwarnings("ignore", message="`training_step` returned `None`")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Lightning and PEFT touch attributes that torch and transformers are about to rename.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # `main([...])` in a test or notebook is what our entry is for.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
-    # `validate` and `test` need no record of a run.
-    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")

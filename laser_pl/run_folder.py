@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,11 @@ class RunFolder:
                 ) from error
             return cls(path)
         raise AssertionError("_candidates never ends")
+
+    def discard_unused(self) -> None:
+        """Remove the folder of a run that ended before it sampled anything."""
+        if not (self.path / "rollouts").exists():
+            shutil.rmtree(self.path)
 
     @classmethod
     def newest_unfinished(cls, runs_dir: str, name: str) -> RunFolder:

@@ -32,7 +32,7 @@ def test_fixed_always_takes_its_arm(arm: str | None, index: int) -> None:
 
 def test_fixed_needs_an_arm_that_is_there() -> None:
     with pytest.raises(ConfigurationError, match=r"is 'd'; the reward models are a, b, c"):
-        started(Fixed("d"))
+        Fixed("d").check(ARMS)
 
 
 @given(SIZES)

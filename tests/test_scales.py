@@ -75,12 +75,15 @@ def test_running_mean_equals_the_statistics_of_the_whole_history() -> None:
 def test_context_baseline_equals_an_explicit_ridge_regression(size: int, penalty: float) -> None:
     """Sizes for which the regression ends in its primal and in its dual form."""
     scale = ContextBaseline(penalty)
-    contexts_seen, excess_seen = np.zeros((0, size)), np.zeros(0)
+    contexts_seen, excess_seen, start = np.zeros((0, size)), np.zeros(0), None
     errors_seen: list[float] = []
     for contexts, values, chance in stream(size):
         inverse = np.linalg.inv(penalty * np.eye(size) + contexts_seen.T @ contexts_seen)
         theta = inverse @ contexts_seen.T @ excess_seen
         excess = values.numpy() - chance.numpy()
+        if start is None and len(excess):
+            start = statistics.fmean(excess.tolist())
+        excess = excess - (start or 0.0)
         errors = [
             (x - context @ theta) / math.sqrt(1 + context @ inverse @ context)
             for context, x in zip(contexts.numpy(), excess, strict=True)

@@ -35,6 +35,9 @@ class Bandit(ABC):
     context_size: int
     generator: torch.Generator
 
+    def check(self, arms: Sequence[str]) -> None:
+        """Raise a ConfigurationError if the bandit cannot work with these arms."""
+
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
         """Begin without knowledge.
 

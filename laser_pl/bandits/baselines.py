@@ -22,16 +22,15 @@ class Fixed(Bandit):
     def __init__(self, arm: str | None = None) -> None:
         self.arm = arm
 
-    def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
+    def check(self, arms: Sequence[str]) -> None:
         """Look the arm up.
 
         Raises:
             ConfigurationError: If there is no arm of that name.
         """
-        super().start(arms, context_size, seed)
-        if self.arm is not None and self.arm not in self.arms:
+        if self.arm is not None and self.arm not in arms:
             raise ConfigurationError(
-                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(self.arms)}. Name one of them."
+                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(arms)}. Name one of them."
             )
 
     def select(self, contexts: Tensor) -> Tensor:

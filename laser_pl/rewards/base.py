@@ -14,6 +14,13 @@ from laser_pl.batches import Prompt
 class RewardModel(ABC):
     """Scores responses. Has its own tokenizer, template and length limit; sees text, never the policy's tokens."""
 
+    def check(self) -> None:
+        """Find mistakes that can be found without loading weights; called before the first rollout.
+
+        Raises:
+            ConfigurationError: If what is configured is no such reward model.
+        """
+
     def load(self, device: torch.device) -> None:
         """Get ready to score on ``device``; called once, before the first ``score``.
 

@@ -40,11 +40,11 @@ class SequenceClassifier(RewardModel):
         self._model: Any = None
         self._tokenizer: Any = None
 
-    def load(self, device: torch.device) -> None:
-        """Load model and tokenizer.
+    def check(self) -> None:
+        """See whether the weights are a classifier's.
 
         Raises:
-            ConfigurationError: If the weights are no classifier with one output.
+            ConfigurationError: If they are not, or not there.
         """
         architectures = self.weights.load_config().architectures or []
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -52,6 +52,14 @@ class SequenceClassifier(RewardModel):
                 f"'{self.weights.name}' is no sequence classifier but {', '.join(architectures) or 'of no named kind'}."
                 " Use laser_pl.rewards.Likelihood for a language model, or name a classifier."
             )
+
+    def load(self, device: torch.device) -> None:
+        """Load model and tokenizer.
+
+        Raises:
+            ConfigurationError: If the weights are no classifier with one output.
+        """
+        self.check()
         model = self.weights.load(AutoModelForSequenceClassification)
         if model.config.num_labels != 1:
             raise ConfigurationError(

@@ -42,6 +42,14 @@ class Likelihood(RewardModel):
         self._model: Any = None
         self._tokenizer: Any = None
 
+    def check(self) -> None:
+        """See whether there are such weights.
+
+        Raises:
+            ConfigurationError: If there are not.
+        """
+        self.weights.load_config()
+
     def load(self, device: torch.device) -> None:
         """Load model and tokenizer."""
         self._tokenizer = self.weights.load_tokenizer(padding_side="right")
