@@ -43,13 +43,13 @@ USES = {
     "specialist": "the world card",
 }
 SPECIALISTS = {"addition": "numbers", "comparing": "numbers", "sorting": "sorter", "reversing": "mirror"}
-Job = tuple[str, str, int, Path]
-"""Strategy, granularity, seed, and where its run's folder lies."""
+Job = tuple[str, str, int, Path, list[str]]
+"""Strategy, granularity, seed, where its run's folder lies, and further overlays."""
 
 
 def fit(job: Job) -> dict[str, Any]:
     """Run one fit through the command line's own entry, or read its summary if it was run before."""
-    strategy, granularity, seed, runs_dir = job
+    strategy, granularity, seed, runs_dir, also = job
     name = f"{strategy}-{granularity}-{seed}"
     summary = runs_dir / name / "summary.json"
     if not summary.exists():
@@ -58,6 +58,7 @@ def fit(job: Job) -> dict[str, Any]:
         shutil.rmtree(runs_dir / name, ignore_errors=True)
         command = ["fit", "--config", "experiments/quickstart.yaml", *GRANULARITIES[granularity]]
         command += ["--config", OVERLAYS[strategy], "--seed_everything", str(seed)]
+        command += [word for path in also for word in ("--config", path)]
         with open(os.devnull, "w") as nowhere:
             sys.stdout, shown = nowhere, sys.stdout
             try:
@@ -156,13 +157,15 @@ def page(results: dict[tuple[str, str], list[dict[str, Any]]], command: str) -> 
     )
 
 
-def run(seeds: int, strategies: list[str], granularities: list[str], runs_dir: Path, workers: int) -> dict[Any, Any]:
+def run(
+    seeds: int, strategies: list[str], granularities: list[str], runs_dir: Path, workers: int, also: list[str]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """All fits, in parallel processes of one thread each."""
-    jobs = [(s, g, seed, runs_dir) for seed in range(seeds) for g in granularities for s in strategies]
+    jobs = [(s, g, seed, runs_dir, also) for seed in range(seeds) for g in granularities for s in strategies]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         summaries = pool.map(fit, jobs, chunksize=1)
     results: dict[tuple[str, str], list[dict[str, Any]]] = {(s, g): [] for g in granularities for s in strategies}
-    for (strategy, granularity, _, _), summary in zip(jobs, summaries, strict=True):
+    for (strategy, granularity, *_), summary in zip(jobs, summaries, strict=True):
         results[strategy, granularity].append(summary)
     return results
 
@@ -172,13 +175,21 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--strategies", nargs="+", choices=[*OVERLAYS], default=[*OVERLAYS])
     parser.add_argument("--granularities", nargs="+", choices=[*GRANULARITIES], default=[*GRANULARITIES])
+    parser.add_argument("--also", nargs="+", default=[], help="overlays for every fit; give them an --out of their own")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "seeds", help="where the runs' folders lie")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args()
     os.chdir(ROOT)  # the configurations name their files from here
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
-    every = run(arguments.seeds, arguments.strategies, arguments.granularities, arguments.out, arguments.workers)
-    text = page(every, f"python experiments/quickstart/seeds.py --seeds {arguments.seeds}")
+    every = run(
+        arguments.seeds,
+        arguments.strategies,
+        arguments.granularities,
+        arguments.out,
+        arguments.workers,
+        arguments.also,
+    )
+    text = page(every, " ".join(["python experiments/quickstart/seeds.py", *sys.argv[1:]]))
     arguments.results.write_text(text)
     print(text)
