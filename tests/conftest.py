@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -35,12 +36,14 @@ from transformers import (  # noqa: E402
 )
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch  # noqa: E402
+from laser_pl.cli import LaserCLI, main  # noqa: E402
 
 torch.set_num_threads(1)
 # The same examples in every run, and no clock: a busy machine is no failure.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;?!+-*/=()[]{}|#'\"_\n"
 
 
@@ -198,3 +201,79 @@ def make_rollouts(
 def rollouts() -> Callable[..., RolloutBatch]:
     """Make a batch from token ids, see ``make_rollouts``."""
     return make_rollouts
+
+
+@pytest.fixture(scope="session")
+def through_disk() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Write a state and read it as Lightning's checkpoints are read: nothing but tensors and builtins."""
+
+    def write_and_read(state: dict[str, Any]) -> dict[str, Any]:
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        loaded: dict[str, Any] = torch.load(file, weights_only=True)
+        return loaded
+
+    return write_and_read
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[Prompt]:
+    """A short prompt, a longer one and a chat, for reward models to judge ``responses`` to."""
+    turns = (("user", "1+1?"), ("assistant", "2"), ("user", "2+2?"))
+    chat = [{"role": role, "content": content} for role, content in turns]
+    return [
+        Prompt("p", "1+1=", "unused"),
+        Prompt("q", "a rather long question?", "unused"),
+        Prompt("c", chat, "unused"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def responses() -> list[list[str]]:
+    """Three responses of different lengths to each of ``questions``, one of them empty."""
+    return [["2", "", "two, I think"], ["no", "a much longer answer than any of the others", "z"], ["4", "5", "66"]]
+
+
+# The quickstart in a few seconds: one iteration of four batches.
+SMALL = """
+name: small
+trainer: {max_epochs: 1}
+model: {evaluation: {n: 1}}
+data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
+"""
+
+
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """What the commands of ``fit_command`` change in ``SMALL``; a module that wants another size defines its own."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def fit_command(size: list[str]) -> Callable[..., list[str]]:
+    """Make the arguments of a small real run: ``fit_command(folder, *args, evaluated=4)``.
+
+    The quickstart with its own models, cut down to ``SMALL``, then by ``size``, then by ``args``; the last one wins.
+    Validated and tested on the first ``evaluated`` test prompts. All it reads and writes lies in ``folder``, which is
+    made if it is not there, but for the models and the training prompts; the run's folder is ``folder/runs/small``.
+    """
+
+    def command(folder: Path, *args: str, evaluated: int = 4) -> list[str]:
+        folder.mkdir(exist_ok=True)
+        quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
+        (folder / "quickstart.yaml").write_text(quickstart)
+        (folder / "small.yaml").write_text(SMALL)
+        rows = (EXPERIMENTS / "quickstart" / "prompts" / "test.jsonl").read_text().splitlines()[:evaluated]
+        (folder / "few.jsonl").write_text("\n".join(rows))
+        few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
+        configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
+        return ["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *size, *args]
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def fit(fit_command: Callable[..., list[str]]) -> Callable[..., LaserCLI]:
+    """Do such a run: ``fit(folder, *args, evaluated=4)``, see ``fit_command``; gives the finished command."""
+    return lambda *args, **kwargs: main(fit_command(*args, **kwargs))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from laser_pl.bandits import Bandit, Fixed, RoundRobin, Uniform
 from laser_pl.errors import ConfigurationError
 
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 ARMS = ["a", "b", "c"]
 SIZES = st.lists(st.integers(0, 5), max_size=8)
 
@@ -49,14 +51,11 @@ def test_uniform_takes_each_arm_as_often() -> None:
 
 @pytest.mark.parametrize("make", [Uniform, RoundRobin, Fixed])
 @given(SIZES)
-def test_choices_go_on_after_a_restart(make: type[Bandit], sizes: list[int]) -> None:
+def test_choices_go_on_after_a_restart(through_disk: ThroughDisk, make: type[Bandit], sizes: list[int]) -> None:
     one = started(make(), seed=3)
     choices(one, sizes)
-    file = io.BytesIO()
-    torch.save(one.state_dict(), file)
-    file.seek(0)
     two = started(make(), seed=4)
-    two.load_state_dict(torch.load(file, weights_only=True))
+    two.load_state_dict(through_disk(one.state_dict()))
     assert choices(two, [4, 7]) == choices(one, [4, 7])
 
 

@@ -18,13 +18,10 @@ from laser_pl.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
 
 CPU = torch.device("cpu")
-CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
 CHATML = (
     "{{ bos_token or '' }}{% for m in messages %}[{{ m.role }}]{{ m.content }}|{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-PROMPTS = [Prompt("p", "1+1=", "unused"), Prompt("q", "a rather long question?", "unused"), Prompt("c", CHAT, "unused")]
-RESPONSES = [["2", "", "two, I think"], ["no", "a much longer answer than any of the others", "z"], ["4", "5", "66"]]
 
 
 def loaded(folder: Path, **kwargs: Any) -> SequenceClassifier:
@@ -54,15 +51,15 @@ def written(prompt: Prompt) -> str:
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_equals_the_head_on_the_end_of_each_text(
-    classifier_folders: dict[str, Path], tokenizer: Any, name: str
+    questions: list[Prompt], responses: list[list[str]], classifier_folders: dict[str, Path], tokenizer: Any, name: str
 ) -> None:
     """EOS is read too, and it is there that the score is taken."""
     folder = classifier_folders[name]
     expected = [
         [slow_score(folder, ids_of(tokenizer, written(prompt), response, "<eos>")) for response in row]
-        for prompt, row in zip(PROMPTS, RESPONSES, strict=True)
+        for prompt, row in zip(questions, responses, strict=True)
     ]
-    found = loaded(folder).score(PROMPTS, RESPONSES)
+    found = loaded(folder).score(questions, responses)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-5)
 
@@ -70,21 +67,25 @@ def test_equals_the_head_on_the_end_of_each_text(
 @pytest.mark.parametrize("max_tokens_per_batch", [1, 70, 10_000])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_text_alone_scores_as_in_any_batch(
-    classifier_folders: dict[str, Path], max_tokens_per_batch: int, seed: int
+    questions: list[Prompt],
+    responses: list[list[str]],
+    classifier_folders: dict[str, Path],
+    max_tokens_per_batch: int,
+    seed: int,
 ) -> None:
     alone, together = (
         loaded(classifier_folders["a"]),
         loaded(classifier_folders["a"], max_tokens_per_batch=max_tokens_per_batch),
     )
     order = random.Random(seed).sample(range(3), 3)
-    prompts, responses = [PROMPTS[i] for i in order], [RESPONSES[i] for i in order]
+    prompts, responses = [questions[i] for i in order], [responses[i] for i in order]
     found = together.score(prompts, responses)
     expected = [[float(alone.score([p], [[r]])) for r in row] for p, row in zip(prompts, responses, strict=True)]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-5)
 
 
 def test_a_tokenizer_without_pad_token_still_reads_eos(
-    classifier_folders: dict[str, Path], tokenizer: Any, tmp_path: Path
+    questions: list[Prompt], classifier_folders: dict[str, Path], tokenizer: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "no_pad"
     model = AutoModelForSequenceClassification.from_pretrained(classifier_folders["a"])
@@ -93,16 +94,18 @@ def test_a_tokenizer_without_pad_token_still_reads_eos(
     expected = slow_score(folder, ids_of(tokenizer, "1+1=", "2", "<eos>"))
     tokenizer.pad_token = None
     tokenizer.save_pretrained(folder)
-    found = loaded(folder).score(PROMPTS[:1], [["2", "a longer one", "x"]])
+    found = loaded(folder).score(questions[:1], [["2", "a longer one", "x"]])
     assert float(found[0, 0]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_batch_may_use_the_whole_vocabulary(classifier_folders: dict[str, Path], tokenizer: Any) -> None:
+def test_a_batch_may_use_the_whole_vocabulary(
+    questions: list[Prompt], classifier_folders: dict[str, Path], tokenizer: Any
+) -> None:
     """Whatever pads must not be the last token of a text; that is all."""
     everything = "".join(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
     reward = loaded(classifier_folders["a"])
-    found = reward.score(PROMPTS[:1], [[everything, "2"]])
-    assert float(found[0, 1]) == pytest.approx(float(reward.score(PROMPTS[:1], [["2"]])), abs=1e-5)
+    found = reward.score(questions[:1], [[everything, "2"]])
+    assert float(found[0, 1]) == pytest.approx(float(reward.score(questions[:1], [["2"]])), abs=1e-5)
 
 
 @pytest.fixture
@@ -119,49 +122,55 @@ def with_bos(tmp_path: Path, tokenizer_with: Callable[..., Any], llama_config: C
     return tmp_path, tokenizer
 
 
-def test_one_bos_and_one_eos(with_bos: tuple[Path, Any]) -> None:
+def test_one_bos_and_one_eos(questions: list[Prompt], with_bos: tuple[Path, Any]) -> None:
     folder, tokenizer = with_bos
     expected = slow_score(folder, ids_of(tokenizer, "<bos>", "1+1=", "2", "<eos>"))
-    assert float(loaded(folder).score(PROMPTS[:1], [["2"]])) == pytest.approx(expected, abs=1e-5)
+    assert float(loaded(folder).score(questions[:1], [["2"]])) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("chat_template", "prompt", "text"),
+    ("chat_template", "question", "text"),
     [
-        (None, PROMPTS[0], ["<bos>", "[user]1+1=|[assistant]2|", "<eos>"]),
-        (True, PROMPTS[2], ["<bos>", "[user]1+1?|[assistant]2|[user]2+2?|[assistant]2|", "<eos>"]),
-        (False, PROMPTS[0], ["<bos>", "1+1=2", "<eos>"]),
+        (None, 0, ["<bos>", "[user]1+1=|[assistant]2|", "<eos>"]),
+        (True, 2, ["<bos>", "[user]1+1?|[assistant]2|[user]2+2?|[assistant]2|", "<eos>"]),
+        (False, 0, ["<bos>", "1+1=2", "<eos>"]),
     ],
     ids=["found", "a chat", "switched off"],
 )
 def test_a_chat_template_writes_bos_itself(
-    with_bos: tuple[Path, Any], chat_template: bool | None, prompt: Prompt, text: list[str]
+    questions: list[Prompt], with_bos: tuple[Path, Any], chat_template: bool | None, question: int, text: list[str]
 ) -> None:
     folder, tokenizer = with_bos
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder)
-    found = loaded(folder, chat_template=chat_template).score([prompt], [["2"]])
+    found = loaded(folder, chat_template=chat_template).score([questions[question]], [["2"]])
     assert float(found) == pytest.approx(slow_score(folder, ids_of(tokenizer, *text)), abs=1e-5)
 
 
-def test_a_template_that_ends_the_turn_with_eos_gets_no_second(with_bos: tuple[Path, Any]) -> None:
+def test_a_template_that_ends_the_turn_with_eos_gets_no_second(
+    questions: list[Prompt], with_bos: tuple[Path, Any]
+) -> None:
     folder, tokenizer = with_bos
     tokenizer.chat_template = CHATML.replace("|", "{{ eos_token if m.role == 'assistant' else '|' }}")
     tokenizer.save_pretrained(folder)
     expected = slow_score(folder, ids_of(tokenizer, "<bos>", "[user]1+1=|[assistant]2", "<eos>"))
-    assert float(loaded(folder).score(PROMPTS[:1], [["2"]])) == pytest.approx(expected, abs=1e-5)
+    assert float(loaded(folder).score(questions[:1], [["2"]])) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_long_text_loses_its_oldest_tokens(classifier_folders: dict[str, Path], tokenizer: Any) -> None:
+def test_a_long_text_loses_its_oldest_tokens(
+    questions: list[Prompt], classifier_folders: dict[str, Path], tokenizer: Any
+) -> None:
     expected = slow_score(classifier_folders["a"], ids_of(tokenizer, "1+1=", "2", "<eos>")[-4:])
-    found = loaded(classifier_folders["a"], max_length=4).score(PROMPTS[:1], [["2"]])
+    found = loaded(classifier_folders["a"], max_length=4).score(questions[:1], [["2"]])
     assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
-def test_narrow_weights_give_float32_scores(classifier_folders: dict[str, Path]) -> None:
+def test_narrow_weights_give_float32_scores(
+    questions: list[Prompt], responses: list[list[str]], classifier_folders: dict[str, Path]
+) -> None:
     reward = SequenceClassifier(Weights(str(classifier_folders["a"]), dtype="bfloat16"))
     reward.load(CPU)
-    assert reward.score(PROMPTS, RESPONSES).dtype == torch.float32
+    assert reward.score(questions, responses).dtype == torch.float32
 
 
 def test_a_language_model_is_no_classifier(policy_folder: Path) -> None:

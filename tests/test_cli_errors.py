@@ -15,20 +15,16 @@ from transformers import AutoTokenizer
 
 from laser_pl.cli import main
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 ROW = {"prompt": "A 12+ 7=", "answer": "19", "category": "addition"}
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> list[str]:
+def base(fit_command: Callable[..., list[str]], tmp_path: Path) -> list[str]:
     """The quickstart, cut down to one step."""
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (tmp_path / "quickstart.yaml").write_text(quickstart)
-    (tmp_path / "few.jsonl").write_text("".join(json.dumps({**ROW, "prompt": f"A 12+ {i}="}) + "\n" for i in range(4)))
-    data = [f"--data.{split}={tmp_path / 'few.jsonl'}" for split in ("train", "validation", "test")]
-    small = ["--trainer.max_epochs=1", "--model.evaluation.n=1", "--data.rollouts.n=4"]
-    return [f"--config={tmp_path / 'quickstart.yaml'}", f"--runs_dir={tmp_path / 'runs'}", *data, *small]
+    rows = [json.dumps({**ROW, "prompt": f"A 12+ {i}="}) for i in range(4)]
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    return fit_command(tmp_path, f"--data.train={tmp_path / 'train.jsonl'}")
 
 
 def told(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -95,7 +91,7 @@ def arm(class_name: str, folder: object) -> str:
 def test_mistake_is_named(
     base: list[str], args: list[str], named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = told(["fit", *base, *args], capsys)
+    error = told([*base, *args], capsys)
     assert all(part in error for part in named), error
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
 
@@ -116,7 +112,7 @@ def test_bad_row_is_named(
     base: list[str], text: str, named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data.jsonl").write_text(text)
-    error = told(["fit", *base, f"--data.train={tmp_path / 'data.jsonl'}"], capsys)
+    error = told([*base, f"--data.train={tmp_path / 'data.jsonl'}"], capsys)
     assert all(part in error for part in named), error
 
 
@@ -133,7 +129,7 @@ def test_bad_config_is_named(
     base: list[str], text: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.yaml").write_text(text)
-    assert named in told(["fit", *base, f"--config={tmp_path / 'bad.yaml'}"], capsys)
+    assert named in told([*base, f"--config={tmp_path / 'bad.yaml'}"], capsys)
     assert not (tmp_path / "runs").exists()
 
 
@@ -155,7 +151,7 @@ def test_second_reward_selection_is_refused(
         "pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
     }
     callback = json.dumps([{"class_path": "callbacks.RewardSelection", "init_args": init_args}])
-    error = told(["fit", *base, f"--trainer.callbacks={callback}"], capsys)
+    error = told([*base, f"--trainer.callbacks={callback}"], capsys)
     assert "trainer.callbacks" in error
     assert "section selection" in error
     assert not (tmp_path / "runs").exists()
@@ -163,7 +159,7 @@ def test_second_reward_selection_is_refused(
 
 def test_runs_dir_that_cannot_be_written(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    error = told(["fit", *base, f"--runs_dir={tmp_path / 'file' / 'x'}"], capsys)
+    error = told([*base, f"--runs_dir={tmp_path / 'file' / 'x'}"], capsys)
     assert f"{tmp_path / 'file' / 'x'}" in error
     assert "--runs_dir" in error
     assert (tmp_path / "file").read_text() == ""
@@ -189,7 +185,7 @@ def test_pad_token_must_be_one(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
     strip(tokenizer)
     tokenizer.save_pretrained(tmp_path / "policy")
-    error = told(["fit", *base, f"--model.weights.name={tmp_path / 'policy'}", *args], capsys)
+    error = told([*base, f"--model.weights.name={tmp_path / 'policy'}", *args], capsys)
     assert all(part in error for part in named), error
     assert not (tmp_path / "runs").exists()
 
@@ -200,12 +196,12 @@ def test_incomplete_policy_folder_is_named(
 ) -> None:
     shutil.copytree(WORLD / "policy", tmp_path / "policy")
     (tmp_path / "policy" / file).unlink()
-    assert str(tmp_path / "policy") in told(["fit", *base, f"--model.weights.name={tmp_path / 'policy'}"], capsys)
+    assert str(tmp_path / "policy") in told([*base, f"--model.weights.name={tmp_path / 'policy'}"], capsys)
 
 
 def test_as_a_process(base: list[str], tmp_path: Path) -> None:
     """What a shell sees: exit code, nothing on standard output, one line on standard error."""
-    command = [sys.executable, "-m", "laser_pl", "fit", *base, "--selection.bandit.alpha=-1"]
+    command = [sys.executable, "-m", "laser_pl", *base, "--selection.bandit.alpha=-1"]
     ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "laser_pl: alpha must be >= 0, got -1.0. Set selection.bandit.alpha in the config.\n"

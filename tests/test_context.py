@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.errors import ConfigurationError
+
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def hidden_states(count: int, size: int = 5, seed: int = 0) -> Tensor:
@@ -71,15 +74,11 @@ def test_rounding_errors_of_the_first_batchs_mean_are_no_direction(seed: int) ->
     assert float(preparation.prepare(hidden.mean(0, keepdim=True)).norm()) < 1e-3
 
 
-def test_a_saved_mean_goes_on_bit_by_bit() -> None:
+def test_a_saved_mean_goes_on_bit_by_bit(through_disk: ThroughDisk) -> None:
     one, two, fresh = ContextPreparation(), ContextPreparation(), ContextPreparation()
     one.observe(hidden_states(7))
-    file = io.BytesIO()
-    torch.save({"one": one.state_dict(), "fresh": fresh.state_dict()}, file)
-    file.seek(0)
-    state = torch.load(file, weights_only=True)
-    two.load_state_dict(state["one"])
-    fresh.load_state_dict(state["fresh"])
+    two.load_state_dict(through_disk(one.state_dict()))
+    fresh.load_state_dict(through_disk(fresh.state_dict()))
     for preparation in (one, two):
         preparation.observe(hidden_states(3, seed=1))
     assert torch.equal(one.prepare(hidden_states(4)), two.prepare(hidden_states(4)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 16 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+Fit = Callable[..., LaserCLI]
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
 def texts_of(run: LaserCLI) -> set[str]:
@@ -51,7 +34,7 @@ def write_jsonl(path: Path, content: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_jinja_template_sees_every_column(tmp_path: Path) -> None:
+def test_jinja_template_sees_every_column(fit: Fit, tmp_path: Path) -> None:
     content = [{**row, "unit": f"{number}"} for number, row in enumerate(rows(8))]
     train = write_jsonl(tmp_path / "train.jsonl", content)
     few = write_jsonl(tmp_path / "few_units.jsonl", content[:2])
@@ -64,7 +47,9 @@ def test_jinja_template_sees_every_column(tmp_path: Path) -> None:
     }
 
 
-def test_chat_template_and_messages(tmp_path: Path, policy_folder: Path, classifier_folders: dict[str, Path]) -> None:
+def test_chat_template_and_messages(
+    fit: Fit, tmp_path: Path, policy_folder: Path, classifier_folders: dict[str, Path]
+) -> None:
     """Strings become the user's turn, messages are taken as they are, and a system message comes first."""
     tokenizer = AutoTokenizer.from_pretrained(shutil.copytree(policy_folder, tmp_path / "policy"))
     tokenizer.chat_template = (
@@ -86,7 +71,7 @@ def test_chat_template_and_messages(tmp_path: Path, policy_folder: Path, classif
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
-def test_files_of_every_kind_and_columns_of_any_name(tmp_path: Path, ending: str) -> None:
+def test_files_of_every_kind_and_columns_of_any_name(fit: Fit, tmp_path: Path, ending: str) -> None:
     content = [{"question": row["prompt"], "solution": row["answer"]} for row in rows(8)]
     path = tmp_path / f"data.{ending}"
     if ending == "csv":
@@ -106,7 +91,7 @@ def test_files_of_every_kind_and_columns_of_any_name(tmp_path: Path, ending: str
     assert set(run.summary["arm_share"]) == {"all"}
 
 
-def test_splits_by_hash_where_no_sets_are_given(tmp_path: Path) -> None:
+def test_splits_by_hash_where_no_sets_are_given(fit: Fit, tmp_path: Path) -> None:
     """No prompt is in two, whatever the order of the file, and another seed splits otherwise."""
     content = rows(120)
     content += [{**row, "answer": "another"} for row in content[:40]]
@@ -128,7 +113,9 @@ def test_splits_by_hash_where_no_sets_are_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overlong", ["drop", "cut"])
-def test_overlong_prompts_are_dropped_or_cut(tmp_path: Path, overlong: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_overlong_prompts_are_dropped_or_cut(
+    fit: Fit, tmp_path: Path, overlong: str, caplog: pytest.LogCaptureFixture
+) -> None:
     content = rows(8)
     content[3]["prompt"] = "A 1+ 1+ 1+ 1="
     train = write_jsonl(tmp_path / "train.jsonl", content)

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from laser_pl.cli import LaserCLI, main
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 2}
-model: {evaluation: {n: 4}}
-data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 16 prompts, evaluated on 12."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:12]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+Fit = Callable[..., LaserCLI]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
-    return fit(tmp_path_factory.mktemp("run"), "--optimizer.lr=0.01")
+def run(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
+    folder = tmp_path_factory.mktemp("run")
+    return fit(folder, "--optimizer.lr=0.01", "--trainer.max_epochs=2", "--model.evaluation.n=4", evaluated=12)
 
 
 @pytest.mark.parametrize(("command", "stage"), [("validate", "validation"), ("test", "test")])

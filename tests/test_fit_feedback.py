@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 16 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+Fit = Callable[..., LaserCLI]
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
 def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
@@ -46,7 +29,7 @@ def rollouts_of(run: LaserCLI) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("granularity", ["batch", "prompt"])
 @pytest.mark.parametrize("signal", ["Loss", "Nll", "Gap", "Trusted"])
-def test_every_signal_teaches_at_every_granularity(tmp_path: Path, signal: str, granularity: str) -> None:
+def test_every_signal_teaches_at_every_granularity(fit: Fit, tmp_path: Path, signal: str, granularity: str) -> None:
     run = fit(tmp_path, f"--selection.signal=laser_pl.feedback.signals.{signal}",
               f"--selection.granularity={granularity}", "--model.nll_weight=0.5",
               *(["--selection.signal.share=1"] if signal == "Trusted" else []))  # fmt: skip
@@ -72,7 +55,7 @@ def test_every_signal_teaches_at_every_granularity(tmp_path: Path, signal: str, 
     assert any(last.values())
 
 
-def test_trusted_check_asks_all_about_some(tmp_path: Path) -> None:
+def test_trusted_check_asks_all_about_some(fit: Fit, tmp_path: Path) -> None:
     """Its forwards are counted: each prompt's judge once, and all K once more for prompts that can tell."""
     run = fit(tmp_path, "--selection.signal=laser_pl.feedback.signals.Trusted", "--selection.signal.share=1",
               "--selection.granularity=prompt")  # fmt: skip
@@ -112,7 +95,7 @@ def reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 @pytest.mark.parametrize("reward", [("tied", 2), ("missing", 2), ("single", 2)], indirect=True)
-def test_batch_without_pairs_teaches_the_bandit_nothing(tmp_path: Path, reward: str) -> None:
+def test_batch_without_pairs_teaches_the_bandit_nothing(fit: Fit, tmp_path: Path, reward: str) -> None:
     """Every second batch has only equal scores, or none, or one score per prompt."""
     run = fit(tmp_path, reward)
     decisions = decisions_of(run)
@@ -131,7 +114,7 @@ def test_batch_without_pairs_teaches_the_bandit_nothing(tmp_path: Path, reward: 
 
 
 @pytest.mark.parametrize("reward", [("tied", 1), ("missing", 1)], indirect=True)
-def test_batch_without_pairs_leaves_the_policy_alone(tmp_path: Path, reward: str) -> None:
+def test_batch_without_pairs_leaves_the_policy_alone(fit: Fit, tmp_path: Path, reward: str) -> None:
     """Not even weight decay touches it."""
     run = fit(tmp_path, reward, "--optimizer.weight_decay=0.5")
     assert run.summary["steps_without_pairs"] == run.summary["steps"] == 4
@@ -145,7 +128,7 @@ def test_batch_without_pairs_leaves_the_policy_alone(tmp_path: Path, reward: str
 
 
 @pytest.mark.parametrize("pairing", ["RandomPairs", "BestWorst", "TopBottom"])
-def test_pairs_stay_within_their_number(tmp_path: Path, pairing: str) -> None:
+def test_pairs_stay_within_their_number(fit: Fit, tmp_path: Path, pairing: str) -> None:
     run = fit(tmp_path, f"--selection.pairs=laser_pl.data.pairs.{pairing}", "--selection.pairs.per_prompt=2",
               "--selection.granularity=prompt")  # fmt: skip
     rollouts = rollouts_of(run)

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 16 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+Fit = Callable[..., LaserCLI]
 
 
 def rows_of(run: LaserCLI) -> list[dict[str, str]]:
@@ -38,7 +20,7 @@ def rows_of(run: LaserCLI) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_csv_tensorboard_and_wandb_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = fit(
         tmp_path,
@@ -63,14 +45,14 @@ def test_csv_tensorboard_and_wandb_side_by_side(tmp_path: Path, monkeypatch: pyt
     assert len(own) == 4
 
 
-def test_logging_can_be_switched_off(tmp_path: Path) -> None:
+def test_logging_can_be_switched_off(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--trainer.logger=false")
     assert run.trainer.loggers == []
     assert not run.folder.metrics.exists()
     assert run.folder.summary.exists()
 
 
-def test_users_callbacks_keep_the_bandit(tmp_path: Path) -> None:
+def test_users_callbacks_keep_the_bandit(fit: Fit, tmp_path: Path) -> None:
     """A list of callbacks replaces nothing of ours."""
     run = fit(tmp_path, '--trainer.callbacks=[{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}]')
     names = [type(callback).__name__ for callback in run.trainer.callbacks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 8, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
+Fit = Callable[..., LaserCLI]
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 8 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """Two steps."""
+    return ["--data.prompts_per_iteration=8"]
 
 
 def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
@@ -50,7 +39,7 @@ def weights(name: str) -> dict[str, Any]:
     return {"weights": {"name": str(WORLD / name)}}
 
 
-def test_arm_never_chosen_is_never_loaded(tmp_path: Path) -> None:
+def test_arm_never_chosen_is_never_loaded(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--selection.bandit=Fixed", "--selection.bandit.arm=mirror")
     pool = run.selection.pool
     assert pool.loaded == ["mirror"]
@@ -60,7 +49,7 @@ def test_arm_never_chosen_is_never_loaded(tmp_path: Path) -> None:
     assert {d["arm"] for d in decisions_of(run)} == {"mirror"}
 
 
-def test_arms_of_three_kinds_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_of_three_kinds_take_turns(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_rewards.py").write_text(
         "seen = []\n"
         "def length(prompts, completions, category, answer, **rest):\n"
@@ -86,7 +75,7 @@ def test_arms_of_three_kinds_take_turns(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_likelihood_prefers_what_its_model_finds_likely(tmp_path: Path, reduction: str) -> None:
+def test_likelihood_prefers_what_its_model_finds_likely(fit: Fit, tmp_path: Path, reduction: str) -> None:
     """The first batch's preferences are those of the same sums made by hand."""
     spec = {**weights("policy"), "reduction": reduction}
     best = ["--selection.pairs=BestWorst", "--selection.pairs.per_prompt=1", "--selection.granularity=prompt"]
@@ -116,7 +105,7 @@ def test_likelihood_prefers_what_its_model_finds_likely(tmp_path: Path, reductio
     assert observed == {id_: pytest.approx(gaps[id_] / spread, rel=1e-3) for id_ in observed}
 
 
-def test_quantised_reward_model_scores(tmp_path: Path) -> None:
+def test_quantised_reward_model_scores(fit: Fit, tmp_path: Path) -> None:
     spec = {"weights": {"name": str(WORLD / "reward_models" / "general"), "quantization": "nf4"}}
     run = fit(tmp_path, arms(general=("SequenceClassifier", spec)))
     assert run.selection.pool.reward_models["general"]._model.is_quantized
@@ -124,7 +113,7 @@ def test_quantised_reward_model_scores(tmp_path: Path) -> None:
 
 
 def test_function_of_another_length_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "short_rewards.py").write_text("def one(prompts, completions, **columns):\n    return [1.0]\n")
     monkeypatch.syspath_prepend(tmp_path)

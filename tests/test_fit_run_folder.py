@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.cli import LaserCLI, main
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-POLICY = EXPERIMENTS / "quickstart" / "policy"
+Fit = Callable[..., LaserCLI]
+POLICY = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "policy"
 ARMS = ["numbers", "sorter", "mirror", "general", "longer"]
-SMALL = """
-name: small
-trainer: {max_epochs: 2}
-model: {evaluation: {n: 2}}
-data: {prompts_per_iteration: 12, batch_size: 4, one_category_per_batch: false, rollout_batch_size: 8, rollouts: {n: 4}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 12 prompts, evaluated on 8."""
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((POLICY.parent / "prompts/test.jsonl").read_text().splitlines()[:8]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
-    return fit(tmp_path_factory.mktemp("run"))
+def run(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
+    """Two iterations of three steps, their rollouts in two chunks."""
+    return fit(tmp_path_factory.mktemp("run"), "--trainer.max_epochs=2", "--model.evaluation.n=2",
+               "--data.prompts_per_iteration=12", "--data.rollout_batch_size=8", "--data.rollouts.n=4",
+               evaluated=8)  # fmt: skip
 
 
 def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import bitsandbytes
@@ -13,28 +14,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 8, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
+Fit = Callable[..., LaserCLI]
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 8 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """Two steps."""
+    return ["--data.prompts_per_iteration=8"]
 
 
 def adapter_of(run: LaserCLI) -> dict[str, Tensor]:
@@ -54,7 +43,7 @@ def losses_of(run: LaserCLI) -> list[float]:
 @pytest.mark.parametrize(
     ("quantization", "layer"), [("nf4", bitsandbytes.nn.Linear4bit), ("int8", bitsandbytes.nn.Linear8bitLt)]
 )
-def test_quantised_policy_trains(tmp_path: Path, quantization: str, layer: type) -> None:
+def test_quantised_policy_trains(fit: Fit, tmp_path: Path, quantization: str, layer: type) -> None:
     run = fit(tmp_path, f"--model.weights.quantization={quantization}", "--model.weights.dtype=float32")
     base = run.model.model.get_base_model()
     assert isinstance(base.model.layers[0].self_attn.q_proj.base_layer, layer)
@@ -66,20 +55,20 @@ def test_quantised_policy_trains(tmp_path: Path, quantization: str, layer: type)
     assert all(math.log(2) - 0.3 < loss < math.log(2) + 5 for loss in losses)
 
 
-def test_bfloat16_policy_keeps_its_adapter_in_float32(tmp_path: Path) -> None:
+def test_bfloat16_policy_keeps_its_adapter_in_float32(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--model.weights.dtype=bfloat16")
     assert run.model.model.get_base_model().lm_head.weight.dtype == torch.bfloat16
     assert {tensor.dtype for tensor in adapter_of(run).values()} == {torch.float32}
     assert moved(adapter_of(run))
 
 
-def test_mixed_precision_is_the_trainers(tmp_path: Path) -> None:
+def test_mixed_precision_is_the_trainers(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--trainer.precision=bf16-mixed")
     assert run.model.model.get_base_model().lm_head.weight.dtype == torch.float32
     assert moved(adapter_of(run))
 
 
-def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_no_gradient(fit: Fit, tmp_path: Path) -> None:
     """With plain gradient descent the adapter after two steps shows both gradients; dropout is repeated too."""
     common = ["--optimizer=torch.optim.SGD", "--optimizer.lr=0.1", "--model.lora.dropout=0.2"]
     plain = fit(tmp_path / "plain", *common)
@@ -90,7 +79,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
         torch.testing.assert_close(adapter_of(saving)[name], tensor, atol=1e-7, rtol=1e-5)
 
 
-def test_optimizer_by_configuration(tmp_path: Path) -> None:
+def test_optimizer_by_configuration(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--optimizer=bitsandbytes.optim.AdamW8bit", "--optimizer.lr=0.001")
     (optimizer,) = run.trainer.optimizers
     assert isinstance(getattr(optimizer, "optimizer", optimizer), bitsandbytes.optim.AdamW8bit)
@@ -98,7 +87,7 @@ def test_optimizer_by_configuration(tmp_path: Path) -> None:
     assert moved(adapter_of(run))
 
 
-def test_schedule_by_configuration(tmp_path: Path) -> None:
+def test_schedule_by_configuration(fit: Fit, tmp_path: Path) -> None:
     """Stepped every training step, not every iteration."""
     schedule = ["--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=1",
                 "--lr_scheduler.gamma=0.1"]  # fmt: skip
@@ -107,7 +96,7 @@ def test_schedule_by_configuration(tmp_path: Path) -> None:
     assert run.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.1**2)
 
 
-def test_only_the_adapter_is_trained(tmp_path: Path) -> None:
+def test_only_the_adapter_is_trained(fit: Fit, tmp_path: Path) -> None:
     """Base weights stay as they were saved, bit for bit, and only named layers have an adapter."""
     run = fit(tmp_path, "--model.lora.targets=[q_proj, v_proj]", "--model.lora.rank=3")
     saved = AutoModelForCausalLM.from_pretrained(WORLD / "policy").state_dict()

@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 from laser_pl.logprobs import response_logprobs
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-WORLD = EXPERIMENTS / "quickstart"
-SMALL = """
-name: small
-trainer: {max_epochs: 1}
-model: {evaluation: {n: 1}}
-data: {prompts_per_iteration: 16, batch_size: 4, one_category_per_batch: false, rollouts: {n: 6}}
-"""
-
-
-def fit(folder: Path, *args: str) -> LaserCLI:
-    """The quickstart on 16 prompts, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((WORLD / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return main(["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args])
+Fit = Callable[..., LaserCLI]
+WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
 def arms(*names: str) -> str:
@@ -60,7 +42,7 @@ def adapter_of(run: LaserCLI) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("beta", [0.1, 2.0])
-def test_first_loss_of_every_iteration_is_ln_2(tmp_path: Path, beta: float) -> None:
+def test_first_loss_of_every_iteration_is_ln_2(fit: Fit, tmp_path: Path, beta: float) -> None:
     """The reference is the policy itself then; afterwards it is not."""
     signal = "--selection.signal=laser_pl.feedback.signals.Gap"
     run = fit(tmp_path, f"--model.beta={beta}", "--model.nll_weight=0", signal, "--trainer.max_epochs=3")
@@ -74,7 +56,7 @@ def test_first_loss_of_every_iteration_is_ln_2(tmp_path: Path, beta: float) -> N
         assert max(abs(other - math.log(2)) for other in others) > 1e-4
 
 
-def test_one_arm_is_plain_iterative_dpo(tmp_path: Path) -> None:
+def test_one_arm_is_plain_iterative_dpo(fit: Fit, tmp_path: Path) -> None:
     """With nothing to choose from, a bandit that learns and one that does not train the same policy, bitwise."""
     bandits = ("laser_pl.bandits.Fixed", "laser_pl.bandits.LinUCB")
     plain, routed = (
@@ -88,7 +70,7 @@ def test_one_arm_is_plain_iterative_dpo(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_batch_equals_its_micro_batches_accumulated(tmp_path: Path) -> None:
+def test_batch_equals_its_micro_batches_accumulated(fit: Fit, tmp_path: Path) -> None:
     """Plain gradient descent, so that the step is the gradient; float64, so that rounding is out of sight."""
     common = [
         "--selection.bandit=laser_pl.bandits.Fixed",
@@ -113,7 +95,7 @@ def test_batch_equals_its_micro_batches_accumulated(tmp_path: Path) -> None:
         torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=1e-5)
 
 
-def test_without_its_adapter_the_policy_is_the_base(tmp_path: Path) -> None:
+def test_without_its_adapter_the_policy_is_the_base(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(WORLD / "policy").eval()
     tokens = torch.randint(2, base.config.vocab_size, (4, 12), generator=torch.Generator().manual_seed(0))
@@ -124,7 +106,7 @@ def test_without_its_adapter_the_policy_is_the_base(tmp_path: Path) -> None:
             assert torch.equal(run.model.model(tokens).logits, expected)
 
 
-def test_permuting_arms_permutes_choices(tmp_path: Path) -> None:
+def test_permuting_arms_permutes_choices(fit: Fit, tmp_path: Path) -> None:
     """A trusted check asks all arms about the iteration's own samples, so what it says depends on no choice.
 
     Means and bonuses must then be the same by name, whatever the arms' order, and so must every choice without a tie.
@@ -169,7 +151,7 @@ def test_padding_changes_no_log_probability() -> None:
             torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-6)
 
 
-def test_logged_loss_is_what_the_bandit_observed(tmp_path: Path) -> None:
+def test_logged_loss_is_what_the_bandit_observed(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--trainer.max_epochs=2")
     with run.folder.metrics.open(newline="") as file:
         logged = {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
@@ -178,7 +160,7 @@ def test_logged_loss_is_what_the_bandit_observed(tmp_path: Path) -> None:
     assert logged == {step: pytest.approx(-value, rel=1e-6) for step, value in observed.items()}
 
 
-def test_only_context_of_an_iteration_says_nothing(tmp_path: Path) -> None:
+def test_only_context_of_an_iteration_says_nothing(fit: Fit, tmp_path: Path) -> None:
     """Where one batch is all there is to centre on, only the constant is left, not rounding blown up to norm 1."""
     (only,) = decisions_of(fit(tmp_path, "--data.prompts_per_iteration=4", "--selection.bandit.alpha=0.7"))
     assert list(only["bonus"].values()) == pytest.approx([0.7 * 0.3] * 5, abs=1e-9)
@@ -189,7 +171,7 @@ def test_only_context_of_an_iteration_says_nothing(tmp_path: Path) -> None:
     [("0", "Loss", True), ("0", "Nll", False), ("0.5", "Loss", False)],
 )
 def test_learning_from_dpo_alone_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, nll_weight: str, signal: str, warned: bool
+    fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture, nll_weight: str, signal: str, warned: bool
 ) -> None:
     with caplog.at_level(logging.WARNING):
         fit(tmp_path, f"--model.nll_weight={nll_weight}", f"--selection.signal=laser_pl.feedback.signals.{signal}",

@@ -16,13 +16,10 @@ from laser_pl.language_model import Weights
 from laser_pl.rewards import Likelihood
 
 CPU = torch.device("cpu")
-CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
 CHATML = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}|{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-PROMPTS = [Prompt("p", "1+1=", "unused"), Prompt("q", "a rather long question?", "unused"), Prompt("c", CHAT, "unused")]
-RESPONSES = [["2", "", "two, I think"], ["no", "a much longer answer than any of the others", "z"], ["4", "5", "66"]]
 
 
 def loaded(folder: Path, **kwargs: Any) -> Likelihood:
@@ -48,39 +45,43 @@ def slow_logprobs(folder: Path, head: list[int], tail: list[int]) -> list[float]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_counts_the_response_and_its_eos_only(policy_folder: Path, tokenizer: Any, reduction: Any) -> None:
+def test_counts_the_response_and_its_eos_only(
+    questions: list[Prompt], responses: list[list[str]], policy_folder: Path, tokenizer: Any, reduction: Any
+) -> None:
     expected = []
-    for prompt, row in zip(PROMPTS, RESPONSES, strict=True):
+    for prompt, row in zip(questions, responses, strict=True):
         text = prompt.prompt if isinstance(prompt.prompt, str) else "1+1?\n\n2\n\n2+2?"
         for response in row:
             each = slow_logprobs(policy_folder, ids_of(tokenizer, text), [*ids_of(tokenizer, response), 1])
             expected.append(math.fsum(each) / (len(each) if reduction == "mean" else 1))
-    found = loaded(policy_folder, reduction=reduction).score(PROMPTS, RESPONSES)
+    found = loaded(policy_folder, reduction=reduction).score(questions, responses)
     assert found.shape == (3, 3)
     assert found.flatten().tolist() == pytest.approx(expected, abs=1e-5 * (1 if reduction == "mean" else 40))
 
 
 @pytest.mark.parametrize("max_tokens_per_batch", [1, 70, 10_000])
-def test_a_response_alone_scores_as_in_any_batch(policy_folder: Path, max_tokens_per_batch: int) -> None:
+def test_a_response_alone_scores_as_in_any_batch(
+    questions: list[Prompt], responses: list[list[str]], policy_folder: Path, max_tokens_per_batch: int
+) -> None:
     together, alone = loaded(policy_folder, max_tokens_per_batch=max_tokens_per_batch), loaded(policy_folder)
-    expected = [[float(alone.score([p], [[r]])) for r in row] for p, row in zip(PROMPTS, RESPONSES, strict=True)]
-    torch.testing.assert_close(together.score(PROMPTS, RESPONSES), torch.tensor(expected), rtol=0, atol=1e-5)
+    expected = [[float(alone.score([p], [[r]])) for r in row] for p, row in zip(questions, responses, strict=True)]
+    torch.testing.assert_close(together.score(questions, responses), torch.tensor(expected), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "head"),
-    [(PROMPTS[0], "[user]1+1=|[assistant]"), (PROMPTS[2], "[user]1+1?|[assistant]2|[user]2+2?|[assistant]")],
+    ("question", "head"),
+    [(0, "[user]1+1=|[assistant]"), (2, "[user]1+1?|[assistant]2|[user]2+2?|[assistant]")],
     ids=["a string", "a chat"],
 )
 def test_a_chat_model_reads_its_own_template(
-    policy_folder: Path, tokenizer: Any, tmp_path: Path, prompt: Prompt, head: str
+    questions: list[Prompt], policy_folder: Path, tokenizer: Any, tmp_path: Path, question: int, head: str
 ) -> None:
     """What the template writes behind the response belongs to the response."""
     AutoModelForCausalLM.from_pretrained(policy_folder).save_pretrained(tmp_path)
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(tmp_path)
     each = slow_logprobs(tmp_path, ids_of(tokenizer, head), [*ids_of(tokenizer, "four|"), 1])
-    found = loaded(tmp_path).score([prompt], [["four"]])
+    found = loaded(tmp_path).score([questions[question]], [["four"]])
     assert float(found) == pytest.approx(math.fsum(each) / len(each), abs=1e-5)
 
 
@@ -89,30 +90,34 @@ def test_a_chat_model_reads_its_own_template(
     [(9, "1+1=", "two,|"), (8, "+1=", "two,|"), (6, "=", "two,|"), (5, "=", "two,"), (2, "=", "t")],
 )
 def test_a_long_input_loses_the_prompts_oldest_tokens_first(
-    policy_folder: Path, tokenizer: Any, max_length: int, head: str, tail: str
+    questions: list[Prompt], policy_folder: Path, tokenizer: Any, max_length: int, head: str, tail: str
 ) -> None:
     """``|`` stands for EOS. Of a response that is too long by itself the end is left out."""
     tokens = [1 if char == "|" else tokenizer.convert_tokens_to_ids(char) for char in tail]
     each = slow_logprobs(policy_folder, ids_of(tokenizer, head), tokens)
-    found = loaded(policy_folder, max_length=max_length).score(PROMPTS[:1], [["two,"]])
+    found = loaded(policy_folder, max_length=max_length).score(questions[:1], [["two,"]])
     assert float(found) == pytest.approx(math.fsum(each) / len(each), abs=1e-5)
 
 
-def test_without_eos_an_empty_response_has_no_score(policy_folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+def test_without_eos_an_empty_response_has_no_score(
+    questions: list[Prompt], policy_folder: Path, tokenizer: Any, tmp_path: Path
+) -> None:
     """There is no token to count: NaN, no opinion, and the others are as before."""
     AutoModelForCausalLM.from_pretrained(policy_folder).save_pretrained(tmp_path)
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path)
-    found = loaded(tmp_path).score(PROMPTS[:1], [["", "2"]])[0]
+    found = loaded(tmp_path).score(questions[:1], [["", "2"]])[0]
     assert math.isnan(found[0])
     (expected,) = slow_logprobs(tmp_path, ids_of(tokenizer, "1+1="), ids_of(tokenizer, "2"))
     assert float(found[1]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_narrow_weights_give_float32_scores(policy_folder: Path) -> None:
+def test_narrow_weights_give_float32_scores(
+    questions: list[Prompt], responses: list[list[str]], policy_folder: Path
+) -> None:
     reward = Likelihood(Weights(str(policy_folder), dtype="bfloat16"))
     reward.load(CPU)
-    assert reward.score(PROMPTS, RESPONSES).dtype == torch.float32
+    assert reward.score(questions, responses).dtype == torch.float32
 
 
 def test_a_missing_folder_is_one_sentence() -> None:

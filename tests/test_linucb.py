@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,7 @@ from laser_pl.bandits import LinUCB
 from laser_pl.bandits.base import argmax_with_random_ties
 from laser_pl.errors import ConfigurationError
 
-
-def through_disk(state: dict[str, Any]) -> dict[str, Any]:
-    """As Lightning's checkpoints take it."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def started(arms: int, size: int, alpha: float = 0.5, seed: int = 0) -> LinUCB:
@@ -108,7 +101,7 @@ def test_permuting_arms_permutes_choices(arms: int, size: int, seed: int, data: 
 
 
 @pytest.mark.parametrize("size", [4, 60], ids=["primal", "dual"])
-def test_a_saved_bandit_goes_on_bit_by_bit(size: int) -> None:
+def test_a_saved_bandit_goes_on_bit_by_bit(through_disk: ThroughDisk, size: int) -> None:
     """Ties included: at first all arms are equal, and the generator decides."""
     contexts = unit_contexts(80, size)
     one = started(3, size, seed=5)
@@ -129,7 +122,7 @@ def test_a_saved_bandit_goes_on_bit_by_bit(size: int) -> None:
     assert torch.equal(one.select(flat), two.select(flat))
 
 
-def test_alpha_is_taken_from_the_configuration_not_from_the_state() -> None:
+def test_alpha_is_taken_from_the_configuration_not_from_the_state(through_disk: ThroughDisk) -> None:
     old, new = started(2, 3, alpha=0.1), started(2, 3, alpha=2.0)
     old.update(unit_contexts(5, 3), torch.tensor([0, 1, 0, 1, 0]), torch.ones(5))
     new.load_state_dict(through_disk(old.state_dict()))
@@ -137,7 +130,7 @@ def test_alpha_is_taken_from_the_configuration_not_from_the_state() -> None:
     torch.testing.assert_close(new.explain(question).bonus, 20 * old.explain(question).bonus)
 
 
-def test_arms_are_found_again_by_name() -> None:
+def test_arms_are_found_again_by_name(through_disk: ThroughDisk) -> None:
     """One was retired, one is new, and the order is another."""
     old = LinUCB()
     old.start(["a", "b", "c"], 4)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import Pool, RewardModel
 
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 CPU = torch.device("cpu")
 PROMPTS = [Prompt(f"p{i}", "x" * i, "unused") for i in range(4)]
 RESPONSES = [["a", "bb", "ccc"]] * 4
@@ -93,15 +94,12 @@ def test_a_pool_needs_a_reward_model() -> None:
         Pool({})
 
 
-def test_counts_go_on_after_a_restart() -> None:
+def test_counts_go_on_after_a_restart(through_disk: ThroughDisk) -> None:
     one = Pool({"a": Lengths(1), "retired": Lengths(2)})
     one.score(0, PROMPTS, RESPONSES, CPU)
     one.score(1, PROMPTS, RESPONSES, CPU)
-    file = io.BytesIO()
-    torch.save(one.state_dict(), file)
-    file.seek(0)
     two = Pool({"a": Lengths(1), "new": Lengths(3)})
-    two.load_state_dict(torch.load(file, weights_only=True))
+    two.load_state_dict(through_disk(one.state_dict()))
     two.score(0, PROMPTS[:1], RESPONSES[:1], CPU)
     assert two.forwards == {"a": 15, "new": 0}
     assert two.seconds >= one.seconds

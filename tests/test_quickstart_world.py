@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import json
 import math
@@ -16,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
-SCRIPTS = tuple(path.stem for path in FOLDER.glob("*.py"))
+SCRIPTS = tuple(sorted(path.stem for path in FOLDER.glob("*.py")))
 SPLITS = ("train", "validation", "test")
 REWARD_MODELS = ("numbers", "sorter", "mirror", "general", "longer")
 
@@ -137,6 +138,11 @@ def test_tokenizer_round_trip(scripts: SimpleNamespace) -> None:
     assert tokenizer("5<eos>")["input_ids"][-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_in_docstrings_hold(scripts: SimpleNamespace, name: str) -> None:
+    assert doctest.testmod(getattr(scripts, name)).failed == 0
+
+
 def test_slips_and_garbage_stay_within_bounds(scripts: SimpleNamespace) -> None:
     """A slip is never what was meant; garbage is never longer than a sample can be."""
     rng = scripts.mistakes.Random(0)
@@ -198,8 +204,8 @@ def test_the_world_is_worth_choosing_in(card: dict[str, Any]) -> None:
     for category, specialist in home.items():
         shares = {name: card["pairwise"][name][category]["share"] for name in REWARD_MODELS}
         assert max(shares, key=shares.__getitem__) == specialist
-        assert shares[specialist] > 0.85
-        assert min(card["plausible_over_garbage"][n][category]["share"] for n in REWARD_MODELS[:-1]) > 0.88
+        assert shares[specialist] >= 0.9
+        assert min(card["plausible_over_garbage"][n][category]["share"] for n in REWARD_MODELS[:-1]) >= 0.9
         assert 0.3 < card["policy"][category]["sampled"]["share"] < card["policy"][category]["greedy"]["share"]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from callbacks.run_checkpoint import RunCheckpoint
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run_folder import RunFolder
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-POLICY = EXPERIMENTS / "quickstart" / "policy"
-SMALL = """
-name: small
-trainer: {max_epochs: 3}
-model: {lora: {dropout: 0.1}, evaluation: {n: 2}}
-data: {prompts_per_iteration: 20, batch_size: 4, one_category_per_batch: false, rollout_batch_size: 8, rollouts: {n: 4}}
-lr_scheduler:
-  class_path: torch.optim.lr_scheduler.StepLR
-  init_args: {step_size: 4, gamma: 0.5}
-"""
+Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration
 OTHER_PARTS = [
     "--selection.granularity=prompt",
@@ -62,25 +53,23 @@ def _checkpoint_every_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
 
 
-def command(folder: Path, *args: str) -> list[str]:
-    """The quickstart on 20 prompts an iteration, evaluated on 4."""
-    folder.mkdir(exist_ok=True)
-    quickstart = (EXPERIMENTS / "quickstart.yaml").read_text().replace("experiments/", f"{EXPERIMENTS}/")
-    (folder / "quickstart.yaml").write_text(quickstart)
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "few.jsonl").write_text("\n".join((POLICY.parent / "prompts/test.jsonl").read_text().splitlines()[:4]))
-    few = [f"--data.{split}={folder / 'few.jsonl'}" for split in ("validation", "test")]
-    configs = [f"--config={folder / name}" for name in ("quickstart.yaml", "small.yaml")]
-    return ["fit", *configs, f"--runs_dir={folder / 'runs'}", *few, *args]
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """Three iterations of five steps, with randomness wherever there can be any."""
+    return [
+        "--trainer.max_epochs=3", "--model.lora.dropout=0.1", "--model.evaluation.n=2",
+        "--data.prompts_per_iteration=20", "--data.rollout_batch_size=8", "--data.rollouts.n=4",
+        "--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=4", "--lr_scheduler.gamma=0.5",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LaserCLI]:
+def whole(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LaserCLI]:
     """The uninterrupted runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
         return {
-            name: main(command(tmp_path_factory.mktemp(f"whole_{name}"), *parts))
+            name: fit(tmp_path_factory.mktemp(f"whole_{name}"), *parts)
             for name, parts in (("default", []), ("other", OTHER_PARTS))
         }
 
@@ -94,10 +83,28 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "power_plug.Plug"
 
 
-def interrupt(folder: Path, plug: str, hook: str, after: int, *args: str) -> None:
-    callback = json.dumps({"class_path": plug, "init_args": {"hook": hook, "after": after}})
-    with pytest.raises(RuntimeError, match="the plug was pulled"):
-        main(command(folder, *args, f"--trainer.callbacks+={callback}"))
+@pytest.fixture
+def interrupt(fit: Fit, tmp_path: Path, plug: str) -> Callable[..., None]:
+    """Begin a run that ends when a hook is called once more than ``after`` times: ``interrupt(hook, after, *args)``."""
+
+    def begin(hook: str, after: int, *args: str) -> None:
+        callback = json.dumps({"class_path": plug, "init_args": {"hook": hook, "after": after}})
+        with pytest.raises(RuntimeError, match="the plug was pulled"):
+            fit(tmp_path, *args, f"--trainer.callbacks+={callback}")
+
+    return begin
+
+
+@pytest.fixture
+def finish(fit: Fit, tmp_path: Path) -> Fit:
+    """Resume that run to its end: ``finish(*args)``."""
+
+    def resume(*args: str) -> LaserCLI:
+        run = fit(tmp_path, *args, "--resume")
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == ["small"]
+        return run
+
+    return resume
 
 
 def state_of(folder: RunFolder) -> dict[str, Any]:
@@ -136,12 +143,6 @@ def assert_same(one: object, other: object, where: str = "") -> None:
         assert one == other, where
 
 
-def finish(folder: Path, *args: str) -> LaserCLI:
-    run = main(command(folder, *args, "--resume"))
-    assert [path.name for path in (folder / "runs").iterdir()] == ["small"]
-    return run
-
-
 @pytest.mark.parametrize(
     ("hook", "after"),
     [
@@ -155,30 +156,32 @@ def finish(folder: Path, *args: str) -> LaserCLI:
     ],
 )
 def test_resumed_equals_uninterrupted(
-    tmp_path: Path, whole: dict[str, LaserCLI], plug: str, hook: str, after: int
+    whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit, hook: str, after: int
 ) -> None:
-    interrupt(tmp_path, plug, hook, after)
-    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+    interrupt(hook, after)
+    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
 
 
-def test_other_parts_resume_too(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
+def test_other_parts_resume_too(whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit) -> None:
     """Signal, scale and bandit with states of other kinds, one arm per prompt, between accumulated gradients."""
-    interrupt(tmp_path, plug, "on_train_batch_end", STEPS + 3, *OTHER_PARTS)
-    assert_same(state_of(finish(tmp_path, *OTHER_PARTS).folder), state_of(whole["other"].folder))
+    interrupt("on_train_batch_end", STEPS + 3, *OTHER_PARTS)
+    assert_same(state_of(finish(*OTHER_PARTS).folder), state_of(whole["other"].folder))
 
 
-def test_interrupted_twice_and_with_torn_files(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
-    interrupt(tmp_path, plug, "on_train_batch_end", 3)
+def test_interrupted_twice_and_with_torn_files(
+    tmp_path: Path, whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit
+) -> None:
+    interrupt("on_train_batch_end", 3)
     with (tmp_path / "runs/small/selection.jsonl").open("a") as file:
         file.write('{"iteration": 0, "st')
-    interrupt(tmp_path, plug, "on_train_batch_end", STEPS, "--resume")
+    interrupt("on_train_batch_end", STEPS, "--resume")
     (tmp_path / "runs/small/rollouts/iteration-001/chunk-00009.tmp").write_bytes(b"PAR1")
-    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 4])
 def test_interrupted_during_rollouts(
-    tmp_path: Path, whole: dict[str, LaserCLI], monkeypatch: pytest.MonkeyPatch, chunks: int
+    fit: Fit, finish: Fit, tmp_path: Path, whole: dict[str, LaserCLI], monkeypatch: pytest.MonkeyPatch, chunks: int
 ) -> None:
     """Chunks that were written are kept, the others are made; 20 prompts make 3 chunks an iteration."""
     write, written = RolloutStore.write, []
@@ -192,26 +195,28 @@ def test_interrupted_during_rollouts(
     with monkeypatch.context() as patch:
         patch.setattr(RolloutStore, "write", write_until)
         with pytest.raises(RuntimeError, match="the plug was pulled"):
-            main(command(tmp_path))
+            fit(tmp_path)
     times = [path.stat().st_mtime_ns for path in written]
     assert len(times) == chunks
-    run = finish(tmp_path)
+    run = finish()
     assert [path.stat().st_mtime_ns for path in written] == times
     assert_same(state_of(run.folder), state_of(whole["default"].folder))
 
 
-def test_killed_process_is_resumed(tmp_path: Path, whole: dict[str, LaserCLI], plug: str) -> None:
+def test_killed_process_is_resumed(
+    fit_command: Callable[..., list[str]], finish: Fit, tmp_path: Path, whole: dict[str, LaserCLI], plug: str
+) -> None:
     """SIGKILL leaves no time for good-byes."""
     callback = json.dumps({"class_path": plug, "init_args": {"hook": "on_train_batch_end", "after": 7, "kill": True}})
     killed = subprocess.run(
-        [sys.executable, "-m", "laser_pl", *command(tmp_path, f"--trainer.callbacks+={callback}")],
+        [sys.executable, "-m", "laser_pl", *fit_command(tmp_path, f"--trainer.callbacks+={callback}")],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "power"), "OMP_NUM_THREADS": "1"},
         check=False,
         capture_output=True,
     )
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / "runs/small/summary.json").exists()
-    assert_same(state_of(finish(tmp_path).folder), state_of(whole["default"].folder))
+    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
 
 
 def test_checkpoint_holds_no_base_weights(whole: dict[str, LaserCLI]) -> None:
@@ -238,12 +243,17 @@ def tensors_in(value: object) -> list[Tensor]:
 
 @pytest.mark.parametrize(("finished", "reason"), [(False, "there is none of that name"), (True, "are finished")])
 def test_nothing_to_resume_is_refused(
-    whole: dict[str, LaserCLI], tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool, reason: str
+    fit: Fit,
+    whole: dict[str, LaserCLI],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    finished: bool,
+    reason: str,
 ) -> None:
     runs = whole["default"].folder.path.parent if finished else tmp_path / "runs"
     before = list(runs.iterdir()) if finished else []
     with pytest.raises(SystemExit) as end:
-        main([*command(tmp_path), f"--runs_dir={runs}", "--resume"])
+        fit(tmp_path, f"--runs_dir={runs}", "--resume")
     assert end.value.code == 2
     told = capsys.readouterr().err
     assert told.startswith("laser_pl: --resume: no unfinished run 'small' in")
@@ -251,13 +261,13 @@ def test_nothing_to_resume_is_refused(
     assert (list(runs.iterdir()) if finished else []) == before
 
 
-def test_second_run_of_a_name_gets_its_own_folder(tmp_path: Path, plug: str) -> None:
+def test_second_run_of_a_name_gets_its_own_folder(fit: Fit, interrupt: Callable[..., None], tmp_path: Path) -> None:
     """And resume continues the one that is unfinished."""
     short = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=4"]
-    first = main(command(tmp_path, *short))
+    first = fit(tmp_path, *short)
     kept = first.folder.summary.read_bytes()
-    interrupt(tmp_path, plug, "on_validation_start", 0, *short)
-    third = main(command(tmp_path, *short, "--resume"))
+    interrupt("on_validation_start", 0, *short)
+    third = fit(tmp_path, *short, "--resume")
     assert third.folder.path.name == "small-2"
     assert first.folder.summary.read_bytes() == kept
     assert third.summary["accuracy"] == first.summary["accuracy"]

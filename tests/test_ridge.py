@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from laser_pl.bandits.ridge import Ridge
+
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class SlowRidge:
@@ -30,15 +32,6 @@ class SlowRidge:
         moment = sum((r * c for c, r in self.seen), np.zeros(self.size))
         widths = [float(np.sqrt(c @ inverse @ c)) for c in contexts]
         return contexts @ (inverse @ moment), np.array(widths)
-
-
-def through_disk(state: dict[str, Any]) -> dict[str, Any]:
-    """As Lightning's checkpoints take it: nothing but tensors and builtins."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
 
 
 def observations(size: int, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,7 +98,7 @@ def test_float32_contexts_are_learned_in_float64() -> None:
 
 
 @pytest.mark.parametrize("seen", [0, 3, 7, 8, 20], ids="{} updates".format)
-def test_a_saved_regression_goes_on_bit_by_bit(seen: int) -> None:
+def test_a_saved_regression_goes_on_bit_by_bit(through_disk: ThroughDisk, seen: int) -> None:
     contexts, rewards = observations(8, 40)
     one, two = Ridge(8, 0.5), Ridge(8, 0.5)
     for i in range(seen):
@@ -119,7 +112,7 @@ def test_a_saved_regression_goes_on_bit_by_bit(seen: int) -> None:
 
 
 @pytest.mark.parametrize("seen", [3, 20], ids="{} updates".format)
-def test_a_state_taken_is_not_changed_by_what_comes_after(seen: int) -> None:
+def test_a_state_taken_is_not_changed_by_what_comes_after(through_disk: ThroughDisk, seen: int) -> None:
     contexts, rewards = observations(8, 40)
     ridge = Ridge(8)
     for i in range(seen):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.scales import ContextBaseline, Moments, PooledQuantiles, Raw, RunningMean, Scale
 
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 SCALES = [Raw, PooledQuantiles, RunningMean, ContextBaseline]
 SIZES = (0, 1, 3, 0, 2, 5, 1, 4)
 
@@ -117,16 +119,13 @@ def test_context_baseline_takes_out_what_the_context_explains() -> None:
 
 
 @pytest.mark.parametrize("make", SCALES)
-def test_a_saved_scale_goes_on_bit_by_bit(make: type[Scale]) -> None:
+def test_a_saved_scale_goes_on_bit_by_bit(through_disk: ThroughDisk, make: type[Scale]) -> None:
     steps = stream()
     for cut in range(len(steps)):
         one, two = make(), make()
         for contexts, values, chance in steps[:cut]:
             one.rewards(contexts, values, chance)
-        file = io.BytesIO()
-        torch.save(one.state_dict(), file)
-        file.seek(0)
-        two.load_state_dict(torch.load(file, weights_only=True))
+        two.load_state_dict(through_disk(one.state_dict()))
         for contexts, values, chance in steps[cut:]:
             assert torch.equal(one.rewards(contexts, values, chance), two.rewards(contexts, values, chance))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import Gap, Loss, Nll, Observations, Signal, Trusted, share_ordered_rightly
 from laser_pl.metrics.matchers import Number
 
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 Make = Callable[..., RolloutBatch]
 NAN = math.nan
 
@@ -158,14 +158,11 @@ def test_a_judges_unit_does_not_matter(rollouts: Make, factor: float) -> None:
         torch.testing.assert_close(two.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked).value, plain.value)
 
 
-def test_a_saved_gap_goes_on_bit_by_bit(rollouts: Make) -> None:
+def test_a_saved_gap_goes_on_bit_by_bit(through_disk: ThroughDisk, rollouts: Make) -> None:
     one, two, steps = Gap(), Gap(), random_steps(rollouts, seed=1)
     for batch in steps[:3]:
         one.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked)
-    file = io.BytesIO()
-    torch.save(one.state_dict(), file)
-    file.seek(0)
-    two.load_state_dict(torch.load(file, weights_only=True))
+    two.load_state_dict(through_disk(one.state_dict()))
     for batch in steps[3:]:
         again = [signal.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked).value for signal in (one, two)]
         assert torch.equal(*again)

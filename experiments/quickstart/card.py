@@ -64,6 +64,68 @@ def ordered_pairs(good: list[float], bad: list[float]) -> tuple[float, float]:
     return float(hits), float(len(good) * len(bad))
 
 
+def policy_shares(
+    questions: list[Question], greedy: list[str], sampled: list[list[str]]
+) -> dict[str, dict[str, float]]:
+    """Return how often the policy's answers are right, and how often its samples are the misunderstanding.
+
+    Args:
+        questions: ``N`` questions.
+        greedy: The most likely answer to each.
+        sampled: ``SAMPLES_PER_PROMPT`` answers to each.
+
+    Returns:
+        ``share``s by name: ``greedy``, ``sampled`` and ``misunderstood``.
+    """
+    right = [float(answer == q.answer) for answer, q in zip(greedy, questions, strict=True)]
+    sampled_right = [float(row.count(q.answer)) for row, q in zip(sampled, questions, strict=True)]
+    misunderstood = [float(row.count(q.misunderstood)) for row, q in zip(sampled, questions, strict=True)]
+    samples = [float(SAMPLES_PER_PROMPT)] * len(questions)
+    return {
+        "greedy": share(right, [1.0] * len(questions)),
+        "sampled": share(sampled_right, samples),
+        "misunderstood": share(misunderstood, samples),
+    }
+
+
+def reward_model_shares(
+    reward_model: LlamaForSequenceClassification,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: list[Question],
+    sampled: list[list[str]],
+    junk: list[list[str]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return how often a reward model puts the better of two answers to a prompt first.
+
+    Args:
+        reward_model: The reward model.
+        tokenizer: Its tokenizer.
+        questions: ``N`` questions.
+        sampled: The policy's answers to each.
+        junk: Garbage answers to each.
+
+    Returns:
+        Two ``share``s: a right sample above a wrong one; the right or the misunderstood answer above garbage.
+    """
+    rows = [[*s, q.answer, q.misunderstood, *j] for q, s, j in zip(questions, sampled, junk, strict=True)]
+    texts = [q.prompt + response for q, row in zip(questions, rows, strict=True) for response in row]
+    scores = iter(score_texts(reward_model, tokenizer, texts))
+    right_over_wrong, plausible_over_garbage = [], []
+    for q, own, row in zip(questions, sampled, rows, strict=True):
+        row_scores = [next(scores) for _ in row]
+        own_scores, others = row_scores[: len(own)], row_scores[len(own) :]
+        answer, misunderstood, *garbage_scores = others
+        right = [score for response, score in zip(own, own_scores, strict=True) if response == q.answer]
+        wrong = [score for response, score in zip(own, own_scores, strict=True) if response != q.answer]
+        right_over_wrong.append(ordered_pairs(right, wrong))
+        plausible_over_garbage.append(ordered_pairs([answer, misunderstood], garbage_scores))
+    pairwise, plausible = (
+        share([hits for hits, _ in pairs], [count for _, count in pairs])
+        for pairs in (right_over_wrong, plausible_over_garbage)
+    )
+    return pairwise, plausible
+
+
 def measure(
     policy: LlamaForCausalLM,
     reward_models: dict[str, LlamaForSequenceClassification],
@@ -81,9 +143,8 @@ def measure(
         seed: Fixes the samples and the garbage.
 
     Returns:
-        ``policy`` (``greedy``, ``sampled`` and ``misunderstood`` shares per category), ``pairwise`` (per reward model
-        and category: right above wrong, over samples of the policy) and ``plausible_over_garbage`` (the right or the
-        misunderstood answer above garbage).
+        ``policy`` by category (see ``policy_shares``); ``pairwise`` and ``plausible_over_garbage`` by reward model and
+        category (see ``reward_model_shares``).
     """
     generator, rng = torch.Generator().manual_seed(seed + 1), Random(f"card-{seed}")
     card: dict[str, Any] = {"policy": {}, "pairwise": {n: {} for n in reward_models}}
@@ -91,31 +152,15 @@ def measure(
     for category in CATEGORIES:
         asked = [q for q in questions if q.category == category]
         greedy = answer_prompts(policy, tokenizer, [q.prompt for q in asked], None)
-        prompts = [q.prompt for q in asked for _ in range(SAMPLES_PER_PROMPT)]
-        flat = answer_prompts(policy, tokenizer, prompts, generator)
+        repeated = [q.prompt for q in asked for _ in range(SAMPLES_PER_PROMPT)]
+        flat = answer_prompts(policy, tokenizer, repeated, generator)
         sampled = [flat[i : i + SAMPLES_PER_PROMPT] for i in range(0, len(flat), SAMPLES_PER_PROMPT)]
-        each, one = [float(SAMPLES_PER_PROMPT)] * len(asked), [1.0] * len(asked)
-        card["policy"][category] = {
-            "greedy": share([float(a == q.answer) for a, q in zip(greedy, asked, strict=True)], one),
-            "sampled": share([float(s.count(q.answer)) for s, q in zip(sampled, asked, strict=True)], each),
-            "misunderstood": share(
-                [float(s.count(q.misunderstood)) for s, q in zip(sampled, asked, strict=True)], each
-            ),
-        }
+        card["policy"][category] = policy_shares(asked, greedy, sampled)
         junk = [[g for g in (garbage(q, rng) for _ in range(8)) if g not in (q.answer, q.misunderstood)] for q in asked]
         for name, reward_model in reward_models.items():
-            rows = [[*s, q.answer, q.misunderstood, *j] for q, s, j in zip(asked, sampled, junk, strict=True)]
-            texts = [q.prompt + r for q, row in zip(asked, rows, strict=True) for r in row]
-            scores = iter(score_texts(reward_model, tokenizer, texts))
-            pairs, sane = [], []
-            for q, row in zip(asked, rows, strict=True):
-                scored = [(r, next(scores)) for r in row]
-                head, tail = scored[:SAMPLES_PER_PROMPT], scored[SAMPLES_PER_PROMPT:]
-                right = [s for r, s in head if r == q.answer]
-                pairs.append(ordered_pairs(right, [s for r, s in head if r != q.answer]))
-                sane.append(ordered_pairs([s for _, s in tail[:2]], [s for _, s in tail[2:]]))
-            card["pairwise"][name][category] = share([h for h, _ in pairs], [w for _, w in pairs])
-            card["plausible_over_garbage"][name][category] = share([h for h, _ in sane], [w for _, w in sane])
+            pairwise, plausible = reward_model_shares(reward_model, tokenizer, asked, sampled, junk)
+            card["pairwise"][name][category] = pairwise
+            card["plausible_over_garbage"][name][category] = plausible
     return card
 
 

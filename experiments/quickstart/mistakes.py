@@ -32,7 +32,7 @@ def slip(answer: str, category: str, rng: Random) -> str:
         rng: Source of randomness; it is advanced.
 
     Returns:
-        A string that differs from ``answer``, one to six characters.
+        A string that differs from ``answer``, not empty, at most one character longer.
     """
     while True:
         at, roll = rng.randrange(len(answer)), rng.random()

@@ -1,4 +1,4 @@
-"""Answers of the policy, sampled or greedy. Small enough to read; the library's own rollouts are elsewhere."""
+"""Answers of the policy, sampled or greedy; nothing of ``laser_pl`` is used, so that the card does not depend on it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """How every way to choose fares on the quickstart's world, over several training seeds.
 
 Run:  python experiments/quickstart/seeds.py --seeds 10
-Cost: about 20 s per fit and core; 12 strategies x 10 seeds take about 30 minutes on 2 cores. A fit that is in --out
-already is not run again, so the command can be stopped and started.
+Cost: about 20 s per fit and core; 6 strategies x 2 granularities x 10 seeds take about 30 minutes on 2 cores. A fit
+that is in --out already is not run again, so the command can be stopped and started.
 
 It writes ``RESULTS.md`` beside itself, or where --results says.
 """
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     """The Markdown table."""
     seeds = len(next(iter(results.values())))
     after = {key: [r["accuracy"]["after"]["average"] for r in runs] for key, runs in results.items()}
-    before = [r["accuracy"]["before"]["average"] for r in results["default", "batch"]]
+    before = [r["accuracy"]["before"]["average"] for r in next(iter(results.values()))]
     mean, half = mean_and_interval(before)
     lines = [
         "| strategy | what it uses | per | accuracy after | seeds 5 points above start | `default` minus it"
@@ -118,7 +119,8 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     for (strategy, granularity), runs in results.items():
         mean, half = mean_and_interval(after[strategy, granularity])
         above = sum(a >= b + 0.05 for a, b in zip(after[strategy, granularity], before, strict=True))
-        versus = "" if strategy == "default" else advantage(after["default", granularity], after[strategy, granularity])
+        ours = after.get(("default", granularity))
+        versus = "" if strategy == "default" or ours is None else advantage(ours, after[strategy, granularity])
         share = sum(map(right_share, runs)) / seeds
         done = [sum(r["reward_model_forwards"].values()) for r in runs]
         asked = [d + r["reward_model_forwards_avoided"] for d, r in zip(done, runs, strict=True)]
@@ -190,6 +192,6 @@ if __name__ == "__main__":
         arguments.workers,
         arguments.also,
     )
-    text = page(every, " ".join(["python experiments/quickstart/seeds.py", *sys.argv[1:]]))
+    text = page(every, shlex.join(["python", "experiments/quickstart/seeds.py", *sys.argv[1:]]))
     arguments.results.write_text(text)
     print(text)

@@ -1,0 +1,228 @@
+"""What the README shows works as it stands there, and what it names is there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from laser_pl.bandits import Bandit
+from laser_pl.batches import Prompt
+from laser_pl.cli import LaserCLI, main
+from laser_pl.metrics.matchers import Matcher
+from laser_pl.rewards import RewardModel
+from laser_pl.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
+YAML = [code for kind, code in BLOCKS if kind == "yaml"]
+COMMANDS = re.findall(r"^python -m laser_pl (.+)$", README, re.MULTILINE)
+
+
+def defined(name: str) -> Any:
+    """The class of a Python block, which is run as it stands."""
+    namespace: dict[str, Any] = {"__name__": f"readme_{name.lower()}"}
+    exec(PYTHON[name], namespace)
+    return namespace[name]
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a module that a configuration can name, until the test ends: ``importable(name, code)``."""
+
+    def write(name: str, code: str) -> None:
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setitem(sys.modules, name, sys)  # so that what it was before comes back
+        del sys.modules[name]
+
+    return write
+
+
+def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+
+
+def test_every_block_is_known() -> None:
+    """One that is added gets a test here."""
+    assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
+    assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
+    assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
+    assert (len(YAML), len(COMMANDS)) == (1, 5)
+
+
+# -- reward model, bandit, matcher -------------------------------------------------------------------------------------
+
+
+def test_brevity_prefers_short_responses() -> None:
+    brevity = defined("Brevity")()
+    assert isinstance(brevity, RewardModel)
+    prompts = [Prompt("p", "1+1=", "a"), Prompt("q", "2+2=", "a")]
+    scores = brevity.score(prompts, [["two", "2", ""], ["4", "four", "44"]])
+    assert scores.shape == (2, 3)
+    assert scores.is_floating_point()
+    assert scores.argsort(descending=True).tolist() == [[2, 1, 0], [0, 2, 1]]
+
+
+def test_brevity_is_an_arm(
+    fit: Callable[..., LaserCLI], importable: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    importable("readme_brevity", PYTHON["Brevity"])
+    arms = json.dumps({"brevity": {"class_path": "readme_brevity.Brevity"}})
+    run = fit(tmp_path, f"--selection.reward_models={arms}")
+    decisions = decisions_of(run)
+    assert [d["arm"] for d in decisions] == ["brevity"] * 4
+    assert any(d["pairs"] for d in decisions)
+    assert run.summary["reward_model_forwards"] == {"brevity": 16 * 6}
+
+
+def test_alternate_chooses_and_learns(
+    fit: Callable[..., LaserCLI], importable: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    """It stays where the reward was not negative and moves on where it was; its checkpoint holds where it stands."""
+    importable("readme_alternate", PYTHON["Alternate"])
+    run = fit(tmp_path, "--selection.bandit=readme_alternate.Alternate", "--data.prompts_per_iteration=64")
+    decisions, names = decisions_of(run), run.selection.pool.names
+    assert len(decisions) == 16
+    expected, moves = 0, 0
+    for decision in decisions:
+        assert decision["arm"] == names[expected]
+        moved = any(reward < 0 for reward in (decision["reward"] or {}).values())
+        expected = (expected + moved) % len(names)
+        moves += moved
+    assert 0 < moves < 16
+    state = torch.load(run.folder.checkpoint, weights_only=True)["callbacks"]["RewardSelection"]["bandit"]
+    assert state["arm"] == expected
+
+
+def test_alternates_state_goes_on(through_disk: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    one, two = defined("Alternate")(), defined("Alternate")()
+    assert isinstance(one, Bandit)
+    contexts, nothing = torch.zeros(2, 4), torch.zeros(2, dtype=torch.long)
+    for bandit in (one, two):
+        bandit.start(["a", "b", "c"], 4)
+    assert one.select(contexts).tolist() == [0, 0]
+    one.update(contexts, nothing, torch.tensor([0.5, -0.5]))
+    one.update(contexts, nothing, torch.tensor([0.5, 0.0]))
+    two.load_state_dict(through_disk(one.state_dict()))
+    for bandit in (one, two):
+        assert bandit.select(contexts).tolist() == [1, 1]
+        for _ in range(2):
+            bandit.update(contexts, nothing, torch.tensor([-1.0, -1.0]))
+        assert bandit.select(contexts).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "right"),
+    [("Listen", "silent", True), ("Final answer: a gentleman", "elegant man", True), ("lists", "silent", False)],
+)
+def test_same_letters_match_in_any_order(response: str, answer: str, right: bool) -> None:
+    matcher = defined("SameLetters")()
+    assert isinstance(matcher, Matcher)
+    assert matcher.matches(response, answer) == right
+
+
+# -- configuration and commands ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", YAML)
+def test_configuration_is_accepted(
+    importable: Callable[[str, str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    """Parsed with every class looked up; what the parser understood is what is written there."""
+    importable(
+        "my_rewards", "def brevity(prompts, completions, **columns):\n    return [-len(c) for c in completions]\n"
+    )
+    (tmp_path / "readme.yaml").write_text(config)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", str(tmp_path / "readme.yaml"), "--print_config"])
+    told = capsys.readouterr()
+    assert end.value.code == 0, told.err
+    given, parsed = yaml.safe_load(config), yaml.safe_load(told.out)
+    assert dict(leaves(given)).items() <= dict(leaves(parsed)).items()
+
+
+def leaves(node: Any, path: str = "") -> list[tuple[str, str]]:
+    """Every value of a configuration with the way to it."""
+    if isinstance(node, dict):
+        return [leaf for key, value in node.items() for leaf in leaves(value, f"{path}.{key}")]
+    return [(path, repr(node))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its configs are there, and the checkpoint it names is where the quickstart's run leaves one."""
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command, comments=True)
+    for option, value in itertools.pairwise(words):
+        if option == "--config":
+            assert Path(value).is_file()
+        if option == "--ckpt_path":
+            assert Path(value) == RunFolder(Path("runs/quickstart")).checkpoint
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--print_config"])
+    assert end.value.code == 0, capsys.readouterr().err
+
+
+def test_make_targets_are_there() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"^make (\w+)$|`make (\w+)`", README, re.MULTILINE)
+    assert named
+    assert {first or second for first, second in named} <= set(targets)
+
+
+# -- what is named -----------------------------------------------------------------------------------------------------
+
+
+def tree_of(block: str) -> set[str]:
+    """Paths of an indented tree, folders with a slash at the end."""
+    paths, above = set(), {0: ""}
+    for line in block.splitlines():
+        indent, name = len(line) - len(line.lstrip()), line.split()[0]
+        path = above[indent] + name
+        paths.add(path)
+        if name.endswith("/"):
+            above[indent + 2] = path
+    return paths
+
+
+def test_tree_names_every_file_and_no_other() -> None:
+    section = README.split("## Where things are")[1].split("\n## ")[0]
+    named = tree_of(re.findall(r"```\n(.*?)```", section, re.DOTALL)[0])
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("laser_pl", "callbacks")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert {path for path in named if path.endswith(".py")} == modules
+
+
+def test_paper_to_code_names_what_is_there() -> None:
+    """Files of the library, presets and tests; and the class that is named with a file."""
+    section = README.split("## From the paper to the code")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.(?:py|yaml))(?:: (\w+))?`", section)
+    assert len(named) > 15
+    folders = [ROOT, *(ROOT / name for name in ("laser_pl", "experiments", "tests"))]
+    for name, member in named:
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        assert len(found) == 1, name
+        assert not member or f"class {member}" in found[0].read_text(encoding="utf-8"), f"{name}: {member}"
+
+
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("https://")]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
