@@ -206,6 +206,7 @@ class RewardSelection(Callback):
     def _start(self, context_size: int) -> None:
         if not self._started:
             self.bandit.start(self.pool.names, context_size, derive_seed(self.seed, "bandit"))
+            self.signal.start(self.pool.names)
             self._started = True
         elif self.bandit.context_size != context_size:
             raise ConfigurationError(

@@ -142,6 +142,14 @@ class LaserCLI(LightningCLI):
             if not resume:
                 self.folder.discard_unused()
             raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+        processes = trainer.num_devices * trainer.num_nodes
+        if processes > 1:
+            if not resume:
+                self.folder.discard_unused()
+            raise ConfigurationError(
+                f"The trainer would start {processes} processes, which cannot share one bandit yet. Set trainer.devices"
+                " and trainer.num_nodes to 1."
+            )
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):  # its folder has config.yaml
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
@@ -163,13 +171,14 @@ class LaserCLI(LightningCLI):
         """Measure, train, measure again, sum up."""
         try:
             self._fit(**kwargs)
-        except ConfigurationError:
+        except (ConfigurationError, MisconfigurationException):
             if not self._get(self.config, "resume"):
                 self.folder.discard_unused()
             raise
 
     def _fit(self, **kwargs: Any) -> None:
-        if self._get(self.config, "resume") and self.folder.checkpoint.exists():
+        self.datamodule.continued = self._get(self.config, "resume")
+        if self.datamodule.continued and self.folder.checkpoint.exists():
             kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
             self.record.earlier_metrics = read_metrics(self.folder.metrics)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -40,6 +41,7 @@ class Weights:
         Raises:
             ConfigurationError: If there is no such model, or it is not of ``model_class``'s kind.
         """
+        self._refuse_missing_folder()
         options: dict[str, Any] = {"dtype": self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)}
         if self.attention is not None:
             options["attn_implementation"] = self.attention
@@ -49,12 +51,25 @@ class Weights:
             model = model_class.from_pretrained(
                 self.name, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options, **kwargs
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
         return model.eval()
 
+    def check_language_model(self) -> None:
+        """See whether the weights are a language model's; a classifier's would get a random head without a word.
+
+        Raises:
+            ConfigurationError: If they are a classifier's, or not there.
+        """
+        architectures = self.load_config().architectures or []
+        if any(name.endswith("Classification") for name in architectures):
+            raise ConfigurationError(
+                f"'{self.name}' is no language model but {', '.join(architectures)}. Name a causal language model."
+            )
+
     def load_config(self) -> Any:
         """The model's configuration, without its weights."""
+        self._refuse_missing_folder()
         try:
             return AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
         except (OSError, ValueError) as error:
@@ -66,12 +81,19 @@ class Weights:
         Raises:
             ConfigurationError: If there is none.
         """
+        self._refuse_missing_folder()
         try:
             return AutoTokenizer.from_pretrained(
                 self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"Cannot load a tokenizer from '{self.name}': {_first_sentence(error)}") from error
+
+    def _refuse_missing_folder(self) -> None:
+        # A hub's names have one slash at most.
+        if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.name).is_dir():
+            where = "" if Path(self.name).is_absolute() else f" in {Path.cwd()}"
+            raise ConfigurationError(f"There is no folder '{self.name}'{where}. Check the name of the weights.")
 
     def _bitsandbytes(self) -> BitsAndBytesConfig:
         if self.quantization == "int8":
@@ -106,7 +128,7 @@ class Lora:
         """Freeze ``base`` and put a fresh adapter on it. The adapter's weights are float32, wider if the base is.
 
         Raises:
-            ConfigurationError: If ``targets`` names no layer of the model.
+            ConfigurationError: If ``targets`` names no layer of the model, or a number is out of range.
         """
         if getattr(base, "is_quantized", False):
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
@@ -131,7 +153,7 @@ class Lora:
             return get_peft_model(base, config).train()
         except ValueError as error:
             if "not found in the base model" not in str(error):
-                raise
+                raise ConfigurationError(f"model.lora: {_first_sentence(error)}.") from error
             raise ConfigurationError(
                 f"model.lora.targets {self.targets!r} match no layer of the model. Name its linear layers"
                 f" (here: {', '.join(_linear_layers(base))}), or set all-linear."

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from peft import PeftModel
 from torch import Tensor
 
@@ -20,6 +21,9 @@ from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.matchers import Exact, Matcher
 from laser_pl.seeds import derive_seed
+
+TOKENS_PER_FORWARD = 16384
+"""Bound on the tokens, padding included, of a forward that scores rollouts."""
 
 
 class Policy(LightningModule):
@@ -90,10 +94,23 @@ class Policy(LightningModule):
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
+    def setup(self, stage: str) -> None:
+        """Refuse a precision that would cast the batches, reference log-probabilities included.
+
+        Raises:
+            ConfigurationError: If ``trainer.precision`` is one of those that end in ``-true``, but for ``32-true``.
+        """
+        if isinstance(self.trainer.precision_plugin, (DoublePrecision, HalfPrecision)):
+            raise ConfigurationError(
+                f"trainer.precision {self.trainer.precision} would round the reference log-probabilities as well. Set"
+                " model.weights.dtype instead, and leave trainer.precision out or set it to bf16-mixed."
+            )
+
     def configure_model(self) -> None:
         """Load the base and put the adapter on it, once. Its weights follow from ``seed`` alone."""
         if self.language_model is not None:
             return
+        self.weights.check_language_model()
         torch.manual_seed(derive_seed(self.seed, "adapter"))
         self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
 
@@ -118,7 +135,10 @@ class Policy(LightningModule):
         optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         if self.lr_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+        scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):  # it waits for a metric, which comes once an iteration
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained; the base is loaded from where it came."""
@@ -204,15 +224,19 @@ class Policy(LightningModule):
         responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
         was_training = self.model.training
         self.model.eval()
+        # All responses at once would need the logits of the whole vocabulary for every token of all of them.
+        width = prompts.tokens.shape[1] + responses.tokens.shape[2]
+        parts = -(-len(prompts) * sampling.n * width // TOKENS_PER_FORWARD)
+        inputs = zip(
+            prompts.tokens.repeat_interleave(sampling.n, dim=0).chunk(parts),
+            prompts.mask.repeat_interleave(sampling.n, dim=0).chunk(parts),
+            responses.tokens.flatten(0, 1).chunk(parts),
+            responses.mask.flatten(0, 1).chunk(parts),
+            strict=True,
+        )
         try:
             with torch.no_grad():
-                logprobs = response_logprobs(
-                    self.model,
-                    prompts.tokens.repeat_interleave(sampling.n, dim=0),
-                    prompts.mask.repeat_interleave(sampling.n, dim=0),
-                    responses.tokens.flatten(0, 1),
-                    responses.mask.flatten(0, 1),
-                )
+                logprobs = torch.cat([response_logprobs(self.model, *part) for part in inputs])
         finally:
             self.model.train(was_training)
         return responses, contexts, logprobs.view(len(prompts), sampling.n)
@@ -260,4 +284,6 @@ class Policy(LightningModule):
 
     def _log_accuracy(self, stage: str) -> None:
         for kind, accuracy in self.accuracy.items():
+            if not accuracy.update_called:  # no prompt of the set has an answer
+                continue
             self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})

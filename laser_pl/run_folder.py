@@ -33,8 +33,10 @@ class RunFolder:
         """Make a new folder: ``name``, or ``name-2``, ``name-3``, ... where that is taken.
 
         Raises:
-            ConfigurationError: If the folder cannot be written.
+            ConfigurationError: If the folder cannot be written, or would not lie in ``runs_dir``.
         """
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip():
+            raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
         for path in _candidates(runs_dir, name):
             try:
                 path.mkdir(parents=True)

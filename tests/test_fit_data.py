@@ -92,14 +92,15 @@ def test_files_of_every_kind_and_columns_of_any_name(fit: Fit, tmp_path: Path, e
 
 
 def test_splits_by_hash_where_no_sets_are_given(fit: Fit, tmp_path: Path) -> None:
-    """No prompt is in two, whatever the order of the file, and another seed splits otherwise."""
+    """No prompt is in two, whatever the file's order and the run's seed; another split seed splits otherwise."""
     content = rows(120)
     content += [{**row, "answer": "another"} for row in content[:40]]
     splits = {}
-    for name, order, seed in (("one", content, 0), ("reversed", content[::-1], 0), ("seeded", content, 1)):
+    for name, order, option in (("one", content, "--seed_everything=0"), ("reversed", content[::-1], "--seed_everything=1"),
+                                ("seeded", content, "--data.split_seed=1")):  # fmt: skip
         train = write_jsonl(tmp_path / f"{name}.jsonl", order)
         run = fit(tmp_path, f"--data.train={train}", "--data.validation=null", "--data.test=null",
-                  f"--seed_everything={seed}", "--data.validation_fraction=0.2", "--data.test_fraction=0.3",
+                  option, "--data.validation_fraction=0.2", "--data.test_fraction=0.3",
                   "--data.prompts_per_iteration=4")  # fmt: skip
         splits[name] = {split: {p.text for p in prompts} for split, prompts in run.datamodule.prompts.items()}
         assert sum(len(prompts) for prompts in run.datamodule.prompts.values()) == 160

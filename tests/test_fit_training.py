@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from laser_pl.cli import LaserCLI
+from laser_pl.data.rollout_store import RolloutStore
+from laser_pl.errors import ConfigurationError
 
 Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
@@ -107,3 +109,34 @@ def test_only_the_adapter_is_trained(fit: Fit, tmp_path: Path) -> None:
     assert {name.split(".")[-3] for name in adapter} == {"q_proj", "v_proj"}
     assert len(adapter) == 2 * 2 * run.model.model.config.num_hidden_layers
     assert all(3 in tensor.shape for tensor in adapter.values())
+
+
+def test_a_schedule_that_waits_for_a_metric(fit: Fit, tmp_path: Path) -> None:
+    metric = "validation/accuracy/sampled/average"
+    run = fit(tmp_path, "--lr_scheduler=ReduceLROnPlateau", f"--lr_scheduler.monitor={metric}")
+    assert run.trainer.lr_scheduler_configs[0].monitor == metric
+
+
+def test_no_rollouts_are_made_for_batches_that_are_not_trained(fit: Fit, tmp_path: Path) -> None:
+    run = fit(tmp_path, "--trainer.limit_train_batches=1")
+    assert len(run.datamodule.train_dataloader()) == 1
+
+
+def test_rollouts_of_another_run_are_not_trained_on(fit: Fit, tmp_path: Path) -> None:
+    run = fit(tmp_path)
+    (run.folder.path / "rollouts" / "iteration-000").rename(run.folder.path / "rollouts" / "iteration-001")
+    with pytest.raises(ConfigurationError, match=r"iteration-001 holds the rollouts of another run.*default_root_dir"):
+        run.datamodule.train_dataloader()
+
+
+def test_reference_logprobs_do_not_depend_on_how_rollouts_are_cut_into_forwards(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RolloutStore(fit(tmp_path, "--name=whole").folder.path / "rollouts" / "iteration-000").read(0)
+    monkeypatch.setattr("laser_pl.policy.TOKENS_PER_FORWARD", 50)
+    parts = RolloutStore(fit(tmp_path, "--name=parts").folder.path / "rollouts" / "iteration-000").read(0)
+    assert whole
+    assert parts
+    for one, other in zip(whole, parts, strict=True):
+        assert one["tokens"] == other["tokens"]
+        assert one["reference_logprobs"] == pytest.approx(other["reference_logprobs"], abs=1e-4)

@@ -79,3 +79,12 @@ def test_a_wrong_number_of_values_names_the_function(count: int) -> None:
 
     with pytest.raises(ConfigurationError, match=rf"short returned {count} values for 6 responses"):
         FunctionReward(short).score(PROMPTS, RESPONSES)
+
+
+@pytest.mark.parametrize("values", [None, 1.0, ["good"] * 6])
+def test_what_is_no_list_of_numbers_names_the_function(values: Any) -> None:
+    def odd(**kwargs: Any) -> Any:
+        return values
+
+    with pytest.raises(ConfigurationError, match=r"odd must return a list of numbers: "):
+        FunctionReward(odd).score(PROMPTS, RESPONSES)

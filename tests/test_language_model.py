@@ -93,10 +93,13 @@ def test_attention_is_the_one_asked_for(policy_folder: Path, attention: str) -> 
 @pytest.mark.parametrize("method", ["load", "load_config", "load_tokenizer"])
 def test_a_missing_folder_is_one_sentence(method: str, tmp_path: Path) -> None:
     arguments = {"load_tokenizer": {"padding_side": "left"}}.get(method, {})
-    for name in (str(tmp_path / "typo"), "nobody/nothing"):
-        with pytest.raises(ConfigurationError, match=rf"Cannot load a \w+ from '{name}'") as caught:
+    for name, where in ((str(tmp_path / "typo"), ""), ("no/such/folder", f" in {Path.cwd()}")):
+        with pytest.raises(ConfigurationError, match=f"There is no folder '{name}'{where}\\. Check") as caught:
             getattr(Weights(name), method)(**arguments)
         assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"Cannot load a \w+ from 'nobody/nothing'") as caught:
+        getattr(Weights("nobody/nothing"), method)(**arguments)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_weights_is_one_sentence(tokenizer_folder: Path) -> None:

@@ -220,6 +220,17 @@ def test_a_cut_response_that_scores_worst(rollouts: Make, truncated: Any, expect
     assert {(chosen, rejected) for _, chosen, rejected in pairs} == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(BestWorst, [(0, 1, 3), (0, 1, 2)]), (TopBottom, [(0, 1, 3)]), (RandomPairs, [(0, 1, 2), (0, 1, 3), (0, 2, 3)])],
+)
+def test_the_best_that_may_be_chosen_stands_in_for_a_cut_one(
+    rollouts: Make, kind: type[Pairing], expected: list[tuple[int, int, int]]
+) -> None:
+    case = Case([[3.0, 2.0, 1.0, 0.0]], [[[7, 7], [3, 1], [4, 1], [5, 1]]])
+    assert sorted(found(rollouts, kind(9, truncated="mask"), case)) == sorted(expected)
+
+
 @pytest.mark.parametrize(("setting", "value"), [("per_prompt", 0), ("min_margin", -0.5)])
 def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=rf"{setting} must be >= \d, got {value}.*selection.pairs.{setting}"):

@@ -77,6 +77,18 @@ def test_infinite_scores_are_no_opinion() -> None:
     assert found.isnan().tolist() == [[True, False, True, True]]
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_whole_numbers_are_scores(dtype: torch.dtype) -> None:
+    pool = Pool({"a": Constant(torch.tensor([[1, 0, 1]], dtype=dtype))})
+    assert pool.score(0, PROMPTS[:1], [["a", "b", "c"]], CPU).tolist() == [[1.0, 0.0, 1.0]]
+
+
+def test_a_list_of_scores_names_the_reward_model() -> None:
+    pool = Pool({"odd": Constant([[0.0] * 3] * 4)})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"'odd' returned list, expected a tensor of shape \(4, 3\)"):
+        pool.score(0, PROMPTS, RESPONSES, CPU)
+
+
 def test_scores_come_without_gradient() -> None:
     pool = Pool({"a": Constant(torch.ones(4, 3, requires_grad=True))})
     assert not pool.score(0, PROMPTS, RESPONSES, CPU).requires_grad

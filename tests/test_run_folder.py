@@ -35,6 +35,13 @@ def test_a_place_that_cannot_be_written_names_the_setting(tmp_path: Path) -> Non
         RunFolder.claim(str(tmp_path / "file"), "laser")
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", " "])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"--name '{name}' is no name of a folder"):
+        RunFolder.claim(str(tmp_path / "runs"), name)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("finished", "expected"),
     [([False], "laser"), ([True, False], "laser-2"), ([False, True], "laser"), ([False, False, True], "laser-2")],

@@ -95,11 +95,17 @@ def test_before_training_judges_at_random_get_what_chance_gives(rollouts: Make, 
     assert all(torch.equal(chance, chances[0]) for chance in chances)
 
 
+def gap(arms: str = "abc") -> Gap:
+    signal = Gap()
+    signal.start(list(arms))
+    return signal
+
+
 def test_gap_by_hand(rollouts: Make) -> None:
     """Judge 0's scores spread by 1 about each prompt's mean, judge 1's by 4; gaps of 2 and 8 are both 2 spreads."""
     scores = [[1.0, -1.0], [104.0, 96.0], [11.0, 9.0]]
     batch = judged(rollouts, [0, 1, 0], scores, [(0, 0, 1), (1, 0, 1)])
-    assert listed(Gap().measure(batch, losses([0.7] * 3, [1.0] * 3), not_asked)) == [(0, 0, 2.0), (1, 1, 2.0)]
+    assert listed(gap().measure(batch, losses([0.7] * 3, [1.0] * 3), not_asked)) == [(0, 0, 2.0), (1, 1, 2.0)]
 
 
 def random_steps(make: Make, seed: int) -> list[RolloutBatch]:
@@ -120,7 +126,7 @@ def random_steps(make: Make, seed: int) -> list[RolloutBatch]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gap_equals_loops_over_all_scores_so_far(rollouts: Make, seed: int) -> None:
-    signal, deviations = Gap(), {arm: [] for arm in range(3)}
+    signal, deviations = gap(), {arm: [] for arm in range(3)}
     for batch in random_steps(rollouts, seed):
         assert batch.preferences is not None
         arms, scores = batch.preferences.arms.tolist(), batch.preferences.scores.tolist()
@@ -150,7 +156,7 @@ def test_gap_equals_loops_over_all_scores_so_far(rollouts: Make, seed: int) -> N
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_a_judges_unit_does_not_matter(rollouts: Make, factor: float) -> None:
-    one, two = Gap(), Gap()
+    one, two = gap(), gap()
     for batch in random_steps(rollouts, seed=0):
         assert batch.preferences is not None
         plain = one.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked)
@@ -159,13 +165,23 @@ def test_a_judges_unit_does_not_matter(rollouts: Make, factor: float) -> None:
 
 
 def test_a_saved_gap_goes_on_bit_by_bit(through_disk: ThroughDisk, rollouts: Make) -> None:
-    one, two, steps = Gap(), Gap(), random_steps(rollouts, seed=1)
+    one, two, steps = gap(), gap(), random_steps(rollouts, seed=1)
     for batch in steps[:3]:
         one.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked)
     two.load_state_dict(through_disk(one.state_dict()))
     for batch in steps[3:]:
         again = [signal.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked).value for signal in (one, two)]
         assert torch.equal(*again)
+
+
+def test_a_judge_keeps_its_spread_by_name(through_disk: ThroughDisk, rollouts: Make) -> None:
+    """Judge b was the second of two and is the first of two in the run that goes on."""
+    one, two = gap("ab"), gap("bc")
+    one.measure(judged(rollouts, [1], [[4.0, -4.0]], [(0, 0, 1)]), losses([0.7], [1.0]), not_asked)
+    two.load_state_dict(through_disk(one.state_dict()))
+    batch = judged(rollouts, [0], [[4.0, -4.0]], [(0, 0, 1)])
+    assert listed(two.measure(batch, losses([0.7], [1.0]), not_asked)) == [(0, 0, 2.0)]
+    assert two.state_dict()["counts"] == {"b": 4}
 
 
 SCORE = st.one_of(st.just(NAN), st.floats(-5, 5), st.sampled_from([0.0, 1.0]))

@@ -30,8 +30,8 @@ class PreferenceData(LightningDataModule):
     """Prompts for a policy, and what it answers to them.
 
     ``train_dataloader`` makes an iteration's rollouts, so the trainer needs ``reload_dataloaders_every_n_epochs: 1``.
-    Rollouts are written to ``rollouts/`` in the trainer's ``default_root_dir`` as they are made; chunks that lie there
-    already are read, not made again.
+    Rollouts are written to ``rollouts/`` in the trainer's ``default_root_dir`` as they are made. Chunks that an
+    interrupted run left there are read, not made again; another run's are refused, since another policy wrote them.
 
     Args:
         train: Prompts to train on.
@@ -49,7 +49,11 @@ class PreferenceData(LightningDataModule):
         overlong: Whether longer prompts are dropped, or cut from the left.
         validation_fraction: Share of ``train`` that is validated on where no validation set is named.
         test_fraction: Share of ``train`` that is tested on where no test set is named.
-        seed: Root of the order of prompts, of the split and of the rollouts.
+        split_seed: Root of the split, which stays the same when ``seed_everything`` changes.
+        seed: Root of the order of prompts and of the rollouts.
+
+    Attributes:
+        continued: Whether the run goes on where one was interrupted; so it does too if the trainer got a checkpoint.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class PreferenceData(LightningDataModule):
         overlong: Literal["drop", "cut"] = "drop",
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        split_seed: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -76,8 +81,14 @@ class PreferenceData(LightningDataModule):
             raise ConfigurationError(
                 f"A pair needs two responses, got n = {rollouts.n}. Set data.rollouts.n to 2 or more."
             )
-        for name, value in (("batch_size", batch_size), ("rollout_batch_size", rollout_batch_size)):
-            if value < 1:
+        for name, value in (
+            ("batch_size", batch_size),
+            ("prompts_per_iteration", prompts_per_iteration),
+            ("rollout_batch_size", rollout_batch_size),
+            ("evaluation_batch_size", evaluation_batch_size),
+            ("max_prompt_tokens", max_prompt_tokens),
+        ):
+            if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be >= 1, got {value}. Set data.{name} in the config.")
         self.train = _table(train)
         self.validation = None if validation is None else _table(validation)
@@ -94,9 +105,11 @@ class PreferenceData(LightningDataModule):
         self.overlong = overlong
         self.validation_fraction = validation_fraction
         self.test_fraction = test_fraction
+        self.split_seed = split_seed
         self.seed = seed
         self.prompts: dict[str, list[Prompt]] = {}
         self.rollout_seconds = 0.0
+        self.continued = False
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +140,7 @@ class PreferenceData(LightningDataModule):
 
         train = load(self.train)
         if self.test is None:
-            train, test = split_by_hash(train, self.test_fraction, self.seed, "test")
+            train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
         else:
             test = load(self.test)
         if self.validation is None:
@@ -137,7 +150,7 @@ class PreferenceData(LightningDataModule):
                 if self.test is not None
                 else self.validation_fraction / (1 - self.test_fraction)
             )
-            train, validation = split_by_hash(train, fraction, self.seed, "validation")
+            train, validation = split_by_hash(train, fraction, self.split_seed, "validation")
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
@@ -182,7 +195,13 @@ class PreferenceData(LightningDataModule):
         tokenizer = self.policy.tokenizer
         store = RolloutStore(Path(self.trainer.default_root_dir) / "rollouts" / f"iteration-{iteration:03d}")
         batches = self.plan(iteration)
+        if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
+            batches = batches[: self.trainer.limit_train_batches]
         prompts = [prompt for batch in batches for prompt in batch]
+        if store.path(0).is_file() and not (self.continued or self.trainer.ckpt_path):
+            raise ConfigurationError(
+                f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
+            )
         rows: list[Row] = []
         # disable=None: no bar where the output is no terminal.
         title = f"Iteration {iteration} rollouts"

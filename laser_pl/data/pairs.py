@@ -44,16 +44,16 @@ class Pairing(ABC):
         self.truncated = truncated
 
     @abstractmethod
-    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+    def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:
         """Pairs of one prompt.
 
         Args:
             ranked: Indices of the usable responses, best score first. Shape ``(m,)``.
-            scores: Scores of all responses. Shape ``(n,)``.
+            choosable: Those of them that may be chosen, in the same order. Shape ``(<= m,)``.
             generator: This prompt's own random numbers.
 
         Returns:
-            Pairs in order of preference; those that violate the margin or ``truncated`` are taken out afterwards.
+            Pairs in order of preference; those that are no preference after all are taken out afterwards.
         """
 
     def pair(self, batch: RolloutBatch, scores: Tensor, seed: int) -> PairIndices:
@@ -96,12 +96,11 @@ class Pairing(ABC):
             usable &= finished
         candidates = np.sort(first[usable[first]])
         ranked = candidates[np.argsort(-scores[candidates], kind="stable")]
+        choosable = ranked if self.truncated == "keep" else ranked[finished[ranked]]
         pairs = [
-            (int(chosen), int(rejected))
-            for chosen, rejected in self.choose(ranked, scores, generator)
-            if scores[chosen] > scores[rejected]
-            and scores[chosen] - scores[rejected] >= self.min_margin
-            and (finished[chosen] or self.truncated == "keep")
+            (chosen, rejected)
+            for chosen, rejected in self.choose(ranked, choosable, generator)
+            if scores[chosen] > scores[rejected] and scores[chosen] - scores[rejected] >= self.min_margin
         ]
         return pairs[: self.per_prompt]
 
@@ -109,11 +108,13 @@ class Pairing(ABC):
 class RandomPairs(Pairing):
     """The paper's choice: ``per_prompt`` pairs at random among all that differ in score."""
 
-    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+    def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:
         """All pairs in random order."""
         better, worse = np.triu_indices(len(ranked), k=1)
         order = generator.permutation(len(better))
-        return list(zip(ranked[better[order]].tolist(), ranked[worse[order]].tolist(), strict=True))
+        pairs = zip(ranked[better[order]].tolist(), ranked[worse[order]].tolist(), strict=True)
+        may_be_chosen = set(choosable.tolist())
+        return [(chosen, rejected) for chosen, rejected in pairs if chosen in may_be_chosen]
 
 
 class BestWorst(Pairing):
@@ -123,15 +124,15 @@ class BestWorst(Pairing):
     that of random pairs, in which mediocre responses are chosen as well.
     """
 
-    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
-        """The best with every other, from the bottom up."""
-        return [(int(ranked[0]), int(worse)) for worse in ranked[:0:-1]]
+    def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+        """The best that may be chosen with every other, from the bottom up."""
+        return [(best, worse) for best in choosable[:1].tolist() for worse in ranked[::-1].tolist()]
 
 
 class TopBottom(Pairing):
     """The best against the worst, the second best against the second worst, and so on."""
 
-    def choose(self, ranked: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> list[Pair]:
+    def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:
         """Pairs from the outside in."""
         half = len(ranked) // 2
-        return list(zip(ranked[:half].tolist(), ranked[::-1][:half].tolist(), strict=True))
+        return list(zip(choosable[:half].tolist(), ranked[::-1][:half].tolist(), strict=False))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,9 @@ class Observations:
 
 class Signal(ABC):
     """Measures arms on a batch that was just trained."""
+
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the arms' names, in the order of their indices."""
 
     @abstractmethod
     def measure(self, batch: RolloutBatch, losses: PromptLosses, score_all: ScoreAll) -> Observations:
@@ -107,8 +110,13 @@ class Gap(Signal):
     """
 
     def __init__(self) -> None:
-        self._squares: dict[int, float] = {}
-        self._counts: dict[int, int] = {}
+        self._arms: list[str] = []
+        self._squares: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the judges' names, under which their spreads are kept."""
+        self._arms = list(arms)
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, score_all: ScoreAll) -> Observations:
         """The mean gap of each prompt's pairs in standard deviations of its judge."""
@@ -118,16 +126,17 @@ class Gap(Signal):
         for arm in sorted(set(arms.tolist())):
             own = scores[arms == arm]
             deviations = (own - own.nanmean(dim=-1, keepdim=True))[own.isfinite()]  # within a prompt
-            self._squares[arm] = self._squares.get(arm, 0.0) + float(deviations.square().sum())
-            self._counts[arm] = self._counts.get(arm, 0) + deviations.numel()
+            name = self._arms[arm]
+            self._squares[name] = self._squares.get(name, 0.0) + float(deviations.square().sum())
+            self._counts[name] = self._counts.get(name, 0) + deviations.numel()
         gap = scores[pairs.prompt, pairs.chosen] - scores[pairs.prompt, pairs.rejected]  # (M,)
         count = torch.bincount(pairs.prompt, minlength=len(batch))
         mean = torch.zeros(len(batch), dtype=torch.float64).index_add(0, pairs.prompt, gap) / count  # (B,) NaN: no pair
-        spread = torch.tensor([self._spread(arm) for arm in arms.tolist()], dtype=torch.float64)
+        spread = torch.tensor([self._spread(self._arms[arm]) for arm in arms.tolist()], dtype=torch.float64)
         return _of_judges(batch, mean / spread, torch.zeros_like(mean))
 
-    def _spread(self, arm: int) -> float:
-        return max(math.sqrt(self._squares[arm] / max(self._counts[arm], 1)), 1e-12)
+    def _spread(self, name: str) -> float:
+        return max(math.sqrt(self._squares[name] / max(self._counts[name], 1)), 1e-12)
 
     def state_dict(self) -> dict[str, Any]:
         """Each judge's spread."""

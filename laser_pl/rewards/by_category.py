@@ -22,6 +22,11 @@ class ByCategory(RewardModel):
     def __init__(self, reward_models: dict[str, RewardModel]) -> None:
         self.reward_models = reward_models
 
+    def check(self) -> None:
+        """Check all of them."""
+        for reward_model in self.reward_models.values():
+            reward_model.check()
+
     def load(self, device: torch.device) -> None:
         """Load all of them."""
         for reward_model in self.reward_models.values():

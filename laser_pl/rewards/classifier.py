@@ -41,16 +41,21 @@ class SequenceClassifier(RewardModel):
         self._tokenizer: Any = None
 
     def check(self) -> None:
-        """See whether the weights are a classifier's.
+        """See whether the weights are a classifier's with one output.
 
         Raises:
             ConfigurationError: If they are not, or not there.
         """
-        architectures = self.weights.load_config().architectures or []
+        config = self.weights.load_config()
+        architectures = config.architectures or []
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
             raise ConfigurationError(
                 f"'{self.weights.name}' is no sequence classifier but {', '.join(architectures) or 'of no named kind'}."
                 " Use laser_pl.rewards.Likelihood for a language model, or name a classifier."
+            )
+        if config.num_labels != 1:
+            raise ConfigurationError(
+                f"'{self.weights.name}' has {config.num_labels} outputs; a reward model here has one."
             )
 
     def load(self, device: torch.device) -> None:
@@ -61,10 +66,6 @@ class SequenceClassifier(RewardModel):
         """
         self.check()
         model = self.weights.load(AutoModelForSequenceClassification)
-        if model.config.num_labels != 1:
-            raise ConfigurationError(
-                f"'{self.weights.name}' has {model.config.num_labels} outputs; a reward model here has one."
-            )
         self._tokenizer = self.weights.load_tokenizer(padding_side="right")
         if self.chat_template is None:
             self.chat_template = bool(self._tokenizer.chat_template)

@@ -29,7 +29,7 @@ class FunctionReward(RewardModel):
         """What the function returns. Shape ``(B, n)``, float32.
 
         Raises:
-            ConfigurationError: If it returns another number of values than there are responses.
+            ConfigurationError: If it does not return a number, or None, for each response.
         """
         repeated = [prompt for prompt, row in zip(prompts, responses, strict=True) for _ in row]
         completions = [
@@ -40,9 +40,13 @@ class FunctionReward(RewardModel):
         names = {name for prompt in prompts for name in prompt.columns}
         columns = {name: [prompt.columns.get(name) for prompt in repeated] for name in sorted(names)}
         values = self.function(prompts=[p.prompt for p in repeated], completions=completions, **columns)
-        if len(values) != len(completions):
-            name = getattr(self.function, "__qualname__", repr(self.function))
+        name = getattr(self.function, "__qualname__", repr(self.function))
+        try:
+            scores = [float("nan") if v is None else float(v) for v in values]
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The reward function {name} must return a list of numbers: {error}.") from error
+        if len(scores) != len(completions):
             raise ConfigurationError(
-                f"The reward function {name} returned {len(values)} values for {len(completions)} responses."
+                f"The reward function {name} returned {len(scores)} values for {len(completions)} responses."
             )
-        return torch.tensor([float("nan") if v is None else float(v) for v in values]).view(len(prompts), -1)
+        return torch.tensor(scores, dtype=torch.float32).view(len(prompts), -1)

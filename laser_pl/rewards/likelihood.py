@@ -43,12 +43,12 @@ class Likelihood(RewardModel):
         self._tokenizer: Any = None
 
     def check(self) -> None:
-        """See whether there are such weights.
+        """See whether the weights are a language model's.
 
         Raises:
-            ConfigurationError: If there are not.
+            ConfigurationError: If they are not, or not there.
         """
-        self.weights.load_config()
+        self.weights.check_language_model()
 
     def load(self, device: torch.device) -> None:
         """Load model and tokenizer."""

@@ -50,7 +50,7 @@ class Pool:
             Shape ``(B, n)``, on the CPU.
 
         Raises:
-            ConfigurationError: If it returns another shape.
+            ConfigurationError: If it returns another shape, or no tensor.
         """
         name = self.names[arm]
         started = time.perf_counter()
@@ -59,12 +59,18 @@ class Pool:
             self._loaded.add(name)
         scores = self.reward_models[name].score(prompts, responses)
         expected = (len(prompts), len(responses[0]))
+        if not isinstance(scores, Tensor):
+            raise ConfigurationError(
+                f"The reward model '{name}' returned {type(scores).__name__}, expected a tensor of shape {expected}."
+            )
         if scores.shape != expected:
             raise ConfigurationError(
                 f"The reward model '{name}' returned scores of shape {tuple(scores.shape)}, expected {expected}."
             )
         self.forwards[name] += scores.numel()
         self.seconds += time.perf_counter() - started
+        if not scores.is_floating_point():  # counts, or right and wrong
+            scores = scores.double()
         return scores.detach().cpu().masked_fill(scores.cpu().isinf(), float("nan"))
 
     def score_by_arm(
