@@ -96,8 +96,11 @@ def test_splits_by_hash_where_no_sets_are_given(fit: Fit, tmp_path: Path) -> Non
     content = rows(120)
     content += [{**row, "answer": "another"} for row in content[:40]]
     splits = {}
-    for name, order, option in (("one", content, "--seed_everything=0"), ("reversed", content[::-1], "--seed_everything=1"),
-                                ("seeded", content, "--data.split_seed=1")):  # fmt: skip
+    for name, order, option in (
+        ("one", content, "--seed_everything=0"),
+        ("reversed", content[::-1], "--seed_everything=1"),
+        ("seeded", content, "--data.split_seed=1"),
+    ):
         train = write_jsonl(tmp_path / f"{name}.jsonl", order)
         run = fit(tmp_path, f"--data.train={train}", "--data.validation=null", "--data.test=null",
                   option, "--data.validation_fraction=0.2", "--data.test_fraction=0.3",
