@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,6 +62,7 @@ class LaserCLI(LightningCLI):
     model: Policy
     datamodule: PreferenceData
     folder: RunFolder
+    resumed: bool
     summary: dict[str, Any]
 
     def __init__(self, args: list[str] | None = None) -> None:
@@ -116,44 +118,46 @@ class LaserCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
-        bars: list[Callback] = []
-        own_bar = any(isinstance(callback, ProgressBar) for callback in _given_callbacks(configured))
-        if configured.get("enable_progress_bar") is None:
-            kwargs["enable_progress_bar"] = own_bar or sys.stderr.isatty()
-        if kwargs.get("enable_progress_bar", configured["enable_progress_bar"]) and not own_bar:
-            bars = [TQDMProgressBar()]  # Lightning's rich one takes the terminal over and swallows the rollouts' bar
-        self.trainer_defaults["callbacks"] = bars
+        kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
+            self.trainer_defaults["callbacks"] = bars
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
-        self.selection = self._get(self.config_init, "selection")
         _refuse_second_selection(configured)
-        name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
-        resume = self._get(self.config, "resume")
-        self.folder = RunFolder.newest_unfinished(runs_dir, name) if resume else RunFolder.claim(runs_dir, name)
-        if not resume:
-            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-            write_whole(self.folder.config, config)
+        self.selection = self._get(self.config_init, "selection")
+        self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder), *bars]
-        loggers = _loggers(configured.get("logger"), self.folder)
-        try:
-            trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
-        except (ValueError, MisconfigurationException) as error:
-            if not resume:
-                self.folder.discard_unused()
-            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
-        processes = trainer.num_devices * trainer.num_nodes
-        if processes > 1:
-            if not resume:
-                self.folder.discard_unused()
-            raise ConfigurationError(
-                f"The trainer would start {processes} processes, which cannot share one bandit yet. Set trainer.devices"
-                " and trainer.num_nodes to 1."
-            )
+        kwargs |= {"default_root_dir": str(self.folder.path), "logger": _loggers(configured.get("logger"), self.folder)}
+        with self._no_folder_without_run():
+            try:
+                trainer = super().instantiate_trainer(**kwargs)
+            except (ValueError, MisconfigurationException) as error:
+                raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+            _refuse_several_processes(trainer)
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):  # its folder has config.yaml
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
+
+    def _open_folder(self) -> None:
+        name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
+        self.resumed = self._get(self.config, "resume")
+        if self.resumed:
+            self.folder = RunFolder.newest_unfinished(runs_dir, name)
+        else:
+            self.folder = RunFolder.claim(runs_dir, name)
+            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
+            write_whole(self.folder.config, config)
+
+    @contextmanager
+    def _no_folder_without_run(self) -> Iterator[None]:
+        """Take the new folder away again if the user has something to mend before anything was made."""
+        try:
+            yield
+        except (ConfigurationError, MisconfigurationException):
+            if not self.resumed:
+                self.folder.discard_unused()
+            raise
 
     def before_instantiate_classes(self) -> None:
         """Find out what is missing before anything is loaded.
@@ -169,22 +173,15 @@ class LaserCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        try:
-            self._fit(**kwargs)
-        except (ConfigurationError, MisconfigurationException):
-            if not self._get(self.config, "resume"):
-                self.folder.discard_unused()
-            raise
-
-    def _fit(self, **kwargs: Any) -> None:
-        self.datamodule.continued = self._get(self.config, "resume")
-        if self.datamodule.continued and self.folder.checkpoint.exists():
-            kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
-            self.record.earlier_metrics = read_metrics(self.folder.metrics)
-        else:
-            self.record.before = self._test_accuracy()
-        self.trainer.fit(**kwargs)
-        self.summary = self._sum_up(self._test_accuracy())
+        with self._no_folder_without_run():
+            self.datamodule.continued = self.resumed
+            if self.resumed and self.folder.checkpoint.exists():
+                kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
+                self.record.earlier_metrics = read_metrics(self.folder.metrics)
+            else:
+                self.record.before = self._test_accuracy()
+            self.trainer.fit(**kwargs)
+            self.summary = self._sum_up(self._test_accuracy())
         write_json(self.folder.summary, self.summary)
         print_summary(self.summary, str(self.folder.path))
 
@@ -222,6 +219,27 @@ class LaserCLI(LightningCLI):
 def _given_callbacks(configured: Any) -> list[Any]:
     callbacks = configured.get("callbacks")
     return callbacks if isinstance(callbacks, list) else [callbacks]
+
+
+def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
+    """Whether there is a bar, and ours, unless the user brought another.
+
+    Lightning's plain one, since its rich one takes the terminal over and swallows the bar of the rollouts.
+    """
+    if any(isinstance(callback, ProgressBar) for callback in _given_callbacks(configured)):
+        return True, []
+    wanted = configured.get("enable_progress_bar")
+    enabled = sys.stderr.isatty() if wanted is None else wanted
+    return enabled, [TQDMProgressBar()] if enabled else []
+
+
+def _refuse_several_processes(trainer: Trainer) -> None:
+    processes = trainer.num_devices * trainer.num_nodes
+    if processes > 1:
+        raise ConfigurationError(
+            f"The trainer would start {processes} processes, which cannot share one bandit yet. Set trainer.devices and"
+            " trainer.num_nodes to 1."
+        )
 
 
 def _refuse_second_selection(configured: Any) -> None:
