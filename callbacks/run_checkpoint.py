@@ -14,20 +14,20 @@ from laser_pl.run_folder import RunFolder
 class RunCheckpoint(Checkpoint):
     """Keeps ``checkpoints/last.ckpt``: adapter, optimizer, bandit and cursor, never the frozen base.
 
-    It is written at the end of every iteration, and within one every ``every_n_steps`` batches. Lightning's
+    It is written at the end of every iteration, and within one every ``every`` batches. Lightning's
     ``ModelCheckpoint`` does one or the other, and not under a name that is replaced atomically; add it to
     ``trainer.callbacks`` to keep the best by some metric.
 
     Args:
         folder: The run's folder.
-        every_n_steps: Batches between checkpoints within an iteration.
+        every: Batches between checkpoints within an iteration.
     """
 
-    def __init__(self, folder: RunFolder, every_n_steps: int = 50) -> None:
-        if every_n_steps < 1:
-            raise ConfigurationError(f"every_n_steps must be >= 1, got {every_n_steps}.")
+    def __init__(self, folder: RunFolder, every: int) -> None:
+        if every < 1:
+            raise ConfigurationError(f"checkpoint_every must be >= 1, got {every}. Set --checkpoint_every.")
         self.folder = folder
-        self.every_n_steps = every_n_steps
+        self.every = every
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,7 +35,7 @@ class RunCheckpoint(Checkpoint):
         """Save within an iteration, between optimizer steps; its last batch is left to the iteration's end."""
         done = batch_idx + 1
         between_steps = done % trainer.accumulate_grad_batches == 0
-        if done % self.every_n_steps == 0 and between_steps and done < trainer.num_training_batches:
+        if done % self.every == 0 and between_steps and done < trainer.num_training_batches:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

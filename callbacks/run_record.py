@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from typing import Any
@@ -14,6 +15,8 @@ from laser_pl.batches import RolloutBatch
 from laser_pl.loggers import MetricsRow, continue_metrics
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 class RunRecord(Callback):
@@ -99,6 +102,11 @@ class RunRecord(Callback):
         rows, self.earlier_metrics = self.earlier_metrics, []
         if rows:
             continue_metrics(trainer, rows)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say how to go on after Ctrl-C."""
+        if isinstance(exception, KeyboardInterrupt):
+            log.warning("Interrupted. The same command with --resume goes on with %s.", self.folder.path)
 
     # -- validation and test -----------------------------------------------------------------------------------------
 

@@ -99,6 +99,8 @@ class LaserCLI(LightningCLI):
         parser.add_argument("--runs_dir", type=str, default="runs", help="Where runs' folders lie.")
         parser.add_argument("--resume", type=bool, default=False, nargs="?", const=True,
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
+        parser.add_argument("--checkpoint_every", type=int, default=50,
+                            help="Batches between checkpoints within an iteration.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:
@@ -125,8 +127,10 @@ class LaserCLI(LightningCLI):
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
         self._open_folder()
+        with self._no_folder_without_run():
+            checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"))
         self.record = RunRecord(self.folder, self.selection)
-        self.trainer_defaults["callbacks"] = [self.record, RunCheckpoint(self.folder), *bars]
+        self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
         kwargs |= {"default_root_dir": str(self.folder.path), "logger": _loggers(configured.get("logger"), self.folder)}
         with self._no_folder_without_run():
             try:

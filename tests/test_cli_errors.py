@@ -72,6 +72,7 @@ def arm(class_name: str, folder: object) -> str:
         (["--model.lora.rank=0"], ["model.lora", "positive integer", "0"]),
         (["--model.weights.name=no/where"], ["no/where"]),
         ([f"--model.weights.name={WORLD / 'reward_models' / 'longer'}"], ["no language model", "Classification"]),
+        (["--checkpoint_every=0"], ["checkpoint_every must be >= 1", "got 0"]),
         (["--trainer.devices=2"], ["2 processes", "trainer.devices"]),
         (["--name=../elsewhere"], ["--name '../elsewhere'"]),
         (["--trainer.precision=bf16-true"], ["trainer.precision bf16-true", "model.weights.dtype", "bf16-mixed"]),

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run_folder import RunFolder
@@ -35,8 +34,8 @@ from lightning.pytorch import Callback
 
 
 class Plug(Callback):
-    def __init__(self, hook: str, after: int, kill: bool = False):
-        self.hook, self.left, self.kill = hook, after, kill
+    def __init__(self, hook: str, after: int, kill: bool = False, ctrl_c: bool = False):
+        self.hook, self.left, self.kill, self.ctrl_c = hook, after, kill, ctrl_c
         setattr(self, hook, self.pull)
 
     def pull(self, *args, **kwargs):
@@ -44,20 +43,15 @@ class Plug(Callback):
         if self.left < 0:
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise RuntimeError("the plug was pulled")
+            raise KeyboardInterrupt if self.ctrl_c else RuntimeError("the plug was pulled")
 """
-
-
-@pytest.fixture(autouse=True)
-def _checkpoint_every_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
 
 
 @pytest.fixture(scope="module")
 def size() -> list[str]:
     """Three iterations of five steps, with randomness wherever there can be any."""
     return [
-        "--trainer.max_epochs=3", "--model.lora.dropout=0.1", "--model.evaluation.n=2",
+        "--checkpoint_every=2", "--trainer.max_epochs=3", "--model.lora.dropout=0.1", "--model.evaluation.n=2",
         "--data.prompts_per_iteration=20", "--data.rollout_batch_size=8", "--data.rollouts.n=4",
         "--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=4", "--lr_scheduler.gamma=0.5",
     ]  # fmt: skip
@@ -66,12 +60,10 @@ def size() -> list[str]:
 @pytest.fixture(scope="module")
 def whole(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LaserCLI]:
     """The uninterrupted runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunCheckpoint.__init__, "__defaults__", (2,))
-        return {
-            name: fit(tmp_path_factory.mktemp(f"whole_{name}"), *parts)
-            for name, parts in (("default", []), ("other", OTHER_PARTS))
-        }
+    return {
+        name: fit(tmp_path_factory.mktemp(f"whole_{name}"), *parts)
+        for name, parts in (("default", []), ("other", OTHER_PARTS))
+    }
 
 
 @pytest.fixture
@@ -159,6 +151,23 @@ def test_resumed_equals_uninterrupted(
     whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit, hook: str, after: int
 ) -> None:
     interrupt(hook, after)
+    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+
+
+def test_ctrl_c_says_how_to_go_on(
+    whole: dict[str, LaserCLI],
+    fit: Fit,
+    finish: Fit,
+    tmp_path: Path,
+    plug: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    callback = json.dumps({"class_path": plug, "init_args": {"hook": "on_train_batch_end", "after": 3, "ctrl_c": True}})
+    with pytest.raises(SystemExit):
+        fit(tmp_path, f"--trainer.callbacks+={callback}")
+    folder = tmp_path / "runs" / "small"
+    assert f"Interrupted. The same command with --resume goes on with {folder}." in caplog.messages
+    assert not (folder / "summary.json").exists()
     assert_same(state_of(finish().folder), state_of(whole["default"].folder))
 
 
