@@ -127,14 +127,13 @@ class LaserCLI(LightningCLI):
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
         self._open_folder()
+        self.record = RunRecord(self.folder, self.selection)
+        loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
             checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"))
-        self.record = RunRecord(self.folder, self.selection)
-        self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
-        kwargs |= {"default_root_dir": str(self.folder.path), "logger": _loggers(configured.get("logger"), self.folder)}
-        with self._no_folder_without_run():
+            self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
             try:
-                trainer = super().instantiate_trainer(**kwargs)
+                trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
             except (ValueError, MisconfigurationException) as error:
                 raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
             _refuse_several_processes(trainer)
