@@ -33,7 +33,11 @@ OVERLAYS = {
     "trusted": "experiments/presets/trusted.yaml",
     "random": "experiments/quickstart/random.yaml",
     "specialist": "experiments/quickstart/specialist.yaml",
+    "bare_context": "experiments/quickstart/ablations/bare_context.yaml",
+    "common_baseline": "experiments/quickstart/ablations/common_baseline.yaml",
+    "low_alpha": "experiments/quickstart/ablations/low_alpha.yaml",
 }
+MAIN = ["default", "paper", "gap", "trusted", "random", "specialist"]
 GRANULARITIES = {"batch": [], "prompt": ["--config", "experiments/quickstart/per_prompt.yaml"]}
 USES = {
     "default": "negative loss, baseline by context",
@@ -42,6 +46,9 @@ USES = {
     "trusted": "answers to 1/8 of the training prompts",
     "random": "nothing",
     "specialist": "the world card",
+    "bare_context": "as default, contexts as they are",
+    "common_baseline": "as default, one baseline for all contexts",
+    "low_alpha": "as default, alpha 0.3",
 }
 SPECIALISTS = {"addition": "numbers", "comparing": "numbers", "sorting": "sorter", "reversing": "mirror"}
 Job = tuple[str, str, int, Path, list[str]]
@@ -175,7 +182,7 @@ def run(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--strategies", nargs="+", choices=[*OVERLAYS], default=[*OVERLAYS])
+    parser.add_argument("--strategies", nargs="+", choices=[*OVERLAYS], default=MAIN)
     parser.add_argument("--granularities", nargs="+", choices=[*GRANULARITIES], default=[*GRANULARITIES])
     parser.add_argument("--also", nargs="+", default=[], help="overlays for every fit; give them an --out of their own")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
