@@ -117,15 +117,11 @@ class RewardSelection(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that signal and objective fit, and that the reward models are there."""
-        if stage == "fit":
-            for reward_model in self.pool.reward_models.values():
-                reward_model.check()
-        if (
-            stage == "fit"
-            and isinstance(self.signal, Loss)
-            and isinstance(pl_module, Policy)
-            and pl_module.nll_weight == 0
-        ):
+        if stage != "fit":
+            return
+        for reward_model in self.pool.reward_models.values():
+            reward_model.check()
+        if isinstance(self.signal, Loss) and isinstance(pl_module, Policy) and pl_module.nll_weight == 0:
             log.warning(
                 "The bandit learns from the loss, and the loss is DPO alone, which says nothing about which reward"
                 " model is right: its first value is ln 2 whoever judged. Train with model.nll_weight > 0, or set"
@@ -169,8 +165,8 @@ class RewardSelection(Callback):
             prompts = [batch.prompts.prompts[row] for row in rows]
             responses = [batch.responses.texts[row] for row in rows]
             with trainer.precision_plugin.forward_context():
-                scores = [self.pool.score(k, prompts, responses, pl_module.device) for k in range(len(self.pool.names))]
-            return torch.stack([own.double() for own in scores])
+                arms = range(len(self.pool.names))
+                return torch.stack([self.pool.score(arm, prompts, responses, pl_module.device) for arm in arms])
 
         seen = self.signal.measure(batch, losses, score_all)
         if self.granularity == "batch":

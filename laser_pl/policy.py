@@ -14,7 +14,7 @@ from torch import Tensor
 
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.logprobs import response_logprobs
 from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
@@ -222,8 +222,6 @@ class Policy(LightningModule):
             The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
         """
         responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
-        was_training = self.model.training
-        self.model.eval()
         # All responses at once would need the logits of the whole vocabulary for every token of all of them.
         width = prompts.tokens.shape[1] + responses.tokens.shape[2]
         parts = -(-len(prompts) * sampling.n * width // TOKENS_PER_FORWARD)
@@ -234,11 +232,8 @@ class Policy(LightningModule):
             responses.mask.flatten(0, 1).chunk(parts),
             strict=True,
         )
-        try:
-            with torch.no_grad():
-                logprobs = torch.cat([response_logprobs(self.model, *part) for part in inputs])
-        finally:
-            self.model.train(was_training)
+        with evaluating(self.model):
+            logprobs = torch.cat([response_logprobs(self.model, *part) for part in inputs])
         return responses, contexts, logprobs.view(len(prompts), sampling.n)
 
     # -- validation and test -----------------------------------------------------------------------------------------

@@ -66,10 +66,10 @@ class PooledQuantiles(Scale):
         self.history += values.tolist()
         history = torch.tensor(self.history, dtype=torch.float64)
         if len(history) == 0:
-            return values.double()
+            return values
         low, high = torch.quantile(history, self.low), torch.quantile(history, self.high)
         if high <= low:
-            return torch.full_like(values, 0.5, dtype=torch.float64)
+            return torch.full_like(values, 0.5)
         return ((values - low) / (high - low)).clamp(0, 1)
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +45,29 @@ class Sampling:
             raise ConfigurationError(f"max_new_tokens must be >= 1, got {self.max_new_tokens}.")
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Run a block with the model in evaluation mode and without gradients; its mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _bare_generation_config(model: Any) -> Iterator[None]:
+    """What ships with the weights (repetition penalty, beams, min_p) would sample something else."""
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = shipped
+
+
 def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
     """Sample ``n`` responses to each prompt.
 
@@ -60,32 +84,24 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     Returns:
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
-    was_training, shipped = model.training, model.generation_config
-    model.eval()
-    try:
+    choice: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    eos = _eos_ids(model, tokenizer)
+    with evaluating(model), seeded(seed, prompts.tokens.device), _bare_generation_config(model):
         cache, contexts = _read_prompts(model, prompts)
         if cache is not None:
             cache.batch_repeat_interleave(sampling.n)
-        choice: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature > 0:
-            choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        eos = _eos_ids(model, tokenizer)
-        with seeded(seed, prompts.tokens.device):
-            # What ships with the weights (repetition penalty, beams, min_p) would sample something else.
-            model.generation_config = GenerationConfig()
-            sequences = model.generate(
-                input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
-                attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
-                past_key_values=cache,
-                max_new_tokens=sampling.max_new_tokens,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=eos,
-                suppress_tokens=None if tokenizer.pad_token_id in eos else [tokenizer.pad_token_id],
-                **choice,
-            )
-    finally:
-        model.generation_config = shipped
-        model.train(was_training)
+        sequences = model.generate(
+            input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
+            attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
+            past_key_values=cache,
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=eos,
+            suppress_tokens=None if tokenizer.pad_token_id in eos else [tokenizer.pad_token_id],
+            **choice,
+        )
     tokens = sequences[:, prompts.tokens.shape[1] :].unflatten(0, (len(prompts), sampling.n))  # (B, n, T)
     return _responses(tokens, eos, tokenizer), contexts
 

@@ -47,7 +47,7 @@ class Pool:
         Infinite scores become NaN: no opinion.
 
         Returns:
-            Shape ``(B, n)``, on the CPU.
+            Shape ``(B, n)``, float64, on the CPU.
 
         Raises:
             ConfigurationError: If it returns another shape, or no tensor.
@@ -69,9 +69,8 @@ class Pool:
             )
         self.forwards[name] += scores.numel()
         self.seconds += time.perf_counter() - started
-        if not scores.is_floating_point():  # counts, or right and wrong
-            scores = scores.double()
-        return scores.detach().cpu().masked_fill(scores.cpu().isinf(), float("nan"))
+        scores = scores.detach().cpu().double()  # also from counts, or right and wrong
+        return scores.masked_fill(scores.isinf(), float("nan"))
 
     def score_by_arm(
         self, arms: Tensor, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device
@@ -90,7 +89,7 @@ class Pool:
         scores = torch.empty(len(prompts), len(responses[0]), dtype=torch.float64)
         for arm in sorted(set(arms.tolist())):
             rows = torch.nonzero(arms == arm).squeeze(-1).tolist()
-            scores[rows] = self.score(arm, [prompts[r] for r in rows], [responses[r] for r in rows], device).double()
+            scores[rows] = self.score(arm, [prompts[r] for r in rows], [responses[r] for r in rows], device)
         return scores
 
     def state_dict(self) -> dict[str, Any]:
