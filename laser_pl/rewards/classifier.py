@@ -87,7 +87,7 @@ class SequenceClassifier(LocalModel):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             return logits @ logits.new_tensor(self.head_weights)
 
-        return self.batches.run([len(row) for row in ids], forward).view(len(prompts), -1)
+        return self.batches.run([(len(row),) for row in ids], forward).view(len(prompts), -1)
 
     def _unused_id(self, rows: Sequence[Sequence[int]]) -> int:
         """Make an id that ends no row the padding.

@@ -117,4 +117,4 @@ class ImplicitReward(Likelihood):
                 reference, _ = self.logprobs(self._model if self._reference is None else self._reference, rows)
             return self.beta * (trained - reference)
 
-        return self.batches.run([len(head) + len(tail) for head, tail in parts], forward).view(len(prompts), -1)
+        return self.batches.run([(len(head), len(tail)) for head, tail in parts], forward).view(len(prompts), -1)

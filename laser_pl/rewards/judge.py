@@ -95,7 +95,7 @@ class Judge(LocalModel):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             return logits.softmax(-1) @ logits.new_tensor(list(self.answers.values()))
 
-        return self.batches.run([len(row) for row in ids], forward)
+        return self.batches.run([(len(row),) for row in ids], forward)
 
     def _ids(self, text: str) -> list[int]:
         if self.reads_chats:

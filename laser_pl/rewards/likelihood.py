@@ -49,7 +49,7 @@ class Likelihood(LocalModel):
             sums, tokens = self.logprobs(self._model, [parts[i] for i in group])
             return sums / tokens if self.reduction == "mean" else sums
 
-        return self.batches.run([len(head) + len(tail) for head, tail in parts], forward).view(len(prompts), -1)
+        return self.batches.run([(len(head), len(tail)) for head, tail in parts], forward).view(len(prompts), -1)
 
     def read(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids of prompt and response, for every response."""

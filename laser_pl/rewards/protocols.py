@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 
@@ -120,31 +122,41 @@ class VllmScore(Protocol):
 
     def scores(self, answer: Any) -> list[Any]:
         """The score of each pair; some versions put it into a list of one."""
-        entries = _by_index(_list_under(answer, "data"))
-        values = [entry.get("score") if isinstance(entry, dict) else None for entry in entries]
+        values = [_under(entry, "score") for entry in _by_index(_list_under(answer, "data"))]
         return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
 
 
+def _under(answer: Any, key: str) -> Any:
+    if not isinstance(answer, dict) or key not in answer:
+        raise ProtocolError(f"there is no {key!r} in {reprlib.repr(answer)}")
+    return answer[key]
+
+
 def _list_under(answer: Any, key: str) -> list[Any]:
-    if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
-        raise ProtocolError(f"there is no list under {key!r} in the answer")
-    found: list[Any] = answer[key]
+    found = _under(answer, key)
+    if not isinstance(found, list):
+        raise ProtocolError(f"{key!r} is no list but {reprlib.repr(found)}")
     return found
 
 
 def _by_index(entries: list[Any]) -> list[Any]:
-    """Entries in the order of the request; the protocol numbers them and promises none."""
-    if not all(isinstance(entry, dict) and isinstance(entry.get("index"), int) for entry in entries):
+    """Entries in the order of the request; the protocol numbers them and promises none. Unnumbered ones stay."""
+    if not any(isinstance(entry, dict) and "index" in entry for entry in entries):
         return entries
-    if sorted(entry["index"] for entry in entries) != list(range(len(entries))):
+    places = [_under(entry, "index") for entry in entries]
+    if any(type(place) is not int for place in places) or sorted(places) != list(range(len(places))):
         raise ProtocolError("the entries are not numbered from 0 on, once each")
-    return sorted(entries, key=lambda entry: int(entry["index"]))
+    return sorted(entries, key=itemgetter("index"))
 
 
 def _number(value: Any) -> float:
+    """A number as it came, also NaN or an infinite one: that is the pool's to count."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ProtocolError(f"{value!r} is no number")
-    return float(value)
+        raise ProtocolError(f"{reprlib.repr(value)} is no number")  # short, and no deeper than its message can show
+    try:
+        return float(value)
+    except OverflowError:
+        raise ProtocolError("there is a whole number too large to be a score") from None
 
 
 def checked(scores: Sequence[Any], count: int) -> list[float | None]:

@@ -65,7 +65,7 @@ def cut_text(ids: Sequence[int], limit: int, side: Side, bos: int | None) -> lis
 def cut_parts(
     head: Sequence[int], tail: Sequence[int], limit: int, side: Side, bos: int | None
 ) -> tuple[list[int], list[int]]:
-    """At most ``limit`` tokens of prompt and response, at least one of the prompt.
+    """At most ``limit`` tokens of prompt and response, at least one of the prompt beside BOS.
 
     On the left the prompt's oldest tokens go first, but for BOS; on the right the response's last ones. Of a response
     that is too long by itself the end goes in either case.
@@ -75,8 +75,8 @@ def cut_parts(
     >>> cut_parts([0, 1, 2, 3], [4, 5], limit=5, side="right", bos=0)
     ([0, 1, 2, 3], [4])
     """
-    room = limit - 1 if side == "left" else max(limit - len(head), 1)
-    tail = list(tail[:room])
+    least = 2 if head[0] == bos and limit > 2 else 1
+    tail = list(tail[: limit - least] if side == "left" else tail[: max(limit - len(head), 1)])
     room = limit - len(tail)
     if len(head) <= room:
         return list(head), tail

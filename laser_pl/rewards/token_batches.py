@@ -28,11 +28,11 @@ class TokenBatches:
             raise ConfigurationError(f"max_tokens_per_batch must be >= 1, got {max_tokens}. Set it in the config.")
         self.max_tokens = max_tokens
 
-    def run(self, lengths: Sequence[int], forward: Callable[[list[int]], Tensor]) -> Tensor:
+    def run(self, lengths: Sequence[tuple[int, ...]], forward: Callable[[list[int]], Tensor]) -> Tensor:
         """One number for every row.
 
         Args:
-            lengths: Tokens of each of the ``R`` rows.
+            lengths: Tokens of each of the ``R`` rows, for each part that is padded by itself.
             forward: From the indices of some rows to their numbers.
 
         Returns:
@@ -41,18 +41,18 @@ class TokenBatches:
         Raises:
             RuntimeError: If a row alone runs out of memory.
         """
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        order = sorted(range(len(lengths)), key=lambda row: sum(lengths[row]))
         values = torch.empty(len(lengths))
         done = 0
         while done < len(order):
             group = self._next_group(order[done:], lengths)
             part = self._forward(group, forward)
             if part is None:
-                self.max_tokens = max(len(group) * lengths[group[-1]] // 2, 1)
+                tokens = padded_tokens([lengths[row] for row in group])
+                self.max_tokens = max(tokens // 2, 1)
                 log.warning(
-                    "Out of memory with %d rows of up to %d tokens; goes on with at most %d tokens a forward. Set"
-                    " max_tokens_per_batch to that to spare the attempt.",
-                    len(group), lengths[group[-1]], self.max_tokens,
+                    "Out of memory with %d tokens in a forward; goes on with at most %d. Set max_tokens_per_batch to"
+                    " that to spare the attempt.", tokens, self.max_tokens,
                 )  # fmt: skip
                 continue
             values = values.to(part.dtype)
@@ -60,11 +60,13 @@ class TokenBatches:
             done += len(group)
         return values
 
-    def _next_group(self, order: Sequence[int], lengths: Sequence[int]) -> list[int]:
-        size = 1
-        while size < len(order) and (size + 1) * lengths[order[size]] <= self.max_tokens:
-            size += 1
-        return list(order[:size])
+    def _next_group(self, order: Sequence[int], lengths: Sequence[tuple[int, ...]]) -> list[int]:
+        widest = lengths[order[0]]
+        for size, row in enumerate(order[1:], start=1):
+            widest = tuple(map(max, widest, lengths[row]))
+            if (size + 1) * sum(widest) > self.max_tokens:
+                return list(order[:size])
+        return list(order)
 
     def _forward(self, group: list[int], forward: Callable[[list[int]], Tensor]) -> Tensor | None:
         """The group's numbers, or None if memory does not suffice for it."""
@@ -78,6 +80,16 @@ class TokenBatches:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
+
+
+def padded_tokens(lengths: Sequence[tuple[int, ...]]) -> int:
+    """Tokens of rows whose parts are each padded to the longest.
+
+    >>> padded_tokens([(4, 1), (2, 3)])
+    14
+    """
+    widest = [max(part) for part in zip(*lengths, strict=True)]
+    return len(lengths) * sum(widest)
 
 
 def is_out_of_memory(error: Exception) -> bool:
