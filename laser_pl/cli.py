@@ -205,12 +205,14 @@ class LaserCLI(LightningCLI):
         }
         total = record.elapsed
         done = sum(pool.forwards[arm] for arm in arms)
+        n = self.datamodule.rollouts.n
+        all_arms = sum(pool.reward_models[arm].forwards_per_response(n) for arm in arms)
         return {
             "accuracy": {"before": record.before, "after": after},
             "arm_share": arm_shares(record.shares, arms),
             "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
             "reward_model_forwards": dict(pool.forwards),
-            "reward_model_forwards_avoided": record.judged * len(arms) - done,
+            "reward_model_forwards_avoided": round(record.judged * all_arms) - done,
             "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
             "constraints": self.selection.verdicts.as_dict(),
             "arm_changes": self.selection.arm_changes,

@@ -32,7 +32,7 @@ class Decision:
         prompts_without_pairs: Prompts for which none could be made.
         forbidden: Responses that failed each constraint, of the whole batch.
         reward_model_seconds: Time for loading and scoring, of the whole batch.
-        reward_model_forwards: Responses each reward model was asked about, of the whole batch.
+        reward_model_forwards: Forwards of each reward model, of the whole batch.
         missing: Labels that reward models did not give, by kind, of the whole batch.
         loss: Mean training loss over the prompts with pairs; null if there were none.
         dpo: Its DPO part.

@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # one packet for headers and body
     timeout = 60
 
-    def do_POST(self) -> None:  # noqa: N802 (the name is http.server's)
+    def do_POST(self) -> None:
         """Answer with scores, or say what is wrong with the request."""
         length = int(self.headers.get("Content-Length", -1))
         if self.path not in ANSWERS or not 0 <= length <= MAX_REQUEST_BYTES:

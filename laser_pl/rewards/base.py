@@ -34,6 +34,10 @@ class RewardModel(ABC):
         """Bytes of weights it holds when it is loaded; to be told without loading them."""
         return 0
 
+    def forwards_per_response(self, n: int) -> float:
+        """What scoring costs: forwards of a network, or calls, for one of ``n`` responses to a prompt."""
+        return 1.0
+
     def load(self, device: torch.device) -> None:
         """Get ready to score on ``device``: before the first ``score``, and after ``offload`` or ``unload``.
 

@@ -11,7 +11,7 @@ class Costs:
     """Counts up to some moment, or between two.
 
     Attributes:
-        forwards: Responses each reward model was asked about.
+        forwards: Forwards of each reward model; an ensemble's are those of its members.
         missing: Labels each did not give, by kind.
         seconds: Time for loading and scoring.
     """

@@ -27,6 +27,10 @@ class Ensemble(Composite):
     def __init__(self, reward_models: dict[str, RewardModel]) -> None:
         super().__init__(reward_models)
 
+    def forwards_per_response(self, n: int) -> float:
+        """Those of all members."""
+        return sum(member.forwards_per_response(n) for member in self.members)
+
     @abstractmethod
     def combine(self, scores: Tensor) -> Tensor:
         """One score for each response.

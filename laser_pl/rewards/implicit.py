@@ -80,6 +80,10 @@ class ImplicitReward(Likelihood):
         """Bytes of both models; an adapter adds next to nothing."""
         return super().size() + (0 if self.reference is None else self.reference.size(self.model_class))
 
+    def forwards_per_response(self, n: int) -> float:
+        """One of the model, one of the reference."""
+        return 2.0
+
     def load_model(self, device: torch.device) -> Any:
         """The trained model, and the reference beside it or under it."""
         model = super().load_model(device)

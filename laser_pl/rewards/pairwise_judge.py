@@ -64,6 +64,10 @@ class PairwiseJudge(Judge):
         super().__init__(weights, template, worth, chat_template, max_length, truncation, max_tokens_per_batch)
         self.opponents = opponents
 
+    def forwards_per_response(self, n: int) -> float:
+        """Two for each comparison, shared by its two responses."""
+        return 2.0 * len(schedule(n, self.opponents)) / n
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The mean probability of being preferred. Shape ``(B, n)``, float32 or wider; NaN for an only response."""
         n = len(responses[0])

@@ -34,7 +34,7 @@ class Pool:
         health: Who learns of their failures; null for one with the usual patience.
 
     Attributes:
-        forwards: Responses each reward model was asked about so far.
+        forwards: Forwards of each reward model so far; an ensemble's are those of its members.
         missing: Labels it did not give, by kind (see ``laser_pl.rewards.scores.Missing``).
         seconds: Time spent in loading and scoring.
     """
@@ -79,7 +79,7 @@ class Pool:
         """
         shape = len(prompts), len(responses[0])
         started = time.perf_counter()
-        self.forwards[name] += shape[0] * shape[1]
+        self.forwards[name] += round(shape[0] * shape[1] * self.reward_models[name].forwards_per_response(shape[1]))
         try:
             self.memory.hold(name, device)
             scores = self.reward_models[name].score(prompts, responses)

@@ -88,7 +88,7 @@ def padded_tokens(lengths: Sequence[tuple[int, ...]]) -> int:
     >>> padded_tokens([(4, 1), (2, 3)])
     14
     """
-    widest = [max(part) for part in zip(*lengths, strict=True)]
+    widest: list[int] = [max(part) for part in zip(*lengths, strict=True)]
     return len(lengths) * sum(widest)
 
 
