@@ -12,7 +12,10 @@ from laser_pl.cli import LaserCLI, main
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "experiments" / "rewards").glob("*.yaml"))
-SHORT = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=64", "--model.evaluation.n=1", "--data.batch_size=8"]
+SHORT = [
+    "--trainer.max_epochs=1", "--data.prompts_per_iteration=64", "--model.evaluation.n=1", "--data.batch_size=8",
+    "--data.test=experiments/quickstart/prompts/validation.jsonl",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

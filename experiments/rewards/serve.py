@@ -66,9 +66,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer with scores, or say what is wrong with the request."""
         length = int(self.headers.get("Content-Length", -1))
-        if self.path not in ANSWERS or not 0 <= length <= MAX_REQUEST_BYTES:
+        known = self.path in ANSWERS
+        if not known or not 0 <= length <= MAX_REQUEST_BYTES:
             self.close_connection = True  # what is not read would be taken for the next request
-            self._answer(404 if self.path not in ANSWERS else 413, {"error": f"There is {', '.join(ANSWERS)}."})
+            wrong = f"Content-Length must be at most {MAX_REQUEST_BYTES}" if known else f"There is {', '.join(ANSWERS)}"
+            self._answer(413 if known else 404, {"error": wrong})
             return
         try:
             status, answer = 200, ANSWERS[self.path](json.loads(self.rfile.read(length)), self.server.score)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import re
+import sys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -110,3 +112,12 @@ class Memory:
         gc.collect()  # models hold themselves in cycles, which would keep their weights for a while
         if device.type == "cuda":
             torch.cuda.empty_cache()
+        _return_to_system()
+
+
+def _return_to_system() -> None:
+    """Hand freed memory of the host back: glibc keeps most tensors' after a load that used several threads."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)

@@ -244,14 +244,14 @@ def _check_address(url: str) -> None:
     """
     try:
         address = httpx.URL(url)
+        host, port = address.host, 80 if address.port is None else address.port
         address.raw_host.decode().encode("idna")  # as the look-up will, if only when the first score is asked for
     except (httpx.InvalidURL, UnicodeError, TypeError) as error:
         raise ConfigurationError(f"{url!r} is no address: {error}. Set the remote reward model's url.") from error
     if address.userinfo:
         raise ConfigurationError(
-            f"The remote reward model's url holds a name or password for {address.host}, and would stand in logs. Leave"
-            " it out, and name the environment variable that holds a key in api_key_variable."
+            f"The remote reward model's url holds a name or password for {host}, and would stand in logs. Leave it out,"
+            " and name the environment variable that holds a key in api_key_variable."
         )
-    port = 80 if address.port is None else address.port
-    if address.scheme not in {"http", "https"} or not address.host or "%" in address.host or not 0 < port < 2**16:
+    if address.scheme not in {"http", "https"} or not host or "%" in host or not 0 < port < 2**16:
         raise ConfigurationError(f"'{url}' is no http or https address. Set the remote reward model's url.")
