@@ -23,7 +23,7 @@ from laser_pl.rewards import (
     MinEnsemble,
     RewardModel,
 )
-from laser_pl.rewards.scores import Scores
+from laser_pl.rewards.scores import Scores, as_tensor
 
 NAN = math.nan
 Row = list[float]
@@ -46,9 +46,8 @@ RESPONSES = [["a", "b", "c", "d"]] * 2
 
 def combined(kind: Callable[[dict[str, RewardModel]], RewardModel], tables: Sequence[Any]) -> list[Row]:
     scores = kind({str(i): Table(table) for i, table in enumerate(tables)}).score(PROMPTS, RESPONSES)
-    assert isinstance(scores, torch.Tensor)
-    assert scores.dtype == torch.float64
-    return scores.tolist()
+    found: list[Row] = as_tensor(scores, (2, 4), "it").tolist()
+    return found
 
 
 def slow_z(row: Row) -> Row:
@@ -149,10 +148,16 @@ def test_each_category_is_judged_by_its_own() -> None:
         return [1.0] * len(completions)
 
     by_category = ByCategory({"x": FunctionReward(ones), "y": Table([[None, 2.0, 3.0, 4.0]])})
-    first, second = by_category.score(PROMPTS, RESPONSES).tolist()
-    assert first == [1.0] * 4
-    assert math.isnan(second[0])
-    assert second[1:] == [2.0, 3.0, 4.0]
+    assert by_category.score(PROMPTS, RESPONSES) == [[1.0] * 4, [None, 2.0, 3.0, 4.0]]
+
+
+def test_silence_of_all_members_is_silence_and_no_fault() -> None:
+    """One that says nothing and one that says NaN are not silent together."""
+    silent, faulty = Table([[None] * 4] * 2), Table([[None, NAN, 1.0, 2.0]] * 2)
+    first, _ = MeanEnsemble({"a": silent, "b": faulty}).score(PROMPTS, RESPONSES)
+    assert (first[0], first[2:]) == (None, [-1.0, 1.0])
+    assert first[1] != first[1]
+    assert MeanEnsemble({"a": silent, "b": silent}).score(PROMPTS, RESPONSES) == [[None] * 4] * 2
 
 
 def test_a_category_without_a_reward_model_is_named() -> None:

@@ -12,7 +12,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import Composite
-from laser_pl.rewards.scores import as_tensor, labels
+from laser_pl.rewards.scores import abstentions, as_lists, as_tensor, labels
 
 
 class Ensemble(Composite):
@@ -42,14 +42,16 @@ class Ensemble(Composite):
             Shape ``(B, n)``.
         """
 
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
-        """The combined scores. Shape ``(B, n)``, float64."""
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """The combined scores, and None where all members said so: ``B`` lists of ``n``."""
         shape = len(prompts), len(responses[0])
-        members = []
+        opinions, silent = [], torch.ones(shape, dtype=torch.bool)
         for name, member in self.reward_models.items():
             scores = member.score(prompts, responses)
-            members.append(labels(scores, as_tensor(scores, shape, f"The ensemble's member '{name}'"))[0])
-        return self.combine(torch.stack(members))
+            values = as_tensor(scores, shape, f"The ensemble's member '{name}'")
+            opinions.append(labels(scores, values)[0])
+            silent &= abstentions(scores, values)
+        return as_lists(self.combine(torch.stack(opinions)), silent)
 
 
 class MeanEnsemble(Ensemble):

@@ -42,6 +42,21 @@ def _from_lists(scores: object, whose: str) -> Tensor:
         ) from error
 
 
+def abstentions(scores: Scores, values: Tensor) -> Tensor:
+    """Where a reward model said None. Shape ``(B, n)``, bool, as of ``values``, the same by ``as_tensor``."""
+    if isinstance(scores, Tensor):
+        return torch.zeros_like(values, dtype=torch.bool)
+    return torch.tensor([[value is None for value in row] for row in scores])
+
+
+def as_lists(values: Tensor, abstained: Tensor) -> list[list[float | None]]:
+    """Scores with None where there is no opinion, for reward models made of others. Shapes ``(B, n)``."""
+    return [
+        [None if none else value for value, none in zip(*row, strict=True)]
+        for row in zip(values.tolist(), abstained.tolist(), strict=True)
+    ]
+
+
 def labels(scores: Scores, values: Tensor) -> tuple[Tensor, Missing]:
     """What can be used of the scores, and what is missing.
 
@@ -57,7 +72,7 @@ def labels(scores: Scores, values: Tensor) -> tuple[Tensor, Missing]:
     (tensor([[1., nan],
             [nan, nan]], dtype=torch.float64), Counter({'none': 1, 'nan': 1, 'infinite': 1}))
     """
-    none = 0 if isinstance(scores, Tensor) else sum(value is None for row in scores for value in row)
+    none = int(abstentions(scores, values).sum())
     counts = {"none": none, "nan": int(values.isnan().sum()) - none, "infinite": int(values.isinf().sum())}
     missing = Counter({kind: count for kind, count in counts.items() if count})
     return values.masked_fill(values.isinf(), float("nan")), missing
