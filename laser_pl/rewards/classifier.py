@@ -13,7 +13,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import Side, cut_text, tokenize
+from laser_pl.rewards.text import cut_text, tokenize
 from laser_pl.rewards.token_batches import pad_right
 
 
@@ -24,10 +24,8 @@ class SequenceClassifier(LocalModel):
         weights: The model.
         head_weights: How much each of its outputs counts; null for a model with one output. ``[-1, 1]`` makes the
             log-odds of the second class out of two.
-        chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
-        max_length: Longest input in tokens.
-        truncation: Which end of longer inputs is cut off: their oldest tokens (``left``), or what comes before EOS.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     model_class = AutoModelForSequenceClassification
@@ -36,12 +34,9 @@ class SequenceClassifier(LocalModel):
         self,
         weights: Weights,
         head_weights: list[float] | None = None,
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        truncation: Side = "left",
-        max_tokens_per_batch: int = 16384,
+        **reading: Any,
     ) -> None:
-        super().__init__(weights, chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, **reading)
         self.head_weights = head_weights
 
     def check(self) -> None:

@@ -15,7 +15,6 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.rewards.likelihood import Likelihood
-from laser_pl.rewards.text import Side
 
 
 class ImplicitReward(Likelihood):
@@ -29,11 +28,8 @@ class ImplicitReward(Likelihood):
         adapter: A folder with a PEFT adapter for ``weights``; switched off, they are the reference. One model in memory
             instead of two. Give this or ``reference``.
         beta: DPO's inverse temperature, 1/nats, > 0.
-        chat_template: Whether inputs go through the chat template of the tokenizer of ``weights``; null does so if it
-            has one.
-        max_length: Longest input in tokens.
-        truncation: What longer inputs lose first: the prompt's oldest tokens (``left``), or the response's end.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     def __init__(
@@ -42,12 +38,9 @@ class ImplicitReward(Likelihood):
         reference: Weights | None = None,
         adapter: str | None = None,
         beta: float = 0.1,
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        truncation: Side = "left",
-        max_tokens_per_batch: int = 16384,
+        **reading: Any,
     ) -> None:
-        super().__init__(weights, "sum", chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, reduction="sum", **reading)
         if (reference is None) == (adapter is None):
             raise ConfigurationError("ImplicitReward needs a reference or an adapter, and not both. Set one of them.")
         if not beta > 0:

@@ -15,22 +15,21 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.logprobs import position_ids
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import Side, cut_text
+from laser_pl.rewards.text import cut_text
 from laser_pl.rewards.token_batches import pad_left
 
 
 class Judge(LocalModel):
     """Fills a template and reads off one forward how likely each of the possible answers comes next.
 
+    Where the tokenizer has a chat template, the filled one is sent as the user's turn.
+
     Args:
         weights: The model.
         template: A Jinja template, in Jinja's sandbox.
         answers: What each answer is worth; every answer must be one token of the model.
-        chat_template: Whether the filled template is sent as the user's turn of a chat; null does so if the tokenizer
-            has a chat template.
-        max_length: Longest input in tokens.
-        truncation: Which end of longer inputs is cut off.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     def __init__(
@@ -38,12 +37,9 @@ class Judge(LocalModel):
         weights: Weights,
         template: str,
         answers: Mapping[str, float],
-        chat_template: bool | None,
-        max_length: int,
-        truncation: Side,
-        max_tokens_per_batch: int,
+        **reading: Any,
     ) -> None:
-        super().__init__(weights, chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, **reading)
         if len(answers) < 2:
             raise ConfigurationError(f"A judge needs two answers or more, got {list(answers)}. Set them in its config.")
         self.template = SandboxedText(template, f"The template of {type(self).__name__}")

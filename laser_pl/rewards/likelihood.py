@@ -12,7 +12,7 @@ from laser_pl.batches import Prompt
 from laser_pl.language_model import Weights
 from laser_pl.logprobs import response_logprobs
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import Side, cut_parts, tokenize
+from laser_pl.rewards.text import cut_parts, tokenize
 from laser_pl.rewards.token_batches import pad_left, pad_right
 
 
@@ -22,22 +22,17 @@ class Likelihood(LocalModel):
     Args:
         weights: The model.
         reduction: ``mean`` over the response's tokens (the paper's), or ``sum``.
-        chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
-        max_length: Longest input in tokens.
-        truncation: What longer inputs lose first: the prompt's oldest tokens (``left``), or the response's end.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     def __init__(
         self,
         weights: Weights,
         reduction: Literal["mean", "sum"] = "mean",
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        truncation: Side = "left",
-        max_tokens_per_batch: int = 16384,
+        **reading: Any,
     ) -> None:
-        super().__init__(weights, chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, **reading)
         self.reduction = reduction
 
     @torch.no_grad()

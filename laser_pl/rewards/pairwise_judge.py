@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,6 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.rewards.judge import Judge
-from laser_pl.rewards.text import Side
 
 COMPARE = """\
 Below are a request and two responses to it.
@@ -40,11 +40,8 @@ class PairwiseJudge(Judge):
             chat), ``response_a``, ``response_b``, ``answer``, and every other column by its name.
         answers: What stands for the first response and for the second; each must be one token of the model.
         opponents: How many others each response meets at least, the next ones in turn; null for all.
-        chat_template: Whether the filled template is sent as the user's turn of a chat; null does so if the tokenizer
-            has a chat template.
-        max_length: Longest input in tokens.
-        truncation: Which end of longer inputs is cut off.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     def __init__(
@@ -53,15 +50,12 @@ class PairwiseJudge(Judge):
         template: str = COMPARE,
         answers: tuple[str, str] = ("A", "B"),
         opponents: int | None = 2,
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        truncation: Side = "left",
-        max_tokens_per_batch: int = 16384,
+        **reading: Any,
     ) -> None:
         if opponents is not None and opponents < 1:
             raise ConfigurationError(f"opponents must be >= 1, got {opponents}. Set it in the pairwise judge's config.")
         worth = dict(zip(answers, (1.0, 0.0), strict=True))
-        super().__init__(weights, template, worth, chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, template, worth, **reading)
         self.opponents = opponents
 
     def forwards_per_response(self, n: int) -> float:

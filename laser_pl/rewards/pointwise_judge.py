@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.language_model import Weights
 from laser_pl.rewards.judge import Judge
-from laser_pl.rewards.text import Side
 
 RATE = """\
 Below are a request and a response to it.
@@ -33,11 +33,8 @@ class PointwiseJudge(Judge):
         template: A Jinja template, in Jinja's sandbox. It sees ``prompt`` (a string), ``messages`` (the prompt as a
             chat), ``response``, ``answer``, and every other column by its name.
         ratings: What each rating is worth; every rating must be one token of the model.
-        chat_template: Whether the filled template is sent as the user's turn of a chat; null does so if the tokenizer
-            has a chat template.
-        max_length: Longest input in tokens.
-        truncation: Which end of longer inputs is cut off.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
 
     def __init__(
@@ -45,12 +42,9 @@ class PointwiseJudge(Judge):
         weights: Weights,
         template: str = RATE,
         ratings: dict[str, float] = {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5},  # noqa: B006 - copied
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        truncation: Side = "left",
-        max_tokens_per_batch: int = 16384,
+        **reading: Any,
     ) -> None:
-        super().__init__(weights, template, ratings, chat_template, max_length, truncation, max_tokens_per_batch)
+        super().__init__(weights, template, ratings, **reading)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The expected rating of each response. Shape ``(B, n)``, float32 or wider."""
