@@ -252,8 +252,8 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     words = ["python", "experiments/benchmarks/faults.py", *(sys.argv[1:] if args is None else args)]
-    logging.getLogger("laser_pl").setLevel(logging.ERROR)  # else a warning for each first failure
-    before = Path.cwd()
+    log, before = logging.getLogger("laser_pl"), Path.cwd()
+    log.setLevel(logging.ERROR)  # else a warning for each first failure
     os.chdir(ROOT)  # the configurations name their files from here
     try:
         outcomes = {
@@ -261,6 +261,7 @@ def main(args: list[str] | None = None) -> int:
             for granularity in arguments.granularities
         }
     finally:
+        log.setLevel(logging.NOTSET)
         os.chdir(before)
     text = page(outcomes, arguments.rate, shlex.join(words))
     write_section(arguments.results, "faults", text)
