@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -286,8 +287,10 @@ def test_memory_comes_back_and_a_second_load_scores_the_same(make: Callable[[str
         give_up()
         reward_model.load(CPU)
         assert torch.equal(scores_of(reward_model), before)
+    held = [weakref.ref(p) for m in getattr(reward_model, "models", []) for p in m.parameters()]
     reward_model.unload()
     assert bytes_held_by(reward_model) == 0
+    assert not any(parameter() is not None for parameter in held)  # at once, and not when garbage is collected
 
 
 def bytes_held_by(reward_model: RewardModel) -> int:
@@ -446,20 +449,22 @@ def test_quantised_weights_score_for_real(make_local: Callable[..., LocalModel],
     assert reward_model.size() == pytest.approx(bytes_held_by(reward_model), rel=0.03)
     full = make_local(kind)
     assert bytes_held_by(reward_model) < 0.7 * bytes_held_by(full)
-    for rounded, exact in zip(reward_model.models, full.models, strict=True):
-        give_rounded_weights(rounded, exact)
+    give_rounded_weights(reward_model, full)
     found, expected = scores_of(reward_model), scores_of(full)
     assert found.isfinite().all()
     agreement = torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1]
     assert agreement > 0.95
+    held = [weakref.ref(parameter) for model in reward_model.models for parameter in model.parameters()]
     reward_model.offload()  # which cannot move them and gives them up
     assert reward_model.models == []
+    assert not any(parameter() is not None for parameter in held)
 
 
-def give_rounded_weights(rounded: Any, exact: Any) -> None:
-    """What the quantised layers stand for, as the weights of a model that is not quantised."""
-    modules = dict(exact.named_modules())
-    for name, module in rounded.named_modules():
+def give_rounded_weights(rounded: LocalModel, exact: LocalModel) -> None:
+    """What the quantised layers stand for, as the weights of a reward model that is not quantised."""
+    modules = {(i, name): module for i, model in enumerate(exact.models) for name, module in model.named_modules()}
+    own = [((i, name), module) for i, model in enumerate(rounded.models) for name, module in model.named_modules()]
+    for name, module in own:
         if isinstance(module, bnb.nn.Linear4bit):
             values = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
         elif isinstance(module, bnb.nn.Linear8bitLt):

@@ -98,8 +98,8 @@ class ImplicitReward(Likelihood):
 
     def unload(self) -> None:
         """Give both up."""
-        super().unload()
         self._reference = None
+        super().unload()
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:

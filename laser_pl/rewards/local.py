@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import torch
@@ -90,6 +91,8 @@ class LocalModel(RewardModel):
     def unload(self) -> None:
         """Give the weights up; they still lie where they were loaded from."""
         self._model = self._tokenizer = None
+        if not self.movable:
+            gc.collect()  # bitsandbytes' 4-bit layers hold themselves in cycles; a collection takes half a second
 
     @property
     def models(self) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import re
 import sys
 from collections.abc import Mapping
@@ -109,7 +108,6 @@ class Memory:
             self.reward_models[name].offload()
         else:
             self.reward_models[name].unload()
-        gc.collect()  # models hold themselves in cycles, which would keep their weights for a while
         if device.type == "cuda":
             torch.cuda.empty_cache()
         _return_to_system()
