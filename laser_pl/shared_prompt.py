@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from laser_pl.shared_attention import PackedAttention, attending
 from laser_pl.token_logprobs import token_logprobs
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
+_known: WeakKeyDictionary[torch.nn.Module, str | None] = WeakKeyDictionary()
 
 
 def shared_logprobs(
@@ -58,14 +60,25 @@ def _shared_logprobs(model: Any, *inputs: Tensor) -> tuple[Tensor, PackedAttenti
 
 
 def why_not_shared(model: Any) -> str | None:
-    """Why responses cannot share their prompt's forward in this model; None if they can.
+    """Why responses cannot share their prompt's forward in this model as it is now; None if they can."""
+    base = _without_wrapper(model)
+    if any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
+        return "gradient checkpointing reads layers again when it is too late to say how they attend"
+    return why_attention_is_its_own(base)
+
+
+def why_attention_is_its_own(base: Any) -> str | None:
+    """Why a model's attention cannot be replaced by one that shares prompts; None if it can. Found out once per model.
 
     A model's configuration says how its tokens look at one another. That nothing else in it does (a bias by distance, a
     cap on logits, an attention of its own) is found by trying: a short text is read both ways.
     """
-    base = _without_wrapper(model)
-    if any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
-        return "gradient checkpointing reads layers again when it is too late to say how they attend"
+    if base not in _known:
+        _known[base] = _find_out(base)
+    return _known[base]
+
+
+def _find_out(base: Any) -> str | None:
     if not getattr(base, "_supports_attention_backend", False):
         return f"{type(base).__name__} does not let its attention be replaced"
     config = base.config.get_text_config()
