@@ -3,80 +3,41 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit, Explanation
+from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
+from laser_pl.decision import Decision, conclude, decide
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.scales import Scale
-from laser_pl.feedback.signals import Loss, Observations, Signal
+from laser_pl.feedback.signals import Loss, Signal, mean_by_arm
 from laser_pl.policy import Policy
 from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.constraints import Constraint, Verdicts
+from laser_pl.rewards.costs import Costs
+from laser_pl.rewards.health import Health
+from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Decision:
-    """One line of ``selection.jsonl``: which arm for which prompts, why, and what came of it.
-
-    Attributes:
-        iteration: Counted from 0.
-        step: The training step, counted from 0 over the run.
-        prompt_ids: The prompts it was made for: a batch's, or one.
-        category: Their category; null for a mixed batch.
-        arm: The chosen reward model.
-        mean: The bandit's expected reward of each arm.
-        bonus: Its exploration bonus of each arm.
-        pairs: Preference pairs made.
-        prompts_without_pairs: Prompts for which none could be made.
-        reward_model_seconds: Time for loading and scoring, of the whole batch.
-        loss: Mean training loss over the prompts with pairs; null if there were none.
-        dpo: Its DPO part.
-        nll: Its NLL part, unweighted.
-        observed: What the signal said of each arm, unscaled.
-        reward: What the bandit learned of each arm.
-    """
-
-    iteration: int
-    step: int
-    prompt_ids: list[str]
-    category: str | None
-    arm: str
-    mean: dict[str, float]
-    bonus: dict[str, float]
-    pairs: int
-    prompts_without_pairs: int
-    reward_model_seconds: float
-    loss: float | None = None
-    dpo: float | None = None
-    nll: float | None = None
-    observed: dict[str, float] | None = None
-    reward: dict[str, float] | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Builtins only, for JSON."""
-        return asdict(self)
-
-
 class RewardSelection(Callback):
     """Chooses a reward model before each training step and learns from the step's loss.
 
     Just before ``training_step`` it puts preferences into the batch; the module never calls it. The choice for step
-    t + 1 has seen the result of step t.
+    t + 1 has seen the result of step t. Where the chosen reward model gives no label, the next best is asked.
 
     On resume it takes up what was learned (bandit, context mean, scales, counts); what it is configured with comes from
-    the configuration alone.
+    the configuration alone. An arm is known by its name: a new name starts fresh, a name that is gone is forgotten.
 
     Args:
         reward_models: The arms, by name.
@@ -86,7 +47,18 @@ class RewardSelection(Callback):
         scale: Turns that into rewards.
         pairs: Makes preference pairs from scores.
         granularity: One arm for a ``batch``, whose context is the mean of its prompts', or one for each ``prompt``.
+        constraints: Reward models that only forbid: whichever arm judges, a response is chosen only if each of them
+            gives it its threshold.
+        memory_budget: Bytes of reward models' weights held on a device at a time, such as ``24GiB``; null keeps all
+            that were ever chosen. The least recently used gives way.
+        spill: Where weights that give way go: ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
+        max_failures: A reward model that fails so often in a row is put aside.
+        cooldown: For so many steps.
         seed: Root of the bandit's and the pairs' randomness.
+
+    Attributes:
+        stuck: Why training cannot go on, once no reward model is left that could judge.
+        arm_changes: Which arms came and went when the run was continued.
     """
 
     def __init__(
@@ -98,10 +70,20 @@ class RewardSelection(Callback):
         scale: Scale,
         pairs: Pairing,
         granularity: Literal["batch", "prompt"] = "batch",
+        constraints: dict[str, Constraint] | None = None,
+        memory_budget: str | None = None,
+        spill: Literal["cpu", "disk"] = "disk",
+        max_failures: int = 3,
+        cooldown: int = 20,
         seed: int = 0,
     ) -> None:
-        self.pool = Pool(reward_models)
-        bandit.check(self.pool.names)
+        self.arms = list(reward_models)
+        self.constraints = constraints or {}
+        _refuse_names(self.arms, list(self.constraints))
+        models = {**reward_models, **{name: c.reward_model for name, c in self.constraints.items()}}
+        health = Health(list(models), max_failures, cooldown)
+        self.pool = Pool(models, Memory(models, memory_budget, spill), health)
+        bandit.check(self.arms)
         self.bandit = bandit
         self.context = context
         self.signal = signal
@@ -110,7 +92,11 @@ class RewardSelection(Callback):
         self.granularity = granularity
         self.seed = seed
         self.decisions: list[Decision] = []
+        self.verdicts = Verdicts()
+        self.stuck: str | None = None
+        self.arm_changes: list[dict[str, Any]] = []
         self._contexts: Tensor | None = None  # (M, d) of the decisions under way
+        self._before = Costs()  # what the pool had cost when the step began
         self._started = False
 
     # -- hooks -------------------------------------------------------------------------------------------------------
@@ -119,8 +105,7 @@ class RewardSelection(Callback):
         """Check that signal and objective fit, and that the reward models are there."""
         if stage != "fit":
             return
-        for reward_model in self.pool.reward_models.values():
-            reward_model.check()
+        self.pool.check()
         if isinstance(self.signal, Loss) and isinstance(pl_module, Policy) and pl_module.nll_weight == 0:
             log.warning(
                 "The bandit learns from the loss, and the loss is DPO alone, which says nothing about which reward"
@@ -138,19 +123,20 @@ class RewardSelection(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: RolloutBatch, batch_idx: int
     ) -> None:
-        """Choose, score, pair."""
+        """Choose, score, forbid, pair."""
         self._start(self.context.size(batch.contexts.shape[-1]))
+        self._before = self.pool.costs
+        self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
         hidden = batch.contexts.cpu()
         self._contexts = self.context.prepare(hidden if self.granularity == "prompt" else hidden.mean(0, keepdim=True))
         explanation = self.bandit.explain(self._contexts)
-        chosen = self.bandit.select(self._contexts)  # (M,)
-        arms = chosen if self.granularity == "prompt" else chosen.expand(len(batch))  # (B,)
-        seconds = self.pool.seconds
         # The hook runs outside the precision plugin's context, in which the reward models are meant to run.
         with trainer.precision_plugin.forward_context():
-            scores = self.pool.score_by_arm(arms, batch.prompts.prompts, batch.responses.texts, pl_module.device)
-        batch.preferences = Preferences(arms, scores, self.pairs.pair(batch, scores, self.seed))
-        self.decisions = self._decide(batch, explanation, trainer, self.pool.seconds - seconds)
+            arms, scores, passed_over = self._judge(batch, pl_module.device)
+            allowed, forbidden = self._forbid(batch, pl_module.device)
+        batch.preferences = Preferences(arms, scores, self.pairs.pair(batch, scores, self.seed, allowed))
+        rows, costs = self._rows_of_decisions(len(batch)), self.pool.costs - self._before
+        self.decisions = decide(batch, rows, step, self.arms, explanation, passed_over, forbidden, costs)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -162,20 +148,72 @@ class RewardSelection(Callback):
         losses: PromptLosses = outputs["prompt_losses"]
 
         def score_all(rows: list[int]) -> Tensor:
-            prompts = [batch.prompts.prompts[row] for row in rows]
-            responses = [batch.responses.texts[row] for row in rows]
             with trainer.precision_plugin.forward_context():
-                arms = range(len(self.pool.names))
-                return torch.stack([self.pool.score(arm, prompts, responses, pl_module.device) for arm in arms])
+                return torch.stack([self._ask(name, batch, rows, pl_module.device) for name in self.arms])
 
         seen = self.signal.measure(batch, losses, score_all)
         if self.granularity == "batch":
-            seen = _mean_by_arm(seen)
+            seen = mean_by_arm(seen)
         assert self._contexts is not None
         contexts = self._contexts[seen.prompt]  # (O, d)
         rewards = self.scale.rewards(contexts, seen.value, seen.chance)
         self.bandit.update(contexts, seen.arm, rewards)
-        self._conclude(batch, losses, seen, rewards)
+        rows, costs = self._rows_of_decisions(len(batch)), self.pool.costs - self._before
+        self.decisions = conclude(self.decisions, rows, self.arms, losses, seen, rewards, costs)
+
+    # -- judging -----------------------------------------------------------------------------------------------------
+
+    def _judge(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, Tensor, list[list[str]]]:
+        """Who judges each prompt ``(B,)``, the scores ``(B, n)``, and who was passed over for each decision."""
+        assert self._contexts is not None
+        health, rows = self.pool.health, self._rows_of_decisions(len(batch))
+        scores = torch.full(batch.reference_logprobs.shape, float("nan"), dtype=torch.float64)
+        open_ = torch.tensor([health.may_be_asked(name) for name in self.arms]).repeat(len(rows), 1)  # (M, K)
+        arms = self.bandit.select(self._contexts).clone()  # (M,)
+        passed_over: list[list[str]] = [[] for _ in rows]
+        waiting = list(range(len(rows)))
+        asked = False
+        while waiting:
+            shut = [m for m in waiting if not open_[m, arms[m]]]
+            for m in shut:
+                passed_over[m].append(self.arms[int(arms[m])])
+            if shut:
+                instead = self.bandit.next_best(self._contexts[shut], open_[shut])
+                arms[shut] = torch.where(instead < 0, arms[shut], instead)
+                waiting = [m for m in waiting if open_[m, arms[m]]]
+            for arm in sorted({int(arms[m]) for m in waiting}):
+                own = [row for m in waiting if arms[m] == arm for row in rows[m]]
+                scores[own] = self._ask(self.arms[arm], batch, own, device)
+                asked = True
+            open_[waiting, arms[waiting]] = False
+            waiting = [m for m in waiting if not scores[rows[m]].isfinite().any()]
+        if not asked or not any(health.may_be_asked(name) for name in self.arms):
+            self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
+        of_row = torch.empty(len(batch), dtype=torch.long)
+        for m, own in enumerate(rows):
+            of_row[own] = arms[m]
+        return of_row, scores, passed_over
+
+    def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
+        """One reward model's labels for some rows ``(len(rows), n)``; none if it is aside."""
+        prompts = [batch.prompts.prompts[row] for row in rows]
+        responses = [batch.responses.texts[row] for row in rows]
+        if not self.pool.health.may_be_asked(name):
+            return torch.full((len(rows), len(responses[0])), float("nan"), dtype=torch.float64)
+        return self.pool.score(name, prompts, responses, device)
+
+    def _forbid(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, dict[str, int]]:
+        """Which responses every constraint allows to be chosen ``(B, n)``, and how many each forbids."""
+        allowed = torch.ones(batch.reference_logprobs.shape, dtype=torch.bool)
+        forbidden = {}
+        for name, constraint in self.constraints.items():
+            passed = self._ask(name, batch, list(range(len(batch))), device) >= constraint.threshold  # NaN is not
+            self.verdicts.note(name, batch.prompts.prompts, passed)
+            forbidden[name] = int((~passed).sum())
+            allowed &= passed
+            if not self.pool.health.may_be_asked(name):
+                self.stuck = f"The constraint '{name}' cannot be checked; {self.pool.health.last_reason}."
+        return allowed, forbidden
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -185,6 +223,10 @@ class RewardSelection(Callback):
             return {}
         return {
             "context_size": self.bandit.context_size,
+            "arms": list(self.arms),
+            "arm_changes": list(self.arm_changes),
+            "stuck": self.stuck is not None,
+            "verdicts": self.verdicts.as_dict(),
             "bandit": self.bandit.state_dict(),
             "context": self.context.state_dict(),
             "signal": self.signal.state_dict(),
@@ -194,15 +236,29 @@ class RewardSelection(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was learned."""
-        if state_dict:
-            self._start(state_dict["context_size"])
-            for part in ("bandit", "context", "signal", "scale", "pool"):
-                getattr(self, part).load_state_dict(state_dict[part])
+        if not state_dict:
+            return
+        self._start(state_dict["context_size"])
+        for part in ("bandit", "context", "signal", "scale", "pool"):
+            getattr(self, part).load_state_dict(state_dict[part])
+        self.verdicts.load(state_dict["verdicts"])
+        self.arm_changes = list(state_dict["arm_changes"])
+        self._note_arm_changes(state_dict["arms"])
+        if state_dict["stuck"]:  # whoever goes on has mended something
+            self.pool.health.clear()
+
+    def _note_arm_changes(self, before: list[str]) -> None:
+        added = [name for name in self.arms if name not in before]
+        removed = [name for name in before if name not in self.arms]
+        if added or removed:
+            self.arm_changes.append({"step": self.pool.health.step + 1, "added": added, "removed": removed})
+            log.info("Arms that start fresh: %s. Arms that are gone: %s. The bandit keeps what it knew of the others.",
+                     ", ".join(added) or "none", ", ".join(removed) or "none")  # fmt: skip
 
     def _start(self, context_size: int) -> None:
         if not self._started:
-            self.bandit.start(self.pool.names, context_size, derive_seed(self.seed, "bandit"))
-            self.signal.start(self.pool.names)
+            self.bandit.start(self.arms, context_size, derive_seed(self.seed, "bandit"))
+            self.signal.start(self.arms)
             self._started = True
         elif self.bandit.context_size != context_size:
             raise ConfigurationError(
@@ -210,61 +266,16 @@ class RewardSelection(Callback):
                 f" {context_size}. Resume with the policy and the selection.context the run was started with."
             )
 
-    # -- records -----------------------------------------------------------------------------------------------------
-
-    def _decide(self, batch: RolloutBatch, why: Explanation, trainer: Trainer, seconds: float) -> list[Decision]:
-        assert batch.preferences is not None
-        count = torch.bincount(batch.preferences.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
-        decisions = []
-        for row, rows in enumerate(self._rows_of_decisions(len(batch))):
-            prompts = [batch.prompts.prompts[r] for r in rows]
-            categories = {prompt.category for prompt in prompts}
-            decisions.append(
-                Decision(
-                    iteration=batch.iteration,
-                    step=trainer.fit_loop.epoch_loop.total_batch_idx,
-                    prompt_ids=[prompt.id for prompt in prompts],
-                    category=categories.pop() if len(categories) == 1 else None,
-                    arm=self.pool.names[int(batch.preferences.arms[rows[0]])],
-                    mean=dict(zip(self.pool.names, why.mean[row].tolist(), strict=True)),
-                    bonus=dict(zip(self.pool.names, why.bonus[row].tolist(), strict=True)),
-                    pairs=int(count[rows].sum()),
-                    prompts_without_pairs=int((count[rows] == 0).sum()),
-                    reward_model_seconds=seconds,
-                )
-            )
-        return decisions
-
-    def _conclude(self, batch: RolloutBatch, losses: PromptLosses, seen: Observations, rewards: Tensor) -> None:
-        concluded = []
-        for row, rows in enumerate(self._rows_of_decisions(len(batch))):
-            own = torch.nonzero(seen.prompt == row).squeeze(-1).tolist()
-            names = [self.pool.names[int(seen.arm[o])] for o in own]
-            concluded.append(
-                replace(
-                    self.decisions[row],
-                    loss=_mean(losses.total[rows]),
-                    dpo=_mean(losses.dpo[rows]),
-                    nll=_mean(losses.nll[rows]),
-                    observed=dict(zip(names, seen.value[own].tolist(), strict=True)),
-                    reward=dict(zip(names, rewards[own].tolist(), strict=True)),
-                )
-            )
-        self.decisions = concluded
-
     def _rows_of_decisions(self, prompts: int) -> list[list[int]]:
         """Which rows of the batch each decision is about."""
         return [[row] for row in range(prompts)] if self.granularity == "prompt" else [list(range(prompts))]
 
 
-def _mean_by_arm(seen: Observations) -> Observations:
-    """One observation per arm for the whole batch, whose only context is row 0."""
-    arms = torch.tensor(sorted(set(seen.arm.tolist())), dtype=torch.long)  # (O,)
-    of_arm = (seen.arm == arms[:, None]).double()  # (O, observations)
-    of_arm = of_arm / of_arm.sum(-1, keepdim=True)
-    return Observations(torch.zeros_like(arms), arms, of_arm @ seen.value, of_arm @ seen.chance)
-
-
-def _mean(values: Tensor) -> float | None:
-    values = values[~values.isnan()]
-    return float(values.mean()) if len(values) else None
+def _refuse_names(arms: list[str], constraints: list[str]) -> None:
+    if not arms:
+        raise ConfigurationError("selection.reward_models is empty. Name at least one reward model.")
+    both = sorted(set(arms) & set(constraints))
+    if both:
+        raise ConfigurationError(
+            f"'{both[0]}' names a reward model and a constraint. Give one of them, under selection, another name."
+        )

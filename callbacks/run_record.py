@@ -79,7 +79,7 @@ class RunRecord(Callback):
         # A trusted check scores after the step; that time is scoring's.
         self.seconds["steps"] += time.perf_counter() - self._clock - (self.selection.pool.seconds - self._scoring)
         assert batch.preferences is not None
-        names = self.selection.pool.names
+        names = self.selection.arms
         judges = [names[arm] for arm in batch.preferences.arms.tolist()]
         for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
             self.shares.setdefault(prompt.category, Counter())[judge] += 1

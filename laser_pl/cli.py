@@ -130,7 +130,7 @@ class LaserCLI(LightningCLI):
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
-            checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"))
+            checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"), self.selection)
             self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
             try:
                 trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
@@ -196,7 +196,7 @@ class LaserCLI(LightningCLI):
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
     def _sum_up(self, after: dict[str, float]) -> dict[str, Any]:
-        record, pool = self.record, self.selection.pool
+        record, arms, pool = self.record, self.selection.arms, self.selection.pool
         seconds = {
             "rollouts": self.datamodule.rollout_seconds,
             "scoring": pool.seconds,
@@ -204,13 +204,18 @@ class LaserCLI(LightningCLI):
             "validation": record.seconds["validation"],
         }
         total = record.elapsed
-        done = sum(pool.forwards.values())
+        done = sum(pool.forwards[arm] for arm in arms)
+        n = self.datamodule.rollouts.n
+        all_arms = sum(pool.reward_models[arm].forwards_per_response(n) for arm in arms)
         return {
             "accuracy": {"before": record.before, "after": after},
-            "arm_share": arm_shares(record.shares, pool.names),
+            "arm_share": arm_shares(record.shares, arms),
             "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
             "reward_model_forwards": dict(pool.forwards),
-            "reward_model_forwards_avoided": record.judged * len(pool.names) - done,
+            "reward_model_forwards_avoided": round(record.judged * all_arms) - done,
+            "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
+            "constraints": self.selection.verdicts.as_dict(),
+            "arm_changes": self.selection.arm_changes,
             "iterations": self.trainer.current_epoch,
             "steps": record.steps,
             "steps_without_pairs": record.skipped,

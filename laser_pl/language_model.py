@@ -16,6 +16,10 @@ from laser_pl.errors import ConfigurationError
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
 
+# Of a weight with its share of the scales: nf4 has one byte for 64 of them and 4 bytes for 256 of those; of int8 a
+# row's scale is left out.
+_QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+
 
 @dataclass
 class Weights:
@@ -35,25 +39,50 @@ class Weights:
     quantization: Quantization | None = None
     trust_remote_code: bool = False
 
-    def load(self, model_class: Any = AutoModelForCausalLM, **kwargs: Any) -> Any:
-        """The model, in evaluation mode, on the CPU unless ``device_map`` is given.
+    def load(self, model_class: Any = AutoModelForCausalLM, device: torch.device | None = None) -> Any:
+        """The model, in evaluation mode, on ``device``; the CPU if none is given.
 
         Raises:
             ConfigurationError: If there is no such model, or it is not of ``model_class``'s kind.
         """
         self._refuse_missing_folder()
         options: dict[str, Any] = {"dtype": self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)}
+        if device is not None and device.type != "cpu":
+            options["device_map"] = {"": device}  # straight there, without a second copy in the host's memory
         if self.attention is not None:
             options["attn_implementation"] = self.attention
         if self.quantization is not None:
             options["quantization_config"] = self._bitsandbytes()
         try:
             model = model_class.from_pretrained(
-                self.name, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options, **kwargs
+                self.name, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options
             )
         except (OSError, ValueError, ImportError) as error:
             raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
         return model.eval()
+
+    def size(self, model_class: Any = AutoModelForCausalLM) -> int:
+        """Bytes of the weights in memory, told from the model's configuration, without loading them.
+
+        Raises:
+            ConfigurationError: If there is no such model.
+        """
+        config = self.load_config()
+        dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
+        try:
+            with torch.device("meta"):
+                model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+        except (OSError, ValueError, ImportError) as error:
+            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
+        tensors = [*model.parameters(), *model.buffers()]
+        whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if self.quantization is None:
+            return int(whole)
+        head = model.get_output_embeddings() or getattr(model, "score", None)  # bitsandbytes leaves it as it is
+        linear = [module.weight for module in model.modules()
+                  if isinstance(module, torch.nn.Linear) and module is not head]  # fmt: skip
+        saved = sum(weight.numel() * (weight.element_size() - _QUANTIZED_BYTES[self.quantization]) for weight in linear)
+        return int(whole - saved)
 
     def check_language_model(self) -> None:
         """See whether the weights are a language model's; a classifier's would get a random head without a word.

@@ -15,6 +15,7 @@ def quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning at every fork
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # which accelerator, tips, "max_epochs reached"
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # every request
     transformers_logging.disable_progress_bar()  # one per load of a model
     # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")

@@ -165,6 +165,20 @@ def test_a_long_text_loses_its_oldest_tokens(
     assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
+def test_cut_on_the_right_a_long_text_keeps_eos(
+    questions: list[Prompt], classifier_folders: dict[str, Path], tokenizer: Any
+) -> None:
+    expected = slow_score(classifier_folders["a"], ids_of(tokenizer, "1+1=", "tw", "<eos>"))
+    found = loaded(classifier_folders["a"], max_length=7, truncation="right").score(questions[:1], [["two or three"]])
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_long_text_keeps_its_one_bos(questions: list[Prompt], with_bos: tuple[Path, Any]) -> None:
+    folder, tokenizer = with_bos
+    expected = slow_score(folder, ids_of(tokenizer, "<bos>", "1=", "2", "<eos>"))
+    assert float(loaded(folder, max_length=5).score(questions[:1], [["2"]])) == pytest.approx(expected, abs=1e-5)
+
+
 def test_narrow_weights_give_float32_scores(
     questions: list[Prompt], responses: list[list[str]], classifier_folders: dict[str, Path]
 ) -> None:
@@ -183,11 +197,43 @@ def test_two_outputs_are_no_reward(classifier_folders: dict[str, Path], tmp_path
     AutoModelForSequenceClassification.from_pretrained(
         classifier_folders["a"], num_labels=2, ignore_mismatched_sizes=True
     ).save_pretrained(tmp_path)
-    with pytest.raises(ConfigurationError, match="has 2 outputs; a reward model here has one"):
-        loaded(tmp_path)
+    with pytest.raises(
+        ConfigurationError, match=r"has 2 outputs, .* each of 1 counts\. Set head_weights to a list of 2"
+    ):
+        SequenceClassifier(Weights(str(tmp_path))).check()
+
+
+@pytest.mark.parametrize("head_weights", [[-1.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
+def test_outputs_of_several_heads_count_by_their_weights(
+    questions: list[Prompt],
+    responses: list[list[str]],
+    tokenizer: Any,
+    llama_config: Callable[..., Any],
+    tmp_path: Path,
+    head_weights: list[float],
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        LlamaForSequenceClassification(llama_config(len(tokenizer), num_labels=3)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    expected = []
+    for prompt, row in zip(questions, responses, strict=True):
+        for response in row:
+            ids = torch.tensor([ids_of(tokenizer, written(prompt), response, "<eos>")])
+            with torch.no_grad():
+                heads = model.score(model.model(input_ids=ids).last_hidden_state[0, -1]).tolist()
+            expected.append(sum(weight * head for weight, head in zip(head_weights, heads, strict=True)))
+    found = loaded(tmp_path, head_weights=head_weights).score(questions, responses)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_as_many_head_weights_as_outputs(classifier_folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigurationError, match=r"has 1 outputs, .* each of 2 counts"):
+        SequenceClassifier(Weights(str(classifier_folders["a"])), head_weights=[0.5, 0.5]).check()
 
 
 def test_a_missing_folder_is_one_sentence() -> None:
-    with pytest.raises(ConfigurationError, match="Cannot load a model from 'no/such_model'") as caught:
+    with pytest.raises(ConfigurationError, match="Cannot load a tokenizer from 'no/such_model'") as caught:
         loaded(Path("no/such_model"))
     assert "\n" not in str(caught.value)

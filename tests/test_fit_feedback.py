@@ -39,7 +39,7 @@ def test_every_signal_teaches_at_every_granularity(fit: Fit, tmp_path: Path, sig
     for d in decisions:
         assert set(d["observed"]) == set(d["reward"])
         if signal == "Trusted":
-            assert set(d["observed"]) in (set(), set(run.selection.pool.names))
+            assert set(d["observed"]) in (set(), set(run.selection.arms))
             assert all(0 <= value <= 1 for value in d["observed"].values())
         elif d["pairs"]:
             assert list(d["observed"]) == [d["arm"]]
@@ -70,7 +70,7 @@ def test_trusted_check_asks_all_about_some(fit: Fit, tmp_path: Path) -> None:
         assert bool(d["observed"]) == (any(right) and not all(right))
         checked += bool(d["observed"])
     assert checked > 0
-    names = run.selection.pool.names
+    names = run.selection.arms
     assert sum(run.summary["reward_model_forwards"].values()) == 16 * 6 + checked * len(names) * 6
     assert run.summary["reward_model_forwards_avoided"] == 16 * 6 * len(names) - 16 * 6 - checked * len(names) * 6
 

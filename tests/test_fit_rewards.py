@@ -42,7 +42,7 @@ def weights(name: str) -> dict[str, Any]:
 def test_arm_never_chosen_is_never_loaded(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--selection.bandit=Fixed", "--selection.bandit.arm=mirror")
     pool = run.selection.pool
-    assert pool.loaded == ["mirror"]
+    assert pool.memory.held == ["mirror"]
     assert {name for name, count in pool.forwards.items() if count} == {"mirror"}
     assert [name for name in pool.names if pool.reward_models[name]._model is not None] == ["mirror"]
     assert run.summary["reward_model_forwards"]["mirror"] == 8 * 6

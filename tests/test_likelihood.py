@@ -99,6 +99,19 @@ def test_a_long_input_loses_the_prompts_oldest_tokens_first(
     assert float(found) == pytest.approx(math.fsum(each) / len(each), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("max_length", "head", "tail"),
+    [(9, "1+1=", "two,|"), (8, "1+1=", "two,"), (6, "1+1=", "tw"), (5, "1+1=", "t"), (4, "+1=", "t"), (2, "=", "t")],
+)
+def test_cut_on_the_right_a_long_input_loses_the_responses_end(
+    questions: list[Prompt], policy_folder: Path, tokenizer: Any, max_length: int, head: str, tail: str
+) -> None:
+    tokens = [1 if char == "|" else tokenizer.convert_tokens_to_ids(char) for char in tail]
+    each = slow_logprobs(policy_folder, ids_of(tokenizer, head), tokens)
+    found = loaded(policy_folder, max_length=max_length, truncation="right").score(questions[:1], [["two,"]])
+    assert float(found) == pytest.approx(math.fsum(each) / len(each), abs=1e-5)
+
+
 def test_without_eos_an_empty_response_has_no_score(
     questions: list[Prompt], policy_folder: Path, tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS)) == (1, 5)
+    assert (len(YAML), len(COMMANDS)) == (2, 5)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -69,10 +69,7 @@ def test_brevity_prefers_short_responses() -> None:
     brevity = defined("Brevity")()
     assert isinstance(brevity, RewardModel)
     prompts = [Prompt("p", "1+1=", "a"), Prompt("q", "2+2=", "a")]
-    scores = brevity.score(prompts, [["two", "2", ""], ["4", "four", "44"]])
-    assert scores.shape == (2, 3)
-    assert scores.is_floating_point()
-    assert scores.argsort(descending=True).tolist() == [[2, 1, 0], [0, 2, 1]]
+    assert brevity.score(prompts, [["two", "2", ""], ["4", "four", "44"]]) == [[-3.0, -1.0, None], [-1.0, -4.0, -2.0]]
 
 
 def test_brevity_is_an_arm(
@@ -93,7 +90,7 @@ def test_alternate_chooses_and_learns(
     """It stays where the reward was not negative and moves on where it was; its checkpoint holds where it stands."""
     importable("readme_alternate", PYTHON["Alternate"])
     run = fit(tmp_path, "--selection.bandit=readme_alternate.Alternate", "--data.prompts_per_iteration=64")
-    decisions, names = decisions_of(run), run.selection.pool.names
+    decisions, names = decisions_of(run), run.selection.arms
     assert len(decisions) == 16
     expected, moves = 0, 0
     for decision in decisions:
@@ -140,13 +137,14 @@ def test_same_letters_match_in_any_order(response: str, answer: str, right: bool
 def test_configuration_is_accepted(
     importable: Callable[[str, str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
 ) -> None:
-    """Parsed with every class looked up; what the parser understood is what is written there."""
+    """Over the quickstart, with every class looked up; what the parser understood is what is written there."""
     importable(
         "my_rewards", "def brevity(prompts, completions, **columns):\n    return [-len(c) for c in completions]\n"
     )
     (tmp_path / "readme.yaml").write_text(config)
     with pytest.raises(SystemExit) as end:
-        main(["fit", "--config", str(tmp_path / "readme.yaml"), "--print_config"])
+        main(["fit", f"--config={ROOT / 'experiments/quickstart.yaml'}", f"--config={tmp_path / 'readme.yaml'}",
+              "--print_config"])  # fmt: skip
     told = capsys.readouterr()
     assert end.value.code == 0, told.err
     given, parsed = yaml.safe_load(config), yaml.safe_load(told.out)

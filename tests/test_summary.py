@@ -20,6 +20,8 @@ SUMMARY: dict[str, Any] = {
     "seconds": {"rollouts": 1.0, "steps": 2.5, "total": 3.5},
     "reward_model_forwards": {"a": 30, "[b]": 12, "c": 0},
     "reward_model_forwards_avoided": 84,
+    "labels_missing": {"[b]": {"nan": 2, "none": 1}},
+    "constraints": {"[safe]": {"[sums]": {"responses": 40, "failed": 3}, "words": {"responses": 2, "failed": 0}}},
     "steps_without_pairs": 0,
     "steps": 9,
 }
@@ -50,6 +52,8 @@ def test_costs_and_folder_are_printed() -> None:
     assert "Time: 3.5 s (rollouts 1.0 s, steps 2.5 s)" in text
     assert "Reward-model forwards: 42 done, 84 avoided (a 30, [b] 12, c 0)" in text
     assert "Run: runs/[x]" in text
+    assert "Labels that [b] did not give: 2 nan, 1 none" in text
+    assert "Forbidden by [safe]: [sums] 3 of 40, words 0 of 2" in text
     assert "Steps skipped" not in text
     assert "Steps skipped for want of pairs: 4 of 9" in printed({**SUMMARY, "steps_without_pairs": 4})
 
@@ -68,6 +72,10 @@ def test_shares_add_up_to_one() -> None:
     assert list(shares) == ["s", "w"]
     assert shares["w"] == pytest.approx({"a": 1 / 3, "b": 2 / 3, "c": 0.0})
     assert shares["s"] == {"a": 0.0, "b": 1.0, "c": 0.0}
+
+
+def test_arms_that_are_gone_keep_their_share() -> None:
+    assert arm_shares({"w": {"gone": 3, "a": 1}}, ["a", "new"]) == {"w": {"a": 0.25, "new": 0.0, "gone": 0.75}}
 
 
 def test_versions_are_those_installed() -> None:

@@ -61,6 +61,20 @@ class Bandit(ABC):
             Indices into ``arms``. Shape ``(M,)``, int64.
         """
 
+    def next_best(self, contexts: Tensor, available: Tensor) -> Tensor:
+        """The arm to ask instead, for contexts whose selected arm cannot judge: the largest mean + bonus that is left.
+
+        Args:
+            contexts: Shape ``(M, d)``.
+            available: Which arms may be asked. Shape ``(M, K)``, bool.
+
+        Returns:
+            Indices into ``arms``, -1 where none is left. Shape ``(M,)``, int64.
+        """
+        why = self.explain(contexts)
+        values = (why.mean + why.bonus).masked_fill(~available, -torch.inf)
+        return torch.where(available.any(-1), argmax_with_random_ties(values, self.generator), -1)
+
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn from rewards; a bandit that never learns ignores them.
 

@@ -37,6 +37,10 @@ class Fixed(Bandit):
         """The one arm, for every context."""
         return torch.full((len(contexts),), 0 if self.arm is None else self.arms.index(self.arm))
 
+    def next_best(self, contexts: Tensor, available: Tensor) -> Tensor:
+        """None: what was asked for is this arm and no other."""
+        return torch.full((len(contexts),), -1)
+
 
 class Uniform(Bandit):
     """Any arm with equal probability (the paper's "random" baseline)."""

@@ -56,7 +56,7 @@ class Pairing(ABC):
             Pairs in order of preference; those that are no preference after all are taken out afterwards.
         """
 
-    def pair(self, batch: RolloutBatch, scores: Tensor, seed: int) -> PairIndices:
+    def pair(self, batch: RolloutBatch, scores: Tensor, seed: int, allowed: Tensor | None = None) -> PairIndices:
         """Pairs of a whole batch, never across prompts.
 
         Every prompt's randomness follows from the seed, the iteration and the prompt, so that a batch and its
@@ -66,21 +66,28 @@ class Pairing(ABC):
             batch: What was sampled.
             scores: The chosen reward models' scores; NaN is no opinion. Shape ``(B, n)``.
             seed: Root of the pairs' randomness.
+            allowed: Which responses may be chosen; the others, only rejected. Shape ``(B, n)``, bool; None: all.
         """
         found: list[tuple[int, int, int]] = []
         values, tokens = scores.double().cpu().numpy(), batch.responses.tokens.cpu().numpy()
         finished = batch.responses.finished.cpu().numpy()
+        allows = np.ones_like(finished) if allowed is None else allowed.cpu().numpy()
         for row, prompt in enumerate(batch.prompts.prompts):
             generator = np.random.default_rng(derive_seed(seed, "pairs", batch.iteration, prompt.id))
             found += [
                 (row, chosen, rejected)
-                for chosen, rejected in self.pair_one(values[row], tokens[row], finished[row], generator)
+                for chosen, rejected in self.pair_one(values[row], tokens[row], finished[row], allows[row], generator)
             ]
         prompt_rows, chosen_rows, rejected_rows = torch.tensor(found, dtype=torch.long).reshape(-1, 3).unbind(-1)
         return PairIndices(prompt_rows, chosen_rows, rejected_rows).to(batch.responses.tokens.device)
 
     def pair_one(
-        self, scores: np.ndarray, tokens: np.ndarray, finished: np.ndarray, generator: np.random.Generator
+        self,
+        scores: np.ndarray,
+        tokens: np.ndarray,
+        finished: np.ndarray,
+        allowed: np.ndarray,
+        generator: np.random.Generator,
     ) -> list[Pair]:
         """Pairs of one prompt.
 
@@ -88,6 +95,7 @@ class Pairing(ABC):
             scores: Shape ``(n,)``.
             tokens: Shape ``(n, T)``, padding included.
             finished: Whether each response ended by itself. Shape ``(n,)``, bool.
+            allowed: Whether each response may be chosen. Shape ``(n,)``, bool.
             generator: This prompt's own random numbers.
         """
         _, first = np.unique(tokens, axis=0, return_index=True)
@@ -96,7 +104,7 @@ class Pairing(ABC):
             usable &= finished
         candidates = np.sort(first[usable[first]])
         ranked = candidates[np.argsort(-scores[candidates], kind="stable")]
-        choosable = ranked if self.truncated == "keep" else ranked[finished[ranked]]
+        choosable = ranked[allowed[ranked] & (finished[ranked] | (self.truncated == "keep"))]
         pairs = [
             (chosen, rejected)
             for chosen, rejected in self.choose(ranked, choosable, generator)

@@ -23,6 +23,35 @@ def messages_of(prompt: str | list[Message]) -> list[Message]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
+class SandboxedText:
+    """A Jinja template that cannot reach anything but the values it is given; a missing one is an error.
+
+    Args:
+        template: The template.
+        setting: Where it is configured, for messages.
+    """
+
+    def __init__(self, template: str, setting: str) -> None:
+        self.setting = setting
+        try:
+            self._template = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
+                template
+            )
+        except TemplateError as error:
+            raise ConfigurationError(f"{setting} is no Jinja template: {error}.") from error
+
+    def fill(self, values: Mapping[str, Any]) -> str:
+        """The text.
+
+        Raises:
+            ConfigurationError: If the template asks for a value that is not there, or does with one what it cannot.
+        """
+        try:
+            return self._template.render(values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise ConfigurationError(f"{self.setting} cannot be filled from a row: {error}.") from error
+
+
 class Template(ABC):
     """Renders one row's prompt.
 
@@ -72,19 +101,11 @@ class Jinja(Template):
     """
 
     def __init__(self, template: str) -> None:
-        try:
-            self._template = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-                template
-            )
-        except TemplateError as error:
-            raise ConfigurationError(f"data.template is no Jinja template: {error}.") from error
+        self._template = SandboxedText(template, "data.template")
 
     def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
         """The filled template."""
-        try:
-            return self._template.render({**columns, "prompt": prompt})
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise ConfigurationError(f"data.template cannot be filled from a row: {error}.") from error
+        return self._template.fill({**columns, "prompt": prompt})
 
 
 class Chat(Template):

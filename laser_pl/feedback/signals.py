@@ -74,6 +74,14 @@ def _of_judges(batch: RolloutBatch, values: Tensor, chance: Tensor) -> Observati
     return Observations(rows, batch.preferences.arms[rows], values[rows], chance.double().cpu()[rows])
 
 
+def mean_by_arm(seen: Observations) -> Observations:
+    """One observation per arm for a whole batch, whose only context is row 0."""
+    arms = torch.tensor(sorted(set(seen.arm.tolist())), dtype=torch.long)  # (O,)
+    of_arm = (seen.arm == arms[:, None]).double()  # (O, observations)
+    of_arm = of_arm / of_arm.sum(-1, keepdim=True)
+    return Observations(torch.zeros_like(arms), arms, of_arm @ seen.value, of_arm @ seen.chance)
+
+
 def mean_nll(batch: RolloutBatch) -> Tensor:
     """Negative log-likelihood per token of each prompt's responses under the iteration's policy, their mean.
 

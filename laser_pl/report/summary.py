@@ -23,13 +23,14 @@ def versions() -> dict[str, str]:
 
 
 def arm_shares(shares: Mapping[str, Mapping[str, int]], arms: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Share of each category's prompts that each arm judged.
+    """Share of each category's prompts that each arm judged; arms that are gone by now come last.
 
     >>> arm_shares({"sums": {"a": 3, "b": 1}}, ["a", "b"])
     {'sums': {'a': 0.75, 'b': 0.25}}
     """
+    gone = sorted({arm for counts in shares.values() for arm in counts} - set(arms))
     return {
-        category: {arm: counts.get(arm, 0) / sum(counts.values()) for arm in arms}
+        category: {arm: counts.get(arm, 0) / sum(counts.values()) for arm in [*arms, *gone]}
         for category, counts in sorted(shares.items())
     }
 
@@ -53,6 +54,14 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
         f"Reward-model forwards: {sum(forwards.values())} done, {avoided} avoided"
         f" ({', '.join(f'{escape(arm)} {count}' for arm, count in forwards.items())})"
     )
+    for name, kinds in summary["labels_missing"].items():
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        console.print(f"Labels that {escape(name)} did not give: {counts}")
+    for name, categories in summary["constraints"].items():
+        counts = ", ".join(
+            f"{escape(category)} {count['failed']} of {count['responses']}" for category, count in categories.items()
+        )
+        console.print(f"Forbidden by {escape(name)}: {counts}")
     if summary["steps_without_pairs"]:
         console.print(f"Steps skipped for want of pairs: {summary['steps_without_pairs']} of {summary['steps']}")
     console.print(f"Run: {escape(folder)}", soft_wrap=True)

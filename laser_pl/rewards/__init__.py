@@ -3,8 +3,32 @@
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.by_category import ByCategory
 from laser_pl.rewards.classifier import SequenceClassifier
+from laser_pl.rewards.constraints import Constraint
+from laser_pl.rewards.ensemble import AgreementEnsemble, CautiousEnsemble, MeanEnsemble, MinEnsemble
 from laser_pl.rewards.function import FunctionReward
+from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.likelihood import Likelihood
+from laser_pl.rewards.pairwise_judge import PairwiseJudge
+from laser_pl.rewards.pointwise_judge import PointwiseJudge
 from laser_pl.rewards.pool import Pool
+from laser_pl.rewards.remote import RemoteReward
+from laser_pl.rewards.verifier import Verifier
 
-__all__ = ["ByCategory", "FunctionReward", "Likelihood", "Pool", "RewardModel", "SequenceClassifier"]
+__all__ = [
+    "AgreementEnsemble",
+    "ByCategory",
+    "CautiousEnsemble",
+    "Constraint",
+    "FunctionReward",
+    "ImplicitReward",
+    "Likelihood",
+    "MeanEnsemble",
+    "MinEnsemble",
+    "PairwiseJudge",
+    "PointwiseJudge",
+    "Pool",
+    "RemoteReward",
+    "RewardModel",
+    "SequenceClassifier",
+    "Verifier",
+]

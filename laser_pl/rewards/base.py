@@ -10,9 +10,18 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt
 
+Scores = Tensor | Sequence[Sequence[float | None]]
+"""Scores of ``B`` prompts' ``n`` responses, higher is better: a tensor ``(B, n)`` or lists of that shape.
+
+None, in a list, is no opinion, which is no fault. NaN and infinite scores are faults; they are counted and dropped.
+"""
+
 
 class RewardModel(ABC):
-    """Scores responses. Has its own tokenizer, template and length limit; sees text, never the policy's tokens."""
+    """Scores responses. Has its own tokenizer, template and length limit; sees text, never the policy's tokens.
+
+    Only ``score`` has to be written. A reward model that holds weights says how many, and gives them back when asked.
+    """
 
     def check(self) -> None:
         """Find mistakes that can be found without loading weights; called before the first rollout.
@@ -21,21 +30,38 @@ class RewardModel(ABC):
             ConfigurationError: If what is configured is no such reward model.
         """
 
+    def size(self) -> int:
+        """Bytes of weights it holds when it is loaded; to be told without loading them."""
+        return 0
+
+    def forwards_per_response(self, n: int) -> float:
+        """What scoring costs: forwards of a network, or calls, for one of ``n`` responses to a prompt."""
+        return 1.0
+
     def load(self, device: torch.device) -> None:
-        """Get ready to score on ``device``; called once, before the first ``score``.
+        """Get ready to score on ``device``: before the first ``score``, and after ``offload`` or ``unload``.
 
         Raises:
             ConfigurationError: If what is configured is no such reward model.
         """
 
+    def offload(self) -> None:
+        """Free the device's memory; what is kept in the host's makes the next ``load`` fast."""
+        self.unload()
+
+    def unload(self) -> None:
+        """Free the memory of the weights."""
+
     @abstractmethod
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
-        """Scores, higher is better; NaN is no opinion.
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Scores:
+        """Scores, higher is better.
+
+        An exception is counted and costs these responses their labels, no more; a ConfigurationError ends the run.
 
         Args:
             prompts: ``B`` prompts, as the data set has them.
             responses: ``n`` responses to each.
 
         Returns:
-            Shape ``(B, n)``, floating point.
+            Shape ``(B, n)``.
         """

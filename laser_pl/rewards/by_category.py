@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.composite import Composite
+from laser_pl.rewards.scores import abstentions, as_lists, as_tensor
 
 
-class ByCategory(RewardModel):
+class ByCategory(Composite):
     """Asks the reward model of the prompt's category. As the only arm it is what a perfect choice would bring.
 
     Args:
@@ -20,25 +21,16 @@ class ByCategory(RewardModel):
     """
 
     def __init__(self, reward_models: dict[str, RewardModel]) -> None:
-        self.reward_models = reward_models
+        super().__init__(reward_models)
 
-    def check(self) -> None:
-        """Check all of them."""
-        for reward_model in self.reward_models.values():
-            reward_model.check()
-
-    def load(self, device: torch.device) -> None:
-        """Load all of them."""
-        for reward_model in self.reward_models.values():
-            reward_model.load(device)
-
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
-        """Each prompt's scores, from its category's reward model. Shape ``(B, n)``, float64.
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """Each prompt's scores, from its category's reward model: ``B`` lists of ``n``.
 
         Raises:
             ConfigurationError: If a category has none.
         """
         scores = torch.empty(len(prompts), len(responses[0]), dtype=torch.float64)
+        silent = torch.zeros_like(scores, dtype=torch.bool)
         for category in sorted({prompt.category for prompt in prompts}):
             if category not in self.reward_models:
                 raise ConfigurationError(
@@ -47,5 +39,6 @@ class ByCategory(RewardModel):
                 )
             rows = [row for row, prompt in enumerate(prompts) if prompt.category == category]
             own = self.reward_models[category].score([prompts[r] for r in rows], [responses[r] for r in rows])
-            scores[rows] = own.double().cpu()
-        return scores
+            scores[rows] = as_tensor(own, (len(rows), scores.shape[1]), f"The reward model of '{category}'")
+            silent[rows] = abstentions(own, scores[rows])
+        return as_lists(scores, silent)

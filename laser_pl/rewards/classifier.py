@@ -12,36 +12,35 @@ from transformers import AutoModelForSequenceClassification
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
-from laser_pl.rewards.base import RewardModel
-from laser_pl.rewards.text import batches_by_tokens, pad_right, tokenize
+from laser_pl.rewards.local import LocalModel
+from laser_pl.rewards.text import cut_text, tokenize
+from laser_pl.rewards.token_batches import pad_right
 
 
-class SequenceClassifier(RewardModel):
-    """Any ``AutoModelForSequenceClassification`` with one output.
+class SequenceClassifier(LocalModel):
+    """Any ``AutoModelForSequenceClassification``.
 
     Args:
         weights: The model.
-        chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
-        max_length: Longest input in tokens; longer ones lose their oldest tokens.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        head_weights: How much each of its outputs counts; null for a model with one output. ``[-1, 1]`` makes the
+            log-odds of the second class out of two.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
     """
+
+    model_class = AutoModelForSequenceClassification
 
     def __init__(
         self,
         weights: Weights,
-        chat_template: bool | None = None,
-        max_length: int = 2048,
-        max_tokens_per_batch: int = 16384,
+        head_weights: list[float] | None = None,
+        **reading: Any,
     ) -> None:
-        self.weights = weights
-        self.chat_template = chat_template
-        self.max_length = max_length
-        self.max_tokens_per_batch = max_tokens_per_batch
-        self._model: Any = None
-        self._tokenizer: Any = None
+        super().__init__(weights, **reading)
+        self.head_weights = head_weights
 
     def check(self) -> None:
-        """See whether the weights are a classifier's with one output.
+        """See whether the weights are a classifier's, with as many outputs as there are head weights.
 
         Raises:
             ConfigurationError: If they are not, or not there.
@@ -53,40 +52,37 @@ class SequenceClassifier(RewardModel):
                 f"'{self.weights.name}' is no sequence classifier but {', '.join(architectures) or 'of no named kind'}."
                 " Use laser_pl.rewards.Likelihood for a language model, or name a classifier."
             )
-        if config.num_labels != 1:
+        heads = 1 if self.head_weights is None else len(self.head_weights)
+        if config.num_labels != heads:
             raise ConfigurationError(
-                f"'{self.weights.name}' has {config.num_labels} outputs; a reward model here has one."
+                f"'{self.weights.name}' has {config.num_labels} outputs, and head_weights says how much each of"
+                f" {heads} counts. Set head_weights to a list of {config.num_labels} numbers."
             )
 
-    def load(self, device: torch.device) -> None:
-        """Load model and tokenizer.
-
-        Raises:
-            ConfigurationError: If the weights are no classifier with one output.
-        """
+    def load_model(self, device: torch.device) -> Any:
+        """The classifier; transformers would put a random head on anything else, and only warn."""
         self.check()
-        model = self.weights.load(AutoModelForSequenceClassification)
-        self._tokenizer = self.weights.load_tokenizer(padding_side="right")
-        if self.chat_template is None:
-            self.chat_template = bool(self._tokenizer.chat_template)
-        self._model = model.to(device) if self.weights.quantization is None else model
+        return super().load_model(device)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
-        """The classifier's output for each response. Shape ``(B, n)``, float32 or wider."""
-        assert self.chat_template is not None
-        ids = [
-            tokenize(self._tokenizer, prompt, response, self.chat_template)[0][-self.max_length :]
-            for prompt, row in zip(prompts, responses, strict=True)
-            for response in row
-        ]
-        scores = torch.empty(len(ids), dtype=torch.promote_types(self._model.dtype, torch.float32))
-        for group in batches_by_tokens([len(row) for row in ids], self.max_tokens_per_batch):
+        """The weighted sum of the classifier's outputs for each response. Shape ``(B, n)``, float32 or wider."""
+        ids: list[list[int]] = []
+        for prompt, row in zip(prompts, responses, strict=True):
+            head, tails = tokenize(self._tokenizer, prompt, row, self.reads_chats)
+            bos = self._tokenizer.bos_token_id
+            ids += [cut_text([*head, *tail], self.max_length, self.truncation, bos) for tail in tails]
+
+        def forward(group: list[int]) -> Tensor:
             rows = [ids[i] for i in group]
             tokens, mask = pad_right(rows, self._unused_id(rows), self._model.device)
-            logits = self._model(input_ids=tokens, attention_mask=mask).logits  # (R, 1)
-            scores[group] = logits[:, 0].to(scores)
-        return scores.view(len(prompts), -1)
+            logits: Tensor = self._model(input_ids=tokens, attention_mask=mask).logits  # (R, heads)
+            if self.head_weights is None:
+                return logits[:, 0]
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return logits @ logits.new_tensor(self.head_weights)
+
+        return self.batches.run([(len(row),) for row in ids], forward).view(len(prompts), -1)
 
     def _unused_id(self, rows: Sequence[Sequence[int]]) -> int:
         """Make an id that ends no row the padding.

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import threading
 from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 
+Values = Sequence[float | None]
+
 
 class FunctionReward(RewardModel):
-    """Calls ``function(prompts=..., completions=..., **columns) -> list[float | None]``.
+    """Calls ``function(prompts=..., completions=..., **columns) -> list[float | None]``, which may be ``async``.
 
     The lists hold one entry per response; the columns are the data set's others, repeated likewise. Where the prompt is
     a chat, prompt and completion are lists of messages, as TRL has them. None is no opinion.
 
     Args:
         function: The function, or in a config its import path, such as ``my_rewards.length``.
+        timeout: Seconds after which a call is given up; null waits for ever. A function that is no coroutine cannot be
+            stopped and goes on in the background.
     """
 
-    def __init__(self, function: Callable[..., Sequence[float | None]]) -> None:
+    def __init__(self, function: Callable[..., Any], timeout: float | None = None) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ConfigurationError(f"timeout must be > 0 seconds, got {timeout}. Set it in the function's config.")
         self.function = function
+        self.timeout = timeout
 
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
-        """What the function returns. Shape ``(B, n)``, float32.
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """What the function returns: ``B`` lists of ``n``.
 
         Raises:
             ConfigurationError: If it does not return a number, or None, for each response.
+            TimeoutError: If it takes longer than ``timeout``.
         """
         repeated = [prompt for prompt, row in zip(prompts, responses, strict=True) for _ in row]
         completions = [
@@ -39,14 +48,57 @@ class FunctionReward(RewardModel):
         ]
         names = {name for prompt in prompts for name in prompt.columns}
         columns = {name: [prompt.columns.get(name) for prompt in repeated] for name in sorted(names)}
-        values = self.function(prompts=[p.prompt for p in repeated], completions=completions, **columns)
+        values = self._call(prompts=[p.prompt for p in repeated], completions=completions, **columns)
         name = getattr(self.function, "__qualname__", repr(self.function))
         try:
-            scores = [float("nan") if v is None else float(v) for v in values]
+            scores = [None if value is None else float(value) for value in values]
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The reward function {name} must return a list of numbers: {error}.") from error
         if len(scores) != len(completions):
             raise ConfigurationError(
                 f"The reward function {name} returned {len(scores)} values for {len(completions)} responses."
             )
-        return torch.tensor(scores, dtype=torch.float32).view(len(prompts), -1)
+        n = len(responses[0])
+        return [scores[start : start + n] for start in range(0, len(scores), n)]
+
+    def _call(self, **arguments: Any) -> Values:
+        def call() -> Values:
+            result = self.function(**arguments)
+            values: Values = asyncio.run(_wait(result)) if inspect.isawaitable(result) else result
+            return values
+
+        # A notebook runs a loop in this thread, and a loop cannot run inside another.
+        if self.timeout is None and not inspect.iscoroutinefunction(self.function):
+            return call()
+        return in_thread(call, self.timeout)
+
+
+async def _wait(result: Any) -> Values:
+    values: Values = await result
+    return values
+
+
+def in_thread(call: Callable[[], Values], timeout: float | None) -> Values:
+    """What ``call`` returns or raises, from a thread of its own.
+
+    Raises:
+        TimeoutError: If that takes longer than ``timeout`` seconds. The thread is left behind; it does not keep the
+            process from ending.
+    """
+    outcome: list[Values] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {timeout} seconds")
+    if failure:
+        raise failure[0]
+    return outcome[0]

@@ -1,0 +1,160 @@
+"""What is kept of every choice of a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.bandits.base import Explanation
+from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.feedback.signals import Observations
+from laser_pl.rewards.costs import Costs
+
+
+@dataclass
+class Decision:
+    """One line of ``selection.jsonl``: which arm for which prompts, why, and what came of it.
+
+    Attributes:
+        iteration: Counted from 0.
+        step: The training step, counted from 0 over the run.
+        prompt_ids: The prompts it was made for: a batch's, or one.
+        category: Their category; null for a mixed batch.
+        arm: The reward model that judged.
+        passed_over: Those that were preferred to it but were aside or gave no label.
+        mean: The bandit's expected reward of each arm.
+        bonus: Its exploration bonus of each arm.
+        pairs: Preference pairs made.
+        prompts_without_pairs: Prompts for which none could be made.
+        forbidden: Responses that failed each constraint, of the whole batch.
+        reward_model_seconds: Time for loading and scoring, of the whole batch.
+        reward_model_forwards: Forwards of each reward model, of the whole batch.
+        missing: Labels that reward models did not give, by kind, of the whole batch.
+        loss: Mean training loss over the prompts with pairs; null if there were none.
+        dpo: Its DPO part.
+        nll: Its NLL part, unweighted.
+        observed: What the signal said of each arm, unscaled.
+        reward: What the bandit learned of each arm.
+    """
+
+    iteration: int
+    step: int
+    prompt_ids: list[str]
+    category: str | None
+    arm: str
+    passed_over: list[str]
+    mean: dict[str, float]
+    bonus: dict[str, float]
+    pairs: int
+    prompts_without_pairs: int
+    forbidden: dict[str, int]
+    reward_model_seconds: float
+    reward_model_forwards: dict[str, int]
+    missing: dict[str, dict[str, int]]
+    loss: float | None = None
+    dpo: float | None = None
+    nll: float | None = None
+    observed: dict[str, float] | None = None
+    reward: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Builtins only, for JSON."""
+        return asdict(self)
+
+
+def decide(
+    batch: RolloutBatch,
+    rows: Sequence[Sequence[int]],
+    step: int,
+    arms: Sequence[str],
+    why: Explanation,
+    passed_over: Sequence[list[str]],
+    forbidden: Mapping[str, int],
+    costs: Costs,
+) -> list[Decision]:
+    """What is known of a batch's ``M`` decisions before the step.
+
+    Args:
+        batch: The batch with its preferences.
+        rows: The rows of the batch that each decision is about.
+        step: The training step.
+        arms: Names of the arms.
+        why: The bandit's mean and bonus for each decision.
+        passed_over: Arms that were preferred to the one that judged, for each decision.
+        forbidden: Responses that failed each constraint.
+        costs: What the batch cost.
+    """
+    assert batch.preferences is not None
+    count = torch.bincount(batch.preferences.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
+    decisions = []
+    for m, own in enumerate(rows):
+        prompts = [batch.prompts.prompts[row] for row in own]
+        categories = {prompt.category for prompt in prompts}
+        decisions.append(
+            Decision(
+                iteration=batch.iteration,
+                step=step,
+                prompt_ids=[prompt.id for prompt in prompts],
+                category=categories.pop() if len(categories) == 1 else None,
+                arm=arms[int(batch.preferences.arms[own[0]])],
+                passed_over=passed_over[m],
+                mean=dict(zip(arms, why.mean[m].tolist(), strict=True)),
+                bonus=dict(zip(arms, why.bonus[m].tolist(), strict=True)),
+                pairs=int(count[own].sum()),
+                prompts_without_pairs=int((count[own] == 0).sum()),
+                forbidden=dict(forbidden),
+                reward_model_seconds=costs.seconds,
+                reward_model_forwards=costs.forwards,
+                missing=costs.missing,
+            )
+        )
+    return decisions
+
+
+def conclude(
+    decisions: Sequence[Decision],
+    rows: Sequence[Sequence[int]],
+    arms: Sequence[str],
+    losses: PromptLosses,
+    seen: Observations,
+    rewards: Tensor,
+    costs: Costs,
+) -> list[Decision]:
+    """The same decisions with what came of them.
+
+    Args:
+        decisions: As ``decide`` made them.
+        rows: The rows of the batch that each is about.
+        arms: Names of the arms.
+        losses: The training loss of each prompt.
+        seen: What the signal measured; its ``prompt`` counts decisions here.
+        rewards: What the bandit learned from that. Shape ``(O,)``.
+        costs: What the batch cost, now that a trusted check may have asked once more.
+    """
+    concluded = []
+    for m, (decision, own) in enumerate(zip(decisions, rows, strict=True)):
+        about = torch.nonzero(seen.prompt == m).squeeze(-1).tolist()
+        names = [arms[int(seen.arm[o])] for o in about]
+        concluded.append(
+            replace(
+                decision,
+                reward_model_seconds=costs.seconds,
+                reward_model_forwards=costs.forwards,
+                missing=costs.missing,
+                loss=_mean(losses.total[list(own)]),
+                dpo=_mean(losses.dpo[list(own)]),
+                nll=_mean(losses.nll[list(own)]),
+                observed=dict(zip(names, seen.value[about].tolist(), strict=True)),
+                reward=dict(zip(names, rewards[about].tolist(), strict=True)),
+            )
+        )
+    return concluded
+
+
+def _mean(values: Tensor) -> float | None:
+    values = values[~values.isnan()]
+    return float(values.mean()) if len(values) else None

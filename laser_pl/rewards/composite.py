@@ -1,0 +1,52 @@
+"""Reward models made of reward models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.rewards.base import RewardModel
+
+
+class Composite(RewardModel):
+    """Checks, loads and unloads its members together. All of them are in memory at once.
+
+    Args:
+        reward_models: The members, by name.
+    """
+
+    def __init__(self, reward_models: Mapping[str, RewardModel]) -> None:
+        if not reward_models:
+            raise ConfigurationError(f"{type(self).__name__} has no members. Name some under its reward_models.")
+        self.reward_models = dict(reward_models)
+
+    @property
+    def members(self) -> Sequence[RewardModel]:
+        """The reward models it is made of."""
+        return list(self.reward_models.values())
+
+    def check(self) -> None:
+        """Check all of them."""
+        for member in self.members:
+            member.check()
+
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(member.size() for member in self.members)
+
+    def load(self, device: torch.device) -> None:
+        """Load all of them."""
+        for member in self.members:
+            member.load(device)
+
+    def offload(self) -> None:
+        """Offload all of them."""
+        for member in self.members:
+            member.offload()
+
+    def unload(self) -> None:
+        """Unload all of them."""
+        for member in self.members:
+            member.unload()

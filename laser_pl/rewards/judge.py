@@ -1,0 +1,101 @@
+"""Language models that are asked for their opinion: what pointwise and pairwise judges share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.batches import Prompt
+from laser_pl.data.prompts import prompt_ids
+from laser_pl.data.templates import SandboxedText, content_of, messages_of
+from laser_pl.errors import ConfigurationError
+from laser_pl.language_model import Weights
+from laser_pl.logprobs import position_ids
+from laser_pl.rewards.local import LocalModel
+from laser_pl.rewards.text import cut_text
+from laser_pl.rewards.token_batches import pad_left
+
+
+class Judge(LocalModel):
+    """Fills a template and reads off one forward how likely each of the possible answers comes next.
+
+    Where the tokenizer has a chat template, the filled one is sent as the user's turn.
+
+    Args:
+        weights: The model.
+        template: A Jinja template, in Jinja's sandbox.
+        answers: What each answer is worth; every answer must be one token of the model.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        template: str,
+        answers: Mapping[str, float],
+        **reading: Any,
+    ) -> None:
+        super().__init__(weights, **reading)
+        if len(answers) < 2:
+            raise ConfigurationError(f"A judge needs two answers or more, got {list(answers)}. Set them in its config.")
+        self.template = SandboxedText(template, f"The template of {type(self).__name__}")
+        self.answers = dict(answers)
+        self._answer_ids: list[int] = []
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer, which must have every answer as one token.
+
+        Raises:
+            ConfigurationError: If it has not.
+        """
+        tokenizer = super().load_tokenizer()
+        found = {answer: tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in self.answers}
+        for answer, ids in found.items():
+            if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+                raise ConfigurationError(
+                    f"The answer {answer!r} of {type(self).__name__} must be one token of '{self.weights.name}', and is"
+                    f" {tokenizer.convert_ids_to_tokens(ids)}. Choose other answers; a space in front may matter."
+                )
+        self._answer_ids = [ids[0] for ids in found.values()]
+        return tokenizer
+
+    def fill(self, prompt: Prompt, **values: str) -> str:
+        """The template with a prompt's columns and ``values``."""
+        known = {"prompt": content_of(prompt.prompt), "messages": messages_of(prompt.prompt), "answer": prompt.answer}
+        return self.template.fill({**prompt.columns, **known, **values})
+
+    @torch.no_grad()
+    def expected_worth(self, texts: Sequence[str]) -> Tensor:
+        """What the answer to each text is worth on average, by the model's probabilities of the answers.
+
+        The probabilities are those of the answers' tokens alone; what else the model could say does not count.
+
+        Returns:
+            Shape ``(R,)``, float32 or wider.
+        """
+        ids = [self._ids(text) for text in texts]
+
+        def forward(group: list[int]) -> Tensor:
+            tokens, mask = pad_left([ids[i] for i in group], self.pad_id, self._model.device)
+            logits: Tensor = self._model(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=position_ids(mask),
+                use_cache=False,
+                logits_to_keep=1,
+            ).logits[:, -1, self._answer_ids]  # (R, answers)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return logits.softmax(-1) @ logits.new_tensor(list(self.answers.values()))
+
+        return self.batches.run([(len(row),) for row in ids], forward)
+
+    def _ids(self, text: str) -> list[int]:
+        if self.reads_chats:
+            turn = [{"role": "user", "content": text}]
+            text = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        ids = prompt_ids(text, self._tokenizer, special_tokens=not self.reads_chats)
+        return cut_text(ids, self.max_length, self.truncation, self._tokenizer.bos_token_id)

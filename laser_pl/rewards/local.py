@@ -1,0 +1,112 @@
+"""A reward model whose weights lie in this process: loading, moving, giving back, and forwards of bounded size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.language_model import Weights
+from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.text import Side
+from laser_pl.rewards.token_batches import TokenBatches
+
+
+class LocalModel(RewardModel):
+    """What all reward models with weights of their own share.
+
+    Args:
+        weights: The model.
+        chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
+        max_length: Longest input in tokens, >= 2.
+        truncation: Which end of longer inputs is cut off: for a text, its oldest tokens (``left``) or what comes before
+            its last one; for a likelihood, the prompt's oldest tokens (``left``) or the response's end.
+        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+    """
+
+    model_class: Any = AutoModelForCausalLM
+
+    def __init__(
+        self,
+        weights: Weights,
+        chat_template: bool | None = None,
+        max_length: int = 2048,
+        truncation: Side = "left",
+        max_tokens_per_batch: int = 16384,
+    ) -> None:
+        if max_length < 2:
+            raise ConfigurationError(f"max_length must be >= 2, got {max_length}. Set it in the reward model's config.")
+        self.weights = weights
+        self.chat_template = chat_template
+        self.max_length = max_length
+        self.truncation: Side = truncation
+        self.batches = TokenBatches(max_tokens_per_batch)
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def check(self) -> None:
+        """See whether the weights are a language model's.
+
+        Raises:
+            ConfigurationError: If they are not, or not there.
+        """
+        self.weights.check_language_model()
+
+    def size(self) -> int:
+        """Bytes of the weights, from the model's configuration."""
+        return self.weights.size(self.model_class)
+
+    def load(self, device: torch.device) -> None:
+        """Load model and tokenizer, or bring the model back from the host's memory.
+
+        Raises:
+            ConfigurationError: If they are not there.
+        """
+        if self._model is None:
+            self._tokenizer = self.load_tokenizer()
+            self._model = self.load_model(device)
+        elif self.movable:
+            for model in self.models:
+                model.to(device)
+
+    def load_tokenizer(self) -> Any:
+        """The model's tokenizer. Which token pads is of no account here: it is masked everywhere."""
+        return self.weights.load_tokenizer(padding_side="right")
+
+    def load_model(self, device: torch.device) -> Any:
+        """The model on the device."""
+        return self.weights.load(self.model_class, device)
+
+    def offload(self) -> None:
+        """Move the weights to the host's memory; quantised ones cannot be moved and are given up."""
+        if self.movable:
+            for model in self.models:
+                model.to("cpu")
+        else:
+            self.unload()
+
+    def unload(self) -> None:
+        """Give the weights up; they still lie where they were loaded from."""
+        self._model = self._tokenizer = None
+
+    @property
+    def models(self) -> list[Any]:
+        """What is in memory now."""
+        return [] if self._model is None else [self._model]
+
+    @property
+    def movable(self) -> bool:
+        """Whether the weights may go from one device to another; bitsandbytes' may not."""
+        return self.weights.quantization is None
+
+    @property
+    def reads_chats(self) -> bool:
+        """Whether inputs go through the chat template; known once the tokenizer is loaded."""
+        return bool(self._tokenizer.chat_template) if self.chat_template is None else self.chat_template
+
+    @property
+    def pad_id(self) -> int:
+        """Any id; what it pads is masked."""
+        return int(self._tokenizer.pad_token_id or 0)

@@ -1,0 +1,98 @@
+"""A language model that compares two responses at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.batches import Prompt
+from laser_pl.errors import ConfigurationError
+from laser_pl.language_model import Weights
+from laser_pl.rewards.judge import Judge
+
+COMPARE = """\
+Below are a request and two responses to it.
+
+Request:
+{{ prompt }}
+
+Response A:
+{{ response_a }}
+
+Response B:
+{{ response_b }}
+
+Which response serves the request better? Answer with A or B alone."""
+
+
+class PairwiseJudge(Judge):
+    """Scores a response by how often it is preferred to others, the mean of the model's probabilities.
+
+    Every comparison is made in both orders, since models favour a place; the mean of the two is free of that. With all
+    opponents it costs n (n - 1) forwards a prompt, with k of them 2 k n at most.
+
+    Args:
+        weights: The model.
+        template: A Jinja template, in Jinja's sandbox. It sees ``prompt`` (a string), ``messages`` (the prompt as a
+            chat), ``response_a``, ``response_b``, ``answer``, and every other column by its name.
+        answers: What stands for the first response and for the second; each must be one token of the model.
+        opponents: How many others each response meets at least, the next ones in turn; null for all.
+        **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
+            ``LocalModel``.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        template: str = COMPARE,
+        answers: tuple[str, str] = ("A", "B"),
+        opponents: int | None = 2,
+        **reading: Any,
+    ) -> None:
+        if opponents is not None and opponents < 1:
+            raise ConfigurationError(f"opponents must be >= 1, got {opponents}. Set it in the pairwise judge's config.")
+        worth = dict(zip(answers, (1.0, 0.0), strict=True))
+        super().__init__(weights, template, worth, **reading)
+        self.opponents = opponents
+
+    def forwards_per_response(self, n: int) -> float:
+        """Two for each comparison, shared by its two responses."""
+        return 2.0 * len(schedule(n, self.opponents)) / n
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
+        """The mean probability of being preferred. Shape ``(B, n)``, float32 or wider; NaN for an only response."""
+        n = len(responses[0])
+        games = schedule(n, self.opponents)
+        texts = [
+            self.fill(prompt, response_a=row[a], response_b=row[b])
+            for prompt, row in zip(prompts, responses, strict=True)
+            for one, other in games
+            for a, b in ((one, other), (other, one))
+        ]
+        if not texts:
+            return torch.full((len(prompts), n), float("nan"))
+        first = self.expected_worth(texts).view(len(prompts), -1, 2)  # (B, games, 2)  how often A is preferred
+        won = (first[..., 0] + 1 - first[..., 1]) / 2  # (B, games)  of the first of each game, over both orders
+        ones, others = torch.tensor(games).T
+        points = won.new_zeros(len(prompts), n).index_add(1, ones, won).index_add(1, others, 1 - won)  # (B, n)
+        return points / torch.bincount(torch.cat([ones, others]), minlength=n)
+
+
+def schedule(n: int, opponents: int | None) -> list[tuple[int, int]]:
+    """Who meets whom: everybody the next ``opponents`` in a circle, each two once.
+
+    >>> schedule(4, 1)
+    [(0, 1), (1, 2), (2, 3), (0, 3)]
+    >>> len(schedule(5, None))
+    10
+    """
+    rounds = n - 1 if opponents is None else min(opponents, n - 1)
+    met: dict[tuple[int, int], None] = {}
+    for distance in range(1, rounds + 1):
+        for one in range(n):
+            other = (one + distance) % n
+            met.setdefault((min(one, other), max(one, other)))
+    return list(met)
