@@ -11,9 +11,9 @@ from torch import Tensor
 
 from laser_pl.batches import PairIndices, PromptLosses, RolloutBatch
 from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
-from laser_pl.response_reader import Reading, ResponseReader
+from laser_pl.reading.groups import Part
+from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.summed_gradients import sum_with_gradients
-from laser_pl.token_groups import Part
 
 
 @dataclass(frozen=True)

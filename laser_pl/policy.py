@@ -20,7 +20,7 @@ from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.matchers import Exact, Matcher
-from laser_pl.response_reader import Reading, ResponseReader
+from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from laser_pl.language_model import Lora
-from laser_pl.logprobs import response_logprobs
 from laser_pl.losses import dpo_loss, nll_loss
-from laser_pl.shared_prompt import shared_logprobs, why_not_shared
-from laser_pl.token_logprobs import token_logprobs
+from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
+from laser_pl.reading.token_logprobs import token_logprobs
 
 pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # PEFT sets it for GPT-2
 VOCABULARY = 60
@@ -166,7 +166,7 @@ def test_log_probabilities_in_chunks_equal_those_at_once(frozen: bool, monkeypat
     weights = torch.randn(23, dtype=torch.float64)
     wanted = [hidden, *(p for p in head.parameters() if p.requires_grad)]
     expected = head(hidden).log_softmax(-1).gather(1, target[:, None])[:, 0]
-    monkeypatch.setattr("laser_pl.token_logprobs.NUMBERS_PER_CHUNK", 4 * 11)
+    monkeypatch.setattr("laser_pl.reading.token_logprobs.NUMBERS_PER_CHUNK", 4 * 11)
     found = token_logprobs(head, hidden, target)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad((values * weights).sum(), wanted) for values in (found, expected)]

@@ -15,10 +15,10 @@ from transformers import GenerationConfig
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.shared_cache import SharedCache
-from laser_pl.logprobs import position_ids
+from laser_pl.reading.attention import attending
+from laser_pl.reading.logprobs import position_ids
+from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.seeds import derive_seed, seeded
-from laser_pl.shared_attention import attending
-from laser_pl.shared_prompt import why_attention_is_its_own
 
 TOKENS_BETWEEN_LOOKS = 16
 """After so many tokens responses that have ended leave the batch."""

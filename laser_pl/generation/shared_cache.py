@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from laser_pl.logprobs import position_ids
-from laser_pl.packing import Places
+from laser_pl.reading.logprobs import position_ids
+from laser_pl.reading.packing import Places
 
 
 class SharedLayer(DynamicLayer):  # type: ignore[misc]
@@ -55,7 +55,7 @@ class SharedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class SharedCache(Cache):  # type: ignore[misc]
-    """All layers, and the attention that goes with them; see ``laser_pl.shared_attention.attending``.
+    """All layers, and the attention that goes with them; see ``laser_pl.reading.attention.attending``.
 
     Args:
         prompts: Keys and values of each layer, of all prompt tokens but the last.

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from laser_pl.batches import PromptBatch
-from laser_pl.logprobs import response_logprobs
-from laser_pl.shared_prompt import shared_logprobs, why_not_shared
-from laser_pl.token_groups import Part, token_groups
+from laser_pl.reading.groups import Part, token_groups
+from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 
 log = logging.getLogger(__name__)
 

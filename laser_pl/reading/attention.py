@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from transformers import AttentionInterface
 
-from laser_pl.packing import Packing
+from laser_pl.reading.packing import Packing
 
 NAME = "laser_pl_shared_prompt"
 

@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from laser_pl.logprobs import response_logprobs
-from laser_pl.packing import pack
-from laser_pl.shared_attention import PackedAttention, attending
-from laser_pl.token_logprobs import token_logprobs
+from laser_pl.reading.attention import PackedAttention, attending
+from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.packing import pack
+from laser_pl.reading.token_logprobs import token_logprobs
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _known: WeakKeyDictionary[torch.nn.Module, str | None] = WeakKeyDictionary()
