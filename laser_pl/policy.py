@@ -8,22 +8,20 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
-from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from peft import PeftModel
 from torch import Tensor
 
-from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
+from laser_pl.batches import PromptBatch, Responses, RolloutBatch
+from laser_pl.dpo_step import Objective, batch_loss
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
-from laser_pl.logprobs import response_logprobs
-from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
-
-TOKENS_PER_FORWARD = 16384
-"""Bound on the tokens, padding included, of a forward that scores rollouts."""
 
 
 class Policy(LightningModule):
@@ -37,7 +35,12 @@ class Policy(LightningModule):
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
         nll_weight: Weight of the chosen response's negative log-likelihood per token; 0 is plain DPO.
-        gradient_checkpointing: Recompute activations in the backward pass: slower, with less memory.
+        gradient_checkpointing: Recompute activations in the backward pass: slower, with less memory. Prompts are not
+            shared by their responses then.
+        tokens_per_forward: Tokens that go through the model together when responses are read. Memory grows with it, and
+            with neither n nor the number of pairs. Dropout draws other numbers when it changes.
+        share_prompts: Read a prompt once for all its responses, where the model allows it. A departure: the prompt then
+            has one dropout mask for all of them. False gives each response a prompt and a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
         matcher: Decides whether a response gives the reference answer, in validation and test.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
@@ -53,6 +56,8 @@ class Policy(LightningModule):
         beta: float = 0.1,
         nll_weight: float = 1.0,
         gradient_checkpointing: bool = False,
+        tokens_per_forward: int = 4096,
+        share_prompts: bool = True,
         pad_token: str | None = None,
         matcher: Matcher = Exact(),  # noqa: B008 - stateless
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
@@ -65,11 +70,18 @@ class Policy(LightningModule):
             raise ConfigurationError(f"beta must be > 0, got {beta}. Set model.beta in the config.")
         if nll_weight < 0:
             raise ConfigurationError(f"nll_weight must be >= 0, got {nll_weight}. Set model.nll_weight in the config.")
+        if tokens_per_forward < 1:
+            raise ConfigurationError(
+                f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
+                " config."
+            )
         self.weights = weights
         self.lora = lora
         self.beta = beta
         self.nll_weight = nll_weight
         self.gradient_checkpointing = gradient_checkpointing
+        self.tokens_per_forward = tokens_per_forward
+        self.share_prompts = share_prompts
         self.matcher = matcher
         self.evaluation = evaluation
         self.optimizer = optimizer
@@ -90,6 +102,7 @@ class Policy(LightningModule):
                 f" for example its end token {self.tokenizer.eos_token!r}."
             )
         self.language_model: PeftModel | None = None
+        self._reader: ResponseReader | None = None
         self.accuracy: dict[str, CategoryAccuracy] = {}
 
     # -- set-up ------------------------------------------------------------------------------------------------------
@@ -124,6 +137,13 @@ class Policy(LightningModule):
         if self.language_model is None:
             raise RuntimeError("The policy has no weights yet; call configure_model() first.")
         return self.language_model
+
+    @property
+    def reader(self) -> ResponseReader:
+        """Reads responses with the model."""
+        if self._reader is None:
+            self._reader = ResponseReader(self.model, self.tokens_per_forward, self.share_prompts)
+        return self._reader
 
     @property
     def generator(self) -> Any:
@@ -177,41 +197,40 @@ class Policy(LightningModule):
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
         if len(batch.preferences.pairs) == 0:
             return None
-        losses, margin = self.prompt_losses(batch)
-        loss = losses.total[~losses.total.isnan()].mean()
-        detached = losses.detach()
+        loss, losses, margin = batch_loss(
+            batch,
+            self.reader,
+            Objective(self.beta, self.nll_weight),
+            self.parameters() if self._differentiates_at_once else None,
+            self._loss_scale,
+        )
         self.log_dict(
             {
                 "train/loss": loss,
-                "train/dpo": detached.dpo.nanmean(),
-                "train/nll": detached.nll.nanmean(),
-                "train/margin": margin.mean(),
+                "train/dpo": losses.dpo.nanmean(),
+                "train/nll": losses.nll.nanmean(),
+                "train/margin": margin,
                 "train/pairs": float(len(batch.preferences.pairs)),
             },
             batch_size=len(batch),
         )
-        return {"loss": loss, "prompt_losses": detached}
+        return {"loss": loss, "prompt_losses": losses}
 
-    def prompt_losses(self, batch: RolloutBatch) -> tuple[PromptLosses, Tensor]:
-        """The loss of each prompt, and each pair's reward margin in nats ``(M,)``.
+    @property
+    def _differentiates_at_once(self) -> bool:
+        """Whether a group's gradients may be taken inside ``training_step``.
 
-        Every response that occurs in some pair is computed once, however many pairs use it.
+        Strategies that shard parameters gather them by hooks on the backward pass of the whole step. There, activations
+        are computed again in that backward pass instead.
         """
-        assert batch.preferences is not None
-        pairs = batch.preferences.pairs
-        prompts, n = len(batch), batch.responses.tokens.shape[1]
-        flat = torch.cat([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])  # (2M,)
-        used, row = torch.unique(flat, return_inverse=True)  # (U,), (2M,)
-        tokens, mask = batch.responses.tokens.flatten(0, 1)[used], batch.responses.mask.flatten(0, 1)[used]
-        prompt = used // n
-        logprobs = response_logprobs(self.model, batch.prompts.tokens[prompt], batch.prompts.mask[prompt], tokens, mask)
-        reference = batch.reference_logprobs.flatten()[used].to(logprobs.dtype)  # (U,)
-        chosen, rejected = row.chunk(2)  # (M,), (M,)
-        margin = logprobs[chosen] - logprobs[rejected]  # (M,)  Delta^pi
-        reference_margin = reference[chosen] - reference[rejected]  # (M,)  Delta^ref
-        dpo = mean_per_prompt(dpo_loss(margin, reference_margin, self.beta), pairs.prompt, prompts)  # (B,)
-        nll = mean_per_prompt(nll_loss(logprobs[chosen], mask.sum(-1)[chosen]), pairs.prompt, prompts)  # (B,)
-        return PromptLosses(dpo, nll, self.nll_weight), (margin - reference_margin).detach()
+        return self._trainer is None or isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+
+    @property
+    def _loss_scale(self) -> float:
+        """What float16 needs so that small gradients do not vanish."""
+        plugin = None if self._trainer is None else self.trainer.precision_plugin
+        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        return 1.0 if scaler is None else float(scaler.get_scale())
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -222,18 +241,10 @@ class Policy(LightningModule):
             The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
         """
         responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
-        # All responses at once would need the logits of the whole vocabulary for every token of all of them.
-        width = prompts.tokens.shape[1] + responses.tokens.shape[2]
-        parts = -(-len(prompts) * sampling.n * width // TOKENS_PER_FORWARD)
-        inputs = zip(
-            prompts.tokens.repeat_interleave(sampling.n, dim=0).chunk(parts),
-            prompts.mask.repeat_interleave(sampling.n, dim=0).chunk(parts),
-            responses.tokens.flatten(0, 1).chunk(parts),
-            responses.mask.flatten(0, 1).chunk(parts),
-            strict=True,
-        )
+        prompt = torch.arange(len(prompts), device=responses.tokens.device).repeat_interleave(sampling.n)
+        reading = Reading(prompts, prompt, responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1))
         with evaluating(self.model):
-            logprobs = torch.cat([response_logprobs(self.model, *part) for part in inputs])
+            logprobs = self.reader.all_logprobs(reading)
         return responses, contexts, logprobs.view(len(prompts), sampling.n)
 
     # -- validation and test -----------------------------------------------------------------------------------------

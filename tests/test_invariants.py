@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.cli import LaserCLI
-from laser_pl.logprobs import response_logprobs
+from laser_pl.reading.logprobs import response_logprobs
 
 Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"

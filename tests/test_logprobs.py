@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_pl.logprobs import position_ids, response_logprobs
+from laser_pl.reading.logprobs import position_ids, response_logprobs
 
 VOCABULARY = 60
 PROMPTS = [[5, 9, 17], [8], [30, 31, 32, 33, 34, 35, 36, 37, 38], [12, 12]]

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.sampler import TOKENS_BETWEEN_LOOKS, Sampling, sample
 
 TEXTS = ["abc", "x", "a longer prompt than any window", "(1+2)*3=", "zz"]
 PAD, EOS, SEED = 0, 1, 11
@@ -239,6 +240,7 @@ def test_dropout_is_off_while_sampling(causal_model: Callable[..., Any], tokeniz
 
 def test_the_prompts_are_read_once_whatever_n(llama: Any, tokenizer: Any) -> None:
     """Of the ``B`` prompts all tokens but the last, and then no more than one token of any row at a time."""
+    sample(llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)  # tries its attention
     shapes = []
     llama.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -260,3 +262,106 @@ def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
 def test_top_p_out_of_range_is_named(value: float) -> None:
     with pytest.raises(ConfigurationError, match=rf"top_p must be .* got {value}"):
         Sampling(top_p=value)
+
+
+# -- responses that have ended leave the batch -------------------------------------------------------------------------
+
+
+def test_greedy_stays_the_same_where_responses_leave(model: Any, tokenizer: Any) -> None:
+    """Each prompt ends elsewhere, and some never."""
+    prefer(model, EOS, 3.0 if model.config.model_type == "gemma" else 1.0)  # whose logits are wide apart
+    texts = [*TEXTS, "q", "(", "9 9 9"]
+    length = 3 * TOKENS_BETWEEN_LOOKS + 2
+    sampling = Sampling(n=2, temperature=0, max_new_tokens=length)
+    responses, _ = sample(model, tokenizer, prompts_of(texts, tokenizer), sampling, SEED)
+    expected = [slow_greedy(model, tokenizer(text)["input_ids"], length) for text in texts for _ in range(2)]
+    assert responses_of(responses.tokens, responses.mask) == expected
+    assert len({len(ids) for ids in expected}) > 1
+
+
+def test_the_batch_shrinks(llama: Any, tokenizer: Any) -> None:
+    prefer(llama, EOS, 3.0)
+    sample(llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)
+    rows: list[int] = []
+    llama.get_decoder().register_forward_pre_hook(
+        lambda _, __, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=60), SEED)
+    lengths = responses.mask.sum(-1).flatten()
+    for step, found in enumerate(rows[2:]):
+        looked = step // TOKENS_BETWEEN_LOOKS * TOKENS_BETWEEN_LOOKS
+        assert found == int((lengths > looked).sum()) if looked else found == len(lengths)
+    assert rows[2] > rows[-1]
+
+
+VOCABULARY, LONGEST = 6, 3
+
+
+def exact(model: Any, prompt: list[int], temperature: float) -> dict[tuple[int, ...], float]:
+    """Every response there is, with its probability."""
+    done: dict[tuple[int, ...], float] = {}
+    open_ = {(): 1.0}
+    while open_:
+        response, mass = open_.popitem()
+        logits = model(torch.tensor([[*prompt, *response]])).logits[0, -1] / temperature
+        logits[PAD] = -torch.inf
+        for token, share in enumerate(logits.softmax(-1).tolist()):
+            if share > 0:
+                longer = (*response, token)
+                into = done if token == EOS or len(longer) == LONGEST else open_
+                into[longer] = mass * share
+    return done
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("between_looks", [1, 2, 16])
+def test_every_response_is_as_likely_as_the_model_says(
+    family: str, causal_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, between_looks: int
+) -> None:
+    """Six tokens, at most three of them: all responses are counted, and compared by a chi-squared test.
+
+    A right sampler fails at this bound once in 10,000 seeds; the seed is fixed.
+    """
+    monkeypatch.setattr("laser_pl.generation.sampler.TOKENS_BETWEEN_LOOKS", between_looks)
+    model, n, temperature = causal_model(family, VOCABULARY), 3000, 0.8
+    ids = [[4, 2, 5, 3, 3, 2, 4], [5]]
+    width = max(map(len, ids))
+    tokens = torch.tensor([[PAD] * (width - len(row)) + row for row in ids])
+    prompts = PromptBatch(tuple(Prompt(str(row), "", "") for row in ids), tokens, (tokens != PAD).long())
+    sampling = Sampling(n=n, temperature=temperature, max_new_tokens=LONGEST)
+    responses, _ = sample(model, tokenizer, prompts, sampling, SEED)
+    flat = responses_of(responses.tokens, responses.mask)
+    for row, prompt in enumerate(ids):
+        expected = exact(model, prompt, temperature)
+        assert sum(expected.values()) == pytest.approx(1)
+        counts = {response: 0 for response in expected}
+        for response in flat[row * n : (row + 1) * n]:
+            counts[tuple(response)] += 1
+        # The test needs some counts in each cell; the rare ones share one.
+        common = [response for response, share in expected.items() if share * n >= 5]
+        observed, wanted = ([values[r] * scale for r in common] for values, scale in ((counts, 1), (expected, n)))
+        observed, wanted = [*observed, n - sum(observed)], [*wanted, n - sum(wanted)]
+        if wanted[-1] < 5:
+            observed, wanted = [*observed[:-2], sum(observed[-2:])], [*wanted[:-2], sum(wanted[-2:])]
+        assert len(common) > 3
+        assert stats.chisquare(observed, wanted).pvalue > 1e-4
+
+
+def test_batches_under_a_bound_hold_like_lengths_and_keep_their_order(model: Any, tokenizer: Any) -> None:
+    prompts = prompts_of(TEXTS, tokenizer)
+    small = Sampling(n=2, temperature=0, max_new_tokens=12, tokens_at_once=60)
+    found, contexts = sample(model, tokenizer, prompts, small, SEED)
+    expected, expected_contexts = sample(
+        model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert found.texts == expected.texts
+    torch.testing.assert_close(contexts, expected_contexts, rtol=0, atol=1e-5)
+
+
+def test_batches_of_one_draw_other_numbers(llama: Any, tokenizer: Any) -> None:
+    prompts = prompts_of(["abc", "abc"], tokenizer)
+    sampling = Sampling(n=4, max_new_tokens=10, tokens_at_once=1)
+    one, again = (sample(llama, tokenizer, prompts, sampling, SEED)[0].tokens for _ in range(2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one[0], one[1])

@@ -14,8 +14,14 @@ from transformers import GenerationConfig
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
-from laser_pl.logprobs import position_ids
-from laser_pl.seeds import seeded
+from laser_pl.generation.shared_cache import SharedCache
+from laser_pl.reading.attention import attending
+from laser_pl.reading.logprobs import position_ids
+from laser_pl.reading.shared_prompt import why_attention_is_its_own
+from laser_pl.seeds import derive_seed, seeded
+
+TOKENS_BETWEEN_LOOKS = 16
+"""After so many tokens responses that have ended leave the batch."""
 
 
 @dataclass
@@ -27,12 +33,15 @@ class Sampling:
         temperature: Softmax temperature; 0 takes the likeliest token.
         top_p: Nucleus mass; 1 keeps the whole vocabulary.
         max_new_tokens: Longest response, EOS included.
+        tokens_at_once: Bound on the tokens of prompts and longest responses that are sampled together. Prompts that
+            exceed it are sampled in batches of like length, from other random numbers; a single prompt may exceed it.
     """
 
     n: int = 30
     temperature: float = 0.8
     top_p: float = 1.0
     max_new_tokens: int = 256
+    tokens_at_once: int = 262144
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -43,6 +52,8 @@ class Sampling:
             raise ConfigurationError(f"top_p must be in (0, 1], got {self.top_p}.")
         if self.max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens must be >= 1, got {self.max_new_tokens}.")
+        if self.tokens_at_once < 1:
+            raise ConfigurationError(f"tokens_at_once must be >= 1, got {self.tokens_at_once}.")
 
 
 @contextmanager
@@ -71,8 +82,9 @@ def _bare_generation_config(model: Any) -> Iterator[None]:
 def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
     """Sample ``n`` responses to each prompt.
 
-    The prompt is read once: all its tokens but the last fill a KV cache that is then repeated ``n`` times, and the last
-    token's hidden state is the context. PAD is never sampled, since an empty response has no log-probability per token.
+    The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, or that is
+    repeated where the model's attention does not allow that. The last token's hidden state is the context. PAD is never
+    sampled, since an empty response has no log-probability per token.
 
     Args:
         model: A Hugging Face causal language model, on the prompts' device.
@@ -84,33 +96,116 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     Returns:
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
+    batches = _batches(prompts, sampling)
+    eos = _eos_ids(model, tokenizer)
+    if len(batches) == 1:
+        tokens, contexts = _sample(model, tokenizer, prompts, sampling, eos, seed)
+        return _responses(tokens, eos, tokenizer), contexts
+    pad = tokenizer.pad_token_id
+    tokens = prompts.tokens.new_full((len(prompts), sampling.n, sampling.max_new_tokens), pad)
+    contexts_of: dict[int, Tensor] = {}
+    longest = 0
+    for number, rows in enumerate(batches):
+        found, hidden = _sample(model, tokenizer, _rows(prompts, rows), sampling, eos, derive_seed(seed, number))
+        longest = max(longest, found.shape[-1])
+        tokens[rows, :, : found.shape[-1]] = found
+        contexts_of |= zip(rows, hidden, strict=True)
+    contexts = torch.stack([contexts_of[row] for row in range(len(prompts))])  # (B, d)
+    return _responses(tokens[..., :longest], eos, tokenizer), contexts
+
+
+def _batches(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
+    """Rows of prompts to sample together: all, or as many of like length as the bound allows."""
+    lengths = prompts.mask.sum(-1).tolist()
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        tokens = (len(batches[-1]) + 1 if batches else 1) * (lengths[row] + sampling.n * sampling.max_new_tokens)
+        if not batches or tokens > sampling.tokens_at_once:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def _rows(prompts: PromptBatch, rows: list[int]) -> PromptBatch:
+    """Some of the prompts, with no more padding than they need."""
+    mask = prompts.mask[rows]
+    width = int(mask.sum(-1).max())
+    members = tuple(prompts.prompts[row] for row in rows)
+    return PromptBatch(members, prompts.tokens[rows][:, -width:], mask[:, -width:])
+
+
+def _sample(
+    model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, eos: list[int], seed: int
+) -> tuple[Tensor, Tensor]:
+    """One batch: token ids ``(B, n, T)``, to be cut at EOS, and contexts ``(B, d)``."""
     choice: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    eos = _eos_ids(model, tokenizer)
+    choice |= {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": eos,
+        "suppress_tokens": None if tokenizer.pad_token_id in eos else [tokenizer.pad_token_id],
+    }
     with evaluating(model), seeded(seed, prompts.tokens.device), _bare_generation_config(model):
-        cache, contexts = _read_prompts(model, prompts)
-        if cache is not None:
-            cache.batch_repeat_interleave(sampling.n)
-        sequences = model.generate(
-            input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
-            attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
-            past_key_values=cache,
-            max_new_tokens=sampling.max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=eos,
-            suppress_tokens=None if tokenizer.pad_token_id in eos else [tokenizer.pad_token_id],
-            **choice,
-        )
-    tokens = sequences[:, prompts.tokens.shape[1] :].unflatten(0, (len(prompts), sampling.n))  # (B, n, T)
-    return _responses(tokens, eos, tokenizer), contexts
+        shares = why_attention_is_its_own(model) is None
+        cache, contexts = _read_prompts(model, prompts, shares)
+        if cache is not None and shares:
+            tokens = _continue_shared(model, prompts, cache, sampling, eos, choice)  # (B * n, T)
+        else:
+            if cache is not None:
+                cache.batch_repeat_interleave(sampling.n)
+            tokens = model.generate(
+                input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
+                attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
+                past_key_values=cache,
+                max_new_tokens=sampling.max_new_tokens,
+                **choice,
+            )[:, prompts.tokens.shape[1] :]
+    return tokens.view(len(prompts), sampling.n, -1), contexts
 
 
-def _read_prompts(model: Any, prompts: PromptBatch) -> tuple[Any, Tensor]:
+def _continue_shared(
+    model: Any, prompts: PromptBatch, cache: Any, sampling: Sampling, eos: list[int], choice: dict[str, Any]
+) -> Tensor:
+    """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
+
+    Until the first one leaves, the random numbers are those of plain generation.
+
+    Returns:
+        What was sampled, with PAD behind the end. Shape ``(B * n, T)``.
+    """
+    width, ends = prompts.tokens.shape[1], torch.tensor(eos, device=prompts.tokens.device)
+    layers = [(layer.keys, layer.values) for layer in cache.layers]
+    shared = SharedCache(layers, prompts.mask[:, :-1], sampling.n, sampling.max_new_tokens)
+    texts = prompts.tokens.repeat_interleave(sampling.n, dim=0)  # (R, Tp + t)
+    mask = prompts.mask.repeat_interleave(sampling.n, dim=0)
+    result = texts.new_full((len(texts), sampling.max_new_tokens), choice["pad_token_id"])
+    rows = torch.arange(len(texts), device=texts.device)  # of those still under way
+    written = 0
+    with attending(model, shared):
+        while written < sampling.max_new_tokens and len(rows):
+            texts = model.generate(
+                input_ids=texts,
+                attention_mask=mask,
+                past_key_values=shared,
+                max_new_tokens=min(TOKENS_BETWEEN_LOOKS, sampling.max_new_tokens - written),
+                **choice,
+            )
+            written = texts.shape[1] - width
+            result[rows, :written] = texts[:, width:]
+            going = (~torch.isin(texts[:, width:], ends).any(-1)).nonzero().squeeze(-1)
+            if len(going) < len(rows):
+                rows, texts = rows[going], texts[going]
+                shared.keep(going)
+            mask = torch.cat([prompts.mask[shared.owner], torch.ones_like(texts[:, width:])], dim=-1)
+    return result[:, :written]
+
+
+def _read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool) -> tuple[Any, Tensor]:
     """KV cache of all prompt tokens but the last, and the last token's hidden state ``(B, d)``."""
     decoder = model.get_decoder()
     positions = position_ids(prompts.mask)
-    cache = None
+    cache: Any = None
     if prompts.tokens.shape[1] > 1:
         cache = decoder(
             input_ids=prompts.tokens[:, :-1],
@@ -124,10 +219,22 @@ def _read_prompts(model: Any, prompts: PromptBatch) -> tuple[Any, Tensor]:
         input_ids=prompts.tokens[:, -1:],
         attention_mask=prompts.mask,
         position_ids=positions[:, -1:],
-        past_key_values=copy.deepcopy(cache),
+        past_key_values=_copy(cache, plain_cache),
         use_cache=cache is not None,
     ).last_hidden_state  # (B, 1, d)
     return cache, hidden[:, -1].float()
+
+
+def _copy(cache: Any, plain: bool) -> Any:
+    """A cache that can be read on without a trace in this one.
+
+    Layers of attention alone need no copy of what they hold: they replace it and write nothing in place.
+    """
+    if cache is None or not plain:
+        return copy.deepcopy(cache)
+    result = copy.copy(cache)
+    result.layers = [copy.copy(layer) for layer in cache.layers]
+    return result
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> list[int]:

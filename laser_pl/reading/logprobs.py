@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def position_ids(mask: Tensor) -> Tensor:
@@ -41,6 +42,17 @@ def response_logprobs(
         use_cache=False,
         logits_to_keep=response_length + 1,
     ).logits[:, :-1]  # (R, Tr, V)  the logits at t - 1 predict token t
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    per_token = -F.cross_entropy(logits.transpose(1, 2), response_tokens, reduction="none")  # (R, Tr)
+    per_token = torch.stack([_row_logprobs(*row) for row in zip(logits, response_tokens, strict=True)])  # (R, Tr)
     return (per_token * response_mask).sum(-1)
+
+
+def _row_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Of one response, so that float32 logits of all of them never exist at once. Shapes ``(T, V)``, ``(T,)``."""
+    if torch.is_grad_enabled() and logits.requires_grad:
+        result: Tensor = checkpoint(_token_logprobs, logits, tokens, use_reentrant=False, preserve_rng_state=False)
+        return result
+    return _token_logprobs(logits, tokens)
+
+
+def _token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    return -F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), tokens, reduction="none")

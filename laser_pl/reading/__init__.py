@@ -1,0 +1,1 @@
+"""Reading responses: their log-probabilities under a language model, prompts shared where it allows that."""

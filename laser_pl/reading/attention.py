@@ -1,0 +1,166 @@
+"""Attention in which a prompt is read once and its responses look at it without seeing one another.
+
+transformers looks attention up by the name in the model's configuration, so a forward in which ``attending`` with an
+object of this module runs the model's own code everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+from torch import Tensor
+from transformers import AttentionInterface
+
+from laser_pl.reading.packing import Packing
+
+NAME = "laser_pl_shared_prompt"
+
+
+class Attention(Protocol):
+    """What computes one layer's attention."""
+
+    def __call__(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        dropout: float,
+        scaling: float | None,
+        sliding_window: int | None,
+    ) -> Tensor:
+        """From queries ``(1 or R, H, T, D)`` and keys and values of ``H_kv`` heads to ``(1 or R, T, H, D)``."""
+
+
+_attention: list[Attention] = []
+
+
+@contextmanager
+def attending(model: Any, attention: Attention) -> Iterator[None]:
+    """Run a block in which every layer of ``model`` attends by ``attention``; no mask is made for it."""
+    config = model.config
+    usual = config._attn_implementation
+    config._attn_implementation = NAME
+    _attention.append(attention)
+    try:
+        yield
+    finally:
+        _attention.pop()
+        config._attn_implementation = usual
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in each layer."""
+    # Caps, sinks and biases that a model adds to its scores are not known here; see `PromptSharing`.
+    for name in ("softcap", "s_aux", "position_bias"):
+        if kwargs.get(name) is not None:
+            raise NotImplementedError(f"{type(module).__name__} wants attention with {name}")
+    result = _attention[-1](module, query, key, value, dropout=dropout, scaling=scaling, sliding_window=sliding_window)
+    return result, None
+
+
+AttentionInterface.register(NAME, _attend)
+
+
+class PackedAttention:
+    """Attention over a packing: prompts look at themselves, responses at their prompt and themselves.
+
+    The only padding of the whole forward is here, where sequences are laid side by side.
+
+    Args:
+        packing: Which token is whose.
+
+    Attributes:
+        windows: The sliding window each call came with, in the order of layers.
+    """
+
+    def __init__(self, packing: Packing) -> None:
+        self.packing = packing
+        self.windows: list[int | None] = []
+        self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
+
+    def __call__(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        dropout: float,
+        scaling: float | None,
+        sliding_window: int | None,
+    ) -> Tensor:
+        """See ``Attention``."""
+        self.windows.append(sliding_window)
+        packing, first = self.packing, self.packing.prompt_tokens
+        attend = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
+        heads, groups = query.shape[1], query.shape[1] // key.shape[1]
+        # Split, not sliced: the gradient of a slice is a whole tensor of zeros with the slice in it.
+        halves = [first, query.shape[2] - first]
+        states = [torch.split(part[0].transpose(0, 1), halves) for part in (query, key, value)]
+
+        q, k, v = (packing.prompts.side_by_side(of_prompts) for of_prompts, _ in states)  # (B, Tp, H, D)
+        width = k.shape[1]
+        repeated = [part.repeat_interleave(groups, dim=2) if groups > 1 else part for part in (k, v)]
+        q, wide_k, wide_v = (part.transpose(1, 2) for part in (q, *repeated))  # (B, H, Tp, D)
+        if sliding_window is None or sliding_window >= width:
+            seen = attend(q, wide_k, wide_v, is_causal=True)
+        else:
+            seen = attend(q, wide_k, wide_v, attn_mask=self._prompt_mask(sliding_window, q.dtype))
+        parts = [packing.prompts.in_a_row(seen.transpose(1, 2))]  # (Np, H, D)
+
+        if packing.responses.index.numel():
+            q, own_k, own_v = (packing.responses.side_by_side(of_responses) for _, of_responses in states)
+            rows, length = q.shape[:2]  # R, Tr
+            # The heads that share a key go behind one another as queries, so no key is repeated for them.
+            q = q.view(rows, length, -1, groups, q.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
+            # (R, H_kv, groups * Tr, D)
+            k = torch.cat([k.index_select(0, packing.prompt), own_k], dim=1).transpose(1, 2)  # (R, H_kv, Tp + Tr, D)
+            v = torch.cat([v.index_select(0, packing.prompt), own_v], dim=1).transpose(1, 2)
+            kind = (sliding_window, q.dtype)
+            if kind not in self._masks:  # one for all layers of a kind
+                self._masks[kind] = self._response_mask(*kind).repeat(1, groups, 1)[:, None]
+            seen = attend(q, k, v, attn_mask=self._masks[kind])
+            seen = seen.view(rows, -1, groups, length, seen.shape[-1]).permute(0, 3, 1, 2, 4)
+            # (R, Tr, H_kv, groups, D)
+            parts.append(packing.responses.in_a_row(seen.reshape(rows, length, heads, -1)))
+        return torch.cat(parts)[None]  # (1, N, H, D)
+
+    def _prompt_mask(self, window: int, dtype: torch.dtype) -> Tensor:
+        """Prompts begin at the same place, so none looks at what pads a shorter one. Shape ``(Tp, Tp)``."""
+        steps = torch.arange(self.packing.prompts.index.shape[1], device=self.packing.tokens.device)
+        back = steps[:, None] - steps
+        return _additive((back >= 0) & (back < window), dtype)
+
+    def _response_mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Which of its prompt's and its own tokens each response token sees. Shape ``(R, Tr, Tp + Tr)``."""
+        packing = self.packing
+        rows, length = packing.responses.index.shape
+        start = packing.prompt_lengths[packing.prompt][:, None]  # (R, 1)
+        own = start + torch.arange(length, device=start.device)  # (R, Tr)  place of each token in its text
+        heads = torch.arange(packing.prompts.index.shape[1], device=start.device).expand(rows, -1)  # (R, Tp)
+        places = torch.cat([heads, own], dim=1)  # (R, Tp + Tr)
+        there = torch.cat([heads < start, own >= start], dim=1)
+        back = own[:, :, None] - places[:, None]  # (R, Tr, Tp + Tr)
+        allowed = there[:, None] & (back >= 0)
+        return _additive(allowed if window is None else allowed & (back < window), dtype)
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -torch.inf)

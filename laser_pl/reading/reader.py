@@ -1,0 +1,94 @@
+"""How a policy's responses are read: prompts shared where the model allows it, in groups under a token budget."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from laser_pl.batches import PromptBatch
+from laser_pl.reading.groups import Part, token_groups
+from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Prompts and the responses to read.
+
+    Attributes:
+        prompts: The ``B`` prompts.
+        prompt: The prompt of each response. Shape ``(R,)``, int64.
+        tokens: Responses including EOS, padded on the right. Shape ``(R, T)``.
+        mask: 1 for a real token. Shape ``(R, T)``.
+    """
+
+    prompts: PromptBatch
+    prompt: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
+class ResponseReader:
+    """Log-probabilities of responses under a model.
+
+    Args:
+        model: A Hugging Face causal language model, inside PEFT's wrapper or not.
+        budget: Tokens in one forward.
+        share: Read a prompt once for all its responses, where the model allows it.
+
+    Attributes:
+        shares: Whether it is done so.
+    """
+
+    def __init__(self, model: Any, budget: int, share: bool = True) -> None:
+        self.model = model
+        self.budget = budget
+        reason = why_not_shared(model) if share else None
+        self.shares = share and reason is None
+        if reason is not None:
+            log.warning("Each response is read with a prompt of its own, which is slower than sharing one: %s.", reason)
+
+    def groups(self, reading: Reading) -> list[list[Part]]:
+        """Which responses go through the model together."""
+        heads, tails = reading.prompts.mask.sum(-1), reading.mask.sum(-1)
+        return token_groups(heads, reading.prompt, tails, self.budget, self.shares)
+
+    def logprobs(self, reading: Reading, part: Part) -> Tensor:
+        """Log-probability of some of the responses in nats, by one forward. Shape ``(len(part),)``."""
+        rows = torch.tensor(part, device=reading.prompt.device)
+        tokens, mask = reading.tokens[rows], reading.mask[rows]
+        if not self.shares:
+            prompt = reading.prompt[rows]
+            prompts = reading.prompts.tokens[prompt], reading.prompts.mask[prompt]
+            return response_logprobs(self.model, *prompts, tokens, mask)
+        used, prompt = torch.unique(reading.prompt[rows], return_inverse=True)
+        prompts = reading.prompts.tokens[used], reading.prompts.mask[used]
+        return shared_logprobs(self.model, *prompts, prompt, tokens, mask)
+
+    def group_logprobs(self, reading: Reading, group: list[Part], recompute: bool) -> Tensor:
+        """The same for a group, part after part.
+
+        Args:
+            reading: What is read.
+            group: Its parts.
+            recompute: Forget activations and compute them again in the backward pass, dropout included. So is it done
+                with a group of several parts, whatever is asked for.
+        """
+        if torch.is_grad_enabled() and (recompute or len(group) > 1):
+            return torch.cat([checkpoint(self.logprobs, reading, part, use_reentrant=False) for part in group])
+        return torch.cat([self.logprobs(reading, part) for part in group])
+
+    def all_logprobs(self, reading: Reading) -> Tensor:
+        """Log-probability of every response in nats, without gradient. Shape ``(R,)``."""
+        parts = [part for group in self.groups(reading) for part in group]
+        with torch.no_grad():
+            logprobs = torch.cat([self.logprobs(reading, part) for part in parts])
+        rows = torch.tensor([row for part in parts for row in part], device=logprobs.device)
+        return torch.empty_like(logprobs).index_copy(0, rows, logprobs)
