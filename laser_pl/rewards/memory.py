@@ -59,11 +59,11 @@ class Memory:
     def __init__(
         self,
         reward_models: Mapping[str, RewardModel],
-        budget: str | None = None,
+        budget: str | int | None = None,
         spill: Literal["cpu", "disk"] = "disk",
     ) -> None:
         self.reward_models = reward_models
-        self.budget = None if budget is None else parse_bytes(budget)
+        self.budget = None if budget is None else parse_bytes(str(budget))
         self.spill = spill
         self._sizes: dict[str, int] = {}  # of what is on the device, the least recently used first
 
