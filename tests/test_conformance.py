@@ -231,6 +231,12 @@ def scores_of(
     return as_tensor(reward_model.score(prompts, responses), (len(prompts), len(responses[0])), "it")
 
 
+@pytest.fixture
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likelihoods read every response behind a prompt of its own, so that each row can be looked at."""
+    monkeypatch.setattr("laser_pl.rewards.likelihood.why_not_shared", lambda model: "rows are looked at")
+
+
 class Forwards:
     """Watches what goes through a reward model's networks: the real tokens of each row, and each forward's size."""
 
@@ -322,6 +328,7 @@ def test_the_pool_takes_it_as_it_comes(make: Callable[[str], RewardModel], kind:
 # -- kinds with weights: the right text --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("template", [None, CHATML], ids=["no template", "chat template"])
 @pytest.mark.parametrize("kind", LOCAL)
 def test_a_text_has_one_bos_and_keeps_its_eos(
@@ -367,6 +374,7 @@ def test_a_tokenizer_without_pad_token_serves(
     torch.testing.assert_close(scores_of(reward_model), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", LOCAL)
 def test_no_input_is_longer_than_the_limit(make_local: Callable[..., LocalModel], kind: str, side: str) -> None:
@@ -389,6 +397,7 @@ def test_columns_that_only_a_template_reads_change_nothing_else(
 # -- kinds with weights: bounded forwards ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("kind", LOCAL)
 def test_a_forward_holds_no_more_tokens_than_allowed(make_local: Callable[..., LocalModel], kind: str) -> None:
     expected = scores_of(make_local(kind))
@@ -404,6 +413,26 @@ def test_a_forward_holds_no_more_tokens_than_allowed(make_local: Callable[..., L
         assert max(seen.sizes) < most
 
 
+@pytest.mark.parametrize("kind", [kind for kind in LOCAL if "likelihood" in kind or "implicit" in kind])
+@pytest.mark.parametrize("limit", [40, 16384])
+def test_a_prompt_is_read_once_for_its_responses_to_the_same_effect(
+    make_local: Callable[..., LocalModel], kind: str, limit: int, request: pytest.FixtureRequest
+) -> None:
+    reward_model = make_local(kind, max_tokens_per_batch=limit)
+    tokens: list[int] = []
+    for model in map(base_of, reward_model.models):
+        model.get_decoder().register_forward_pre_hook(
+            lambda module, args, inputs: tokens.append(inputs["input_ids"].numel()), with_kwargs=True
+        )
+    found, shared = scores_of(reward_model), sum(tokens)
+    assert max(tokens) <= max(limit, 70)  # the longest text alone
+    request.getfixturevalue("unpacked")
+    torch.testing.assert_close(found, scores_of(reward_model), rtol=1e-6, atol=1e-5)  # sums reach 250 nats
+    if limit == 16384:
+        assert shared < 0.7 * (sum(tokens) - shared)
+
+
+@pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("kind", LOCAL)
 def test_out_of_memory_halves_the_batch_once_for_each_size(
     make_local: Callable[..., LocalModel], kind: str, caplog: pytest.LogCaptureFixture
@@ -426,6 +455,7 @@ def test_out_of_memory_halves_the_batch_once_for_each_size(
     assert sum("Out of memory" in message for message in caplog.messages) == first
 
 
+@pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("kind", LOCAL)
 def test_one_text_that_does_not_fit_costs_the_labels_of_its_call(
     make_local: Callable[..., LocalModel], kind: str

@@ -11,6 +11,7 @@ from torch import Tensor
 from laser_pl.batches import Prompt
 from laser_pl.language_model import Weights
 from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import cut_parts, tokenize
 from laser_pl.rewards.token_batches import pad_left, pad_right
@@ -56,7 +57,17 @@ class Likelihood(LocalModel):
         return parts
 
     def logprobs(self, model: Any, parts: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
-        """Log-probability in nats of each response, and how many tokens it has. Shapes ``(R,)``."""
-        head, head_mask = pad_left([head for head, _ in parts], self.pad_id, model.device)
+        """Log-probability in nats of each response, and how many tokens it has. Shapes ``(R,)``.
+
+        A prompt is read once for all its responses, where the model allows that.
+        """
+        heads = {tuple(head): None for head, _ in parts}
+        place = {head: row for row, head in enumerate(heads)}
+        prompt = torch.tensor([place[tuple(head)] for head, _ in parts], device=model.device)  # (R,)
+        head, head_mask = pad_left([list(head) for head in heads], self.pad_id, model.device)
         tail, tail_mask = pad_right([tail for _, tail in parts], self.pad_id, model.device)
-        return response_logprobs(model, head, head_mask, tail, tail_mask), tail_mask.sum(-1)
+        if why_not_shared(model) is None:
+            sums = shared_logprobs(model, head, head_mask, prompt, tail, tail_mask)
+        else:
+            sums = response_logprobs(model, head[prompt], head_mask[prompt], tail, tail_mask)
+        return sums, tail_mask.sum(-1)

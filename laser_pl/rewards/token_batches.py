@@ -41,7 +41,8 @@ class TokenBatches:
         Raises:
             RuntimeError: If a row alone runs out of memory.
         """
-        order = sorted(range(len(lengths)), key=lambda row: sum(lengths[row]))
+        # Part by part: responses to one prompt stay together, so that it can be read once.
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
         values = torch.empty(len(lengths))
         done = 0
         while done < len(order):
