@@ -1,0 +1,215 @@
+"""How the time and the memory of one training step grow with prompt length, responses and pairs.
+
+One thing varies at a time; the others stay as the table says. Each point is a fresh process that makes a random Llama
+with a LoRA adapter and a batch of two prompts, does one step to warm up and times the next three. Time is their median.
+Memory is the process's largest resident set (VmHWM) less what was resident when the model and the batch were there. The
+exponent is the slope of a straight line through the logarithms, fitted by least squares.
+
+Run:  OMP_NUM_THREADS=2 python experiments/benchmarks/scale.py
+Cost: 2 CPU cores, about 6 minutes, 3 GB of memory.
+
+It writes its section of ``RESULTS.md`` beside itself, or where --results says, and ``scale.png`` beside that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from results import write_section
+
+HERE = Path(__file__).resolve().parent
+SHAPE = {
+    "vocab_size": 16384,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 4096,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A batch.
+
+    Attributes:
+        prompt: Tokens of each of the two prompts.
+        n: Responses per prompt.
+        pairs: Pairs per prompt.
+        response: Tokens of each response.
+        budget: ``model.tokens_per_forward``.
+    """
+
+    prompt: int = 128
+    n: int = 30
+    pairs: int = 10
+    response: int = 48
+    budget: int = 4096
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, and bytes above the model's and the batch's own."""
+
+    seconds: float
+    memory: int
+
+
+ROWS = {
+    "prompt length": ("prompt", [64, 128, 256, 512, 1024, 2048]),
+    "responses n, all in pairs": ("n", [4, 8, 16, 32, 64]),
+    "pairs P of 30 responses": ("pairs", [1, 2, 4, 8, 16, 32, 64]),
+}
+
+
+def resident(field: str) -> int:
+    """A size from this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def measure(point: Point) -> Cost:
+    """Do four steps; for the peak to mean anything, in a fresh process."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from laser_pl.batches import PairIndices, Preferences, Prompt, PromptBatch, Responses, RolloutBatch
+    from laser_pl.dpo_step import Objective, batch_loss
+    from laser_pl.language_model import Lora
+    from laser_pl.noise import quieten
+    from laser_pl.reading.reader import ResponseReader
+
+    quieten()
+    torch.manual_seed(0)
+    model = Lora(dropout=0.0).wrap(LlamaForCausalLM(LlamaConfig(**SHAPE)))
+    prompts, n = 2, point.n
+    tokens = torch.randint(3, SHAPE["vocab_size"], (prompts, point.prompt))
+    answers = torch.randint(3, SHAPE["vocab_size"], (prompts, n, point.response))
+    better, worse = torch.triu_indices(n, n, offset=1)
+    order = torch.randperm(len(better))[: point.pairs]
+    of = torch.arange(prompts).repeat_interleave(len(order))
+    batch = RolloutBatch(
+        PromptBatch(tuple(Prompt(str(i), "", "") for i in range(prompts)), tokens, torch.ones_like(tokens)),
+        Responses(answers, torch.ones_like(answers), torch.ones(prompts, n, dtype=torch.bool), [[""] * n] * prompts),
+        torch.zeros(prompts, 1),
+        torch.zeros(prompts, n, dtype=torch.float64),
+        iteration=0,
+        preferences=Preferences(
+            torch.zeros(prompts, dtype=torch.long),
+            torch.zeros(prompts, n),
+            PairIndices(of, better[order].repeat(prompts), worse[order].repeat(prompts)),
+        ),
+    )
+    reader = ResponseReader(model, point.budget)
+    before = resident("VmRSS")
+
+    def step() -> float:
+        started = time.perf_counter()
+        loss, *_ = batch_loss(batch, reader, Objective(0.1, 1.0), model.parameters())
+        loss.backward()
+        model.zero_grad()
+        return time.perf_counter() - started
+
+    step()
+    return Cost(statistics.median(step() for _ in range(3)), resident("VmHWM") - before)
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Slope of the logarithms.
+
+    >>> round(exponent([1, 2, 4], [3.0, 12.0, 48.0]), 6)
+    2.0
+    """
+    import numpy as np
+
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def run(rows: dict[str, tuple[str, list[int]]], base: Point) -> dict[str, list[Cost]]:
+    """All points, each in a process of its own, one after the other."""
+    found: dict[str, list[Cost]] = {}
+    for name, (field, sizes) in rows.items():
+        for size in sizes:
+            point = replace(base, **{field: size})
+            if field == "n":  # as many pairs as there can be, so that every response counts
+                point = replace(point, pairs=size * (size - 1) // 2)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+                cost = executor.submit(measure, point).result()
+            found.setdefault(name, []).append(cost)
+            print(f"{name} = {size}: {cost.seconds:.3f} s, {cost.memory / 2**20:.0f} MiB", flush=True)
+    return found
+
+
+def page(rows: dict[str, tuple[str, list[int]]], found: dict[str, list[Cost]], base: Point, command: str) -> str:
+    """The section."""
+    lines = [
+        "## How a step grows",
+        "",
+        f"Written by `{command}`, torch {version('torch')}, transformers {version('transformers')},"
+        f" {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), float32. A random Llama of the shape"
+        f" {json.dumps(SHAPE)}; two prompts; where not varied: {json.dumps(asdict(base))}.",
+        "",
+        "| what grows | from | to | seconds | exponent | memory above the model | exponent |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (_, sizes) in rows.items():
+        seconds, memory = [c.seconds for c in found[name]], [float(c.memory) for c in found[name]]
+        lines.append(
+            f"| {name} | {sizes[0]} | {sizes[-1]} | {seconds[0]:.2f} to {seconds[-1]:.2f} |"
+            f" {exponent(sizes, seconds):.2f} | {memory[0] / 2**20:.0f} to {memory[-1] / 2**20:.0f} MiB"
+            f" (largest {max(memory) / 2**20:.0f}) | {exponent(sizes, memory):.2f} |"
+        )
+    return "\n".join([*lines, "", "![time and memory of a step](scale.png)"])
+
+
+def plot(rows: dict[str, tuple[str, list[int]]], found: dict[str, list[Cost]], path: Path) -> None:
+    """Time above, memory below, one column for each row of the table."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, len(rows), figsize=(4 * len(rows), 6), squeeze=False, layout="constrained")
+    for column, (name, (_, sizes)) in enumerate(rows.items()):
+        axes[0, column].loglog(sizes, [c.seconds for c in found[name]], "o-", color="#0072B2")
+        axes[1, column].loglog(sizes, [c.memory / 2**20 for c in found[name]], "s-", color="#D55E00")
+        axes[1, column].set_xlabel(name)
+    axes[0, 0].set_ylabel("seconds per step")
+    axes[1, 0].set_ylabel("MiB above the model")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Measure, print, write and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, help="only the first so many sizes of each row")
+    parser.add_argument("--prompt", type=int, default=Point.prompt, help="tokens of a prompt, where not varied")
+    parser.add_argument("--response", type=int, default=Point.response, help="tokens of a response")
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    arguments = parser.parse_args(args)
+    rows = {name: (field, sizes[: arguments.points]) for name, (field, sizes) in ROWS.items()}
+    base = Point(prompt=arguments.prompt, response=arguments.response)
+    found = run(rows, base)
+    words = sys.argv[1:] if args is None else args
+    text = page(rows, found, base, shlex.join(["python", "experiments/benchmarks/scale.py", *words]))
+    plot(rows, found, arguments.results.with_name("scale.png"))
+    write_section(arguments.results, "scale", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
