@@ -283,7 +283,8 @@ def ratio_rows(arguments: argparse.Namespace) -> list[str]:
     dense, own_bytes = checkpoint_bytes(large, arguments.arms, arguments.saved_after)
     rows.append(
         f"| checkpoint, d {large}, K {arguments.arms}, after {arguments.saved_after} steps | dense A and b"
-        f" | {dense / 2**20:.1f} MiB | {own_bytes / 2**20:.1f} MiB | {dense / own_bytes:.1f} | >= {TARGETS['checkpoint']}"
+        f" | {dense / 2**20:.1f} MiB | {own_bytes / 2**20:.1f} MiB | {dense / own_bytes:.1f}"
+        f" | >= {TARGETS['checkpoint']}"
         f" | {'yes' if dense >= TARGETS['checkpoint'] * own_bytes else 'no'} |"
     )
     return rows
