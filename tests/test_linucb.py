@@ -75,6 +75,24 @@ def test_several_rewards_at_once_are_learned_one_after_the_other() -> None:
     assert torch.equal(together.explain(contexts).mean, in_turn.explain(contexts).mean)
 
 
+@pytest.mark.parametrize("size", [4, 60], ids=["primal", "dual"])
+@pytest.mark.parametrize("several", [1, 5])
+def test_an_answer_is_remembered_only_while_it_is_right(through_disk: ThroughDisk, size: int, several: int) -> None:
+    """Asked about the same again; not after something was learned or loaded, nor when the tensor was overwritten."""
+    bandit, empty, contexts = started(3, size), started(3, size), unit_contexts(40, size)
+    bandit.update(contexts, torch.arange(40) % 3, torch.linspace(-1, 1, 40))
+    question = contexts[:several].clone()
+    first = bandit.explain(question)
+    assert bandit.explain(question.clone()) is first
+    question += 0.5
+    assert not torch.isclose(bandit.explain(question).bonus, first.bonus).all()
+    before = bandit.explain(question)
+    bandit.update(question[:1], torch.tensor([1]), torch.tensor([1.0]))
+    assert (bandit.explain(question).bonus[:, 1] < before.bonus[:, 1]).all()
+    bandit.load_state_dict(through_disk(empty.state_dict()))
+    assert torch.equal(bandit.explain(question).bonus, empty.explain(question).bonus)
+
+
 def test_only_the_arm_that_was_rewarded_changes() -> None:
     bandit, contexts = started(3, 4), unit_contexts(5, 4)
     before = bandit.explain(contexts)

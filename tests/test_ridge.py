@@ -59,8 +59,8 @@ def test_equals_the_explicit_inverse_before_at_and_after_the_switch(size: int, p
     np.testing.assert_allclose(ridge.weights.numpy(), theta, rtol=0, atol=1e-10)
 
 
-def test_twenty_thousand_updates_do_not_drift() -> None:
-    size = 8
+@pytest.mark.parametrize("size", [1, 8, 30])
+def test_twenty_thousand_updates_do_not_drift(size: int) -> None:
     ridge = Ridge(size)
     contexts, rewards = observations(size, 20_000)
     contexts = contexts / contexts.norm(dim=-1, keepdim=True)
@@ -72,6 +72,23 @@ def test_twenty_thousand_updates_do_not_drift() -> None:
     assert np.abs(ridge.weights.numpy() - theta).max() < 1e-8
     assert np.abs(ridge.inverse.numpy() @ precision - np.eye(size)).max() < 1e-8
     assert torch.equal(ridge.inverse, ridge.inverse.T)
+
+
+@pytest.mark.parametrize("seen", [29, 30, 300], ids="{} updates".format)
+def test_large_contexts_that_share_most_of_themselves_cost_no_digits(seen: int) -> None:
+    """Like raw hidden states: norms near 1,000, of which the common part is most."""
+    contexts, rewards = observations(30, seen)
+    ridge, contexts = Ridge(30), 200 * (contexts + 1)
+    for context, reward in zip(contexts, rewards.tolist(), strict=True):
+        ridge.update(context, reward)
+    # The same regression from the singular values, which need no matrix with their squares.
+    left, values, right = np.linalg.svd(contexts.numpy(), full_matrices=False)
+    theta = right.T @ (values / (1 + values**2) * (left.T @ rewards.numpy()))
+    question = 200 * (observations(30, 1, seed=1)[0] + 1)
+    inside = right @ question[0].numpy()
+    square = (inside**2 / (1 + values**2)).sum() + np.square(question[0].numpy() - right.T @ inside).sum()
+    assert float(ridge.mean(question)) == pytest.approx(question[0].numpy() @ theta, rel=1e-8, abs=1e-8)
+    assert float(ridge.width(question)) == pytest.approx(square**0.5, rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("repeats", [3, 50])
@@ -112,6 +129,26 @@ def test_a_saved_regression_goes_on_bit_by_bit(through_disk: ThroughDisk, seen: 
 
 
 @pytest.mark.parametrize("seen", [3, 20], ids="{} updates".format)
+def test_asking_first_changes_no_bit_and_what_was_asked_may_be_overwritten(seen: int) -> None:
+    """The last question is remembered for the update; not what another tensor, or the same one later, holds."""
+    contexts, rewards = observations(9, 40)
+    asked, silent = Ridge(9), Ridge(9)
+    for i in range(seen):
+        question = contexts[i + 1 : i + 2].clone()
+        asked.width(question)
+        if i % 2:
+            asked.width(question.copy_(contexts[i]))
+        asked.update(question[0] if i % 2 else contexts[i], float(rewards[i]))
+        silent.update(contexts[i], float(rewards[i]))
+    assert torch.equal(asked.weights, silent.weights)
+    assert torch.equal(asked.width(contexts), silent.width(contexts))
+    question = contexts[:1].clone()
+    asked.width(question)
+    question.copy_(contexts[1:2])
+    assert torch.equal(asked.width(question), silent.width(contexts[1:2]))
+
+
+@pytest.mark.parametrize("seen", [3, 20], ids="{} updates".format)
 def test_a_state_taken_is_not_changed_by_what_comes_after(through_disk: ThroughDisk, seen: int) -> None:
     contexts, rewards = observations(8, 40)
     ridge = Ridge(8)
@@ -132,4 +169,4 @@ def test_a_short_history_of_a_wide_context_makes_a_small_checkpoint() -> None:
     for context, reward in zip(contexts, rewards.tolist(), strict=True):
         ridge.update(context, reward)
     numbers = sum(value.numel() for value in ridge.state_dict().values() if value is not None)
-    assert numbers == 5 * 512 + 5 * 5 + 5 + 512
+    assert numbers == 5 * 512 + 5 * 6 // 2 + 512

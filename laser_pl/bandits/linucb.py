@@ -33,6 +33,7 @@ class LinUCB(Bandit):
         """Begin with a ridge regression per arm that knows nothing."""
         super().start(arms, context_size, seed)
         self.models = [Ridge(context_size) for _ in self.arms]
+        self._explained: tuple[Tensor, Explanation] | None = None  # the last question, until something is learned
 
     def select(self, contexts: Tensor) -> Tensor:
         """The arm with the largest upper confidence bound, for every context."""
@@ -41,14 +42,18 @@ class LinUCB(Bandit):
 
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn each reward in its arm's model, in order."""
+        self._explained = None
         for context, arm, reward in zip(contexts, arms.tolist(), rewards.tolist(), strict=True):
             self.models[arm].update(context, reward)
 
     def explain(self, contexts: Tensor) -> Explanation:
-        """Expected reward and exploration bonus of every arm."""
-        mean = torch.stack([model.mean(contexts) for model in self.models], dim=-1)
-        width = torch.stack([model.width(contexts) for model in self.models], dim=-1)
-        return Explanation(mean, self.alpha * width)
+        """Expected reward and exploration bonus of every arm; asked again about the same contexts, it remembers."""
+        contexts = contexts.double()
+        if self._explained is None or not torch.equal(self._explained[0], contexts):
+            mean = torch.stack([model.mean(contexts) for model in self.models], dim=-1)
+            width = torch.stack([model.width(contexts) for model in self.models], dim=-1)
+            self._explained = contexts.clone(), Explanation(mean, self.alpha * width)
+        return self._explained[1]
 
     def state_dict(self) -> dict[str, Any]:
         """Each arm's regression, by the arm's name."""
@@ -58,6 +63,7 @@ class LinUCB(Bandit):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the regressions of the arms that are still there; a new arm starts fresh."""
         super().load_state_dict(state)
+        self._explained = None
         for arm, model in zip(self.arms, self.models, strict=True):
             if arm in state["models"]:
                 model.load_state_dict(state["models"][arm])

@@ -11,47 +11,57 @@ from torch import Tensor
 class Ridge:
     r"""Ridge regression :math:`\theta = A^{-1} b` with :math:`A = \lambda I + \sum c c^\top`, :math:`b = \sum r c`.
 
-    While fewer contexts than dimensions were seen the dual form is kept: the contexts ``X`` and the Cholesky factor of
-    :math:`\lambda I + X X^\top`, which costs :math:`O(t d + t^2)` an update and as little in a checkpoint. From then on
-    it is the primal form: :math:`A^{-1}` with rank-one updates (Sherman and Morrison), :math:`O(d^2)` each.
+    With :math:`g = A^{-1} c` and :math:`s = 1 + c^\top g`, an observation changes both by one term (Sherman, Morrison):
+
+    .. math:: A^{-1} \leftarrow A^{-1} - u u^\top, \quad u = g / \sqrt{s}, \qquad
+              \theta \leftarrow \theta + (r - c^\top\theta)\, g / s.
+
+    While there are fewer terms than dimensions they are kept as they are, :math:`A^{-1} = I / \lambda - U^\top U`: a
+    question costs :math:`O(t d)`, an update twice that, and a checkpoint holds as little. From then on :math:`A^{-1}`
+    is a matrix, and both cost :math:`O(d^2)`. It is made from the contexts, which the terms still tell by a triangular
+    factor, :math:`c = \lambda (\sqrt{s}\, u + U^\top U c)`, since :math:`I / \lambda - U^\top U` has lost digits where
+    contexts are large.
 
     Args:
         size: ``d``.
         penalty: lambda, > 0.
+
+    Attributes:
+        weights: :math:`\theta`. Shape ``(d,)``, float64.
+        inverse: :math:`A^{-1}` as a matrix, None while its terms are kept. Shape ``(d, d)``.
     """
 
     def __init__(self, size: int, penalty: float = 1.0) -> None:
         self.size = size
         self.penalty = penalty
-        self.contexts = torch.zeros(0, size, dtype=torch.float64)  # (t, d)  X
-        self.factor = torch.zeros(0, 0, dtype=torch.float64)  # (t, t)  L with L L' = lambda I + X X'
-        self.rewards = torch.zeros(0, dtype=torch.float64)  # (t,)
-        self.inverse: Tensor | None = None  # (d, d)  A^-1, in the primal form only
-        self.moment = torch.zeros(size, dtype=torch.float64)  # (d,)  b
-        self._weights: Tensor | None = None
+        self.weights = torch.zeros(size, dtype=torch.float64)
+        self.inverse: Tensor | None = None
+        self._room = torch.empty(0, size, dtype=torch.float64)  # (at least t, d)  grows by doubling
+        self._count = 0  # t
+        self._looked: tuple[Tensor, Tensor] | None = None  # the last context and what _look says of it
+        self._factor: list[Tensor] = []  # row i, (i + 1,): U c and sqrt(s) of the i-th context
 
     @property
-    def weights(self) -> Tensor:
-        r"""The regression's weights :math:`\theta`. Shape ``(d,)``."""
-        if self._weights is None:
-            if self.inverse is not None:
-                self._weights = self.inverse @ self.moment
-            else:
-                dual = (
-                    torch.cholesky_solve(self.rewards[:, None], self.factor)[:, 0]
-                    if len(self.rewards)
-                    else self.rewards
-                )
-                self._weights = self.contexts.T @ dual
-        return self._weights
+    def terms(self) -> Tensor:
+        r"""The rows :math:`u` while they are kept. Shape ``(t, d)``."""
+        return self._room[: self._count]
 
     @property
     def precision(self) -> Tensor:
         r"""The matrix :math:`A`. Shape ``(d, d)``."""
         if self.inverse is not None:
-            inverse: Tensor = torch.linalg.inv(self.inverse)
-            return inverse
-        return self.penalty * torch.eye(self.size, dtype=torch.float64) + self.contexts.T @ self.contexts
+            precision: Tensor = torch.linalg.inv(self.inverse)
+            return precision
+        factor = torch.zeros(self._count, self._count, dtype=torch.float64)
+        for i, row in enumerate(self._factor):
+            factor[i, : i + 1] = row
+        contexts = self.penalty * factor @ self.terms  # (t, d)
+        return self.penalty * torch.eye(self.size, dtype=torch.float64) + contexts.T @ contexts
+
+    @property
+    def moment(self) -> Tensor:
+        r"""The vector :math:`b = A \theta`. Shape ``(d,)``."""
+        return self.precision @ self.weights
 
     def mean(self, contexts: Tensor) -> Tensor:
         r"""Predictions :math:`c^\top\theta`. Shapes ``(M, d)`` to ``(M,)``."""
@@ -60,11 +70,17 @@ class Ridge:
     def width(self, contexts: Tensor) -> Tensor:
         r"""How little is known there, :math:`\sqrt{c^\top A^{-1} c}`. Shapes ``(M, d)`` to ``(M,)``."""
         contexts = contexts.double()
-        if self.inverse is not None:
+        if len(contexts) == 1:
+            known = self._look(contexts[0])
+            if self.inverse is not None:
+                square = contexts @ known  # (1,)
+            else:
+                square = contexts @ contexts[0] / self.penalty - known @ known  # (1,)
+        elif self.inverse is not None:
             square = ((contexts @ self.inverse) * contexts).sum(-1)
         else:
-            known = torch.linalg.solve_triangular(self.factor, self.contexts @ contexts.T, upper=False)  # (t, M)
-            square = (contexts.square().sum(-1) - known.square().sum(0)) / self.penalty
+            several = contexts @ self.terms.T  # (M, t)
+            square = contexts.square().sum(-1) / self.penalty - several.square().sum(-1)
         return square.clamp(min=0).sqrt()
 
     def update(self, context: Tensor, reward: float) -> None:
@@ -75,40 +91,54 @@ class Ridge:
             reward: Any finite number.
         """
         context = context.double()
-        self._weights = None
-        self.moment = self.moment + reward * context
+        known = self._look(context)
+        self._looked = None
+        # g, (d,)
+        gain = known if self.inverse is not None else context / self.penalty - known @ self.terms
+        scale = 1 + float(context @ gain)  # s
+        self.weights = self.weights + (reward - float(context @ self.weights)) / scale * gain
+        term = gain / scale**0.5  # (d,)  u
         if self.inverse is not None:
-            direction = self.inverse @ context  # (d,)
-            self.inverse = self.inverse - torch.outer(direction, direction) / (1 + context @ direction)
-            return
-        row = torch.linalg.solve_triangular(self.factor, (self.contexts @ context)[:, None], upper=False)[:, 0]  # (t,)
-        corner = (self.penalty + context.square().sum() - row.square().sum()).sqrt()
-        t = len(self.rewards)
-        factor = torch.zeros(t + 1, t + 1, dtype=torch.float64)
-        factor[:t, :t], factor[t, :t], factor[t, t] = self.factor, row, corner
-        self.factor = factor
-        self.contexts = torch.cat([self.contexts, context[None]])
-        self.rewards = torch.cat([self.rewards, torch.tensor([reward], dtype=torch.float64)])
-        if t + 1 >= self.size:
-            self._become_primal()
+            self.inverse.addcmul_(term[:, None], term[None], value=-1)  # stays symmetric to the bit
+        else:
+            self._keep(term, torch.cat([known, known.new_tensor([scale**0.5])]))
 
-    def _become_primal(self) -> None:
-        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.precision))
-        empty = Ridge(self.size, self.penalty)
-        self.contexts, self.factor, self.rewards = empty.contexts, empty.factor, empty.rewards
+    def _look(self, context: Tensor) -> Tensor:
+        r"""The pass over all that is known, :math:`A^{-1} c` ``(d,)`` or, while terms are kept, :math:`U c` ``(t,)``.
+
+        A context is first asked about and then learned, so the last one is remembered. It is copied even if it is new:
+        matrix products may round otherwise where a vector lies otherwise in memory.
+        """
+        if self._looked is None or not torch.equal(self._looked[0], context):
+            context = context.clone()
+            self._looked = context, (self.terms if self.inverse is None else self.inverse) @ context
+        return self._looked[1]
+
+    def _keep(self, term: Tensor, row: Tensor) -> None:
+        if self._count == len(self._room):
+            room = torch.empty(min(max(8, 2 * self._count), self.size), self.size, dtype=torch.float64)
+            room[: self._count] = self.terms
+            self._room = room
+        self._room[self._count] = term
+        self._factor.append(row)
+        self._count += 1
+        if self._count == self.size:
+            self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.precision))
+            self._room, self._count, self._factor = self._room.new_empty(0, self.size), 0, []
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned, in the form it is in."""
         return {
-            "contexts": self.contexts,
-            "factor": self.factor,
-            "rewards": self.rewards,
-            "inverse": self.inverse,
-            "moment": self.moment,
+            "weights": self.weights,
+            "terms": self.terms.clone(),
+            "factor": torch.cat([self.weights[:0], *self._factor]),  # (t (t + 1) / 2,)
+            "inverse": None if self.inverse is None else self.inverse.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what was learned."""
-        self.contexts, self.factor, self.rewards = state["contexts"], state["factor"], state["rewards"]
-        self.inverse, self.moment = state["inverse"], state["moment"]
-        self._weights = None
+        self._looked = None
+        self.weights = state["weights"]
+        self._room, self._count = state["terms"].clone(), len(state["terms"])
+        self._factor = list(state["factor"].split(list(range(1, self._count + 1))))
+        self.inverse = None if state["inverse"] is None else state["inverse"].clone()

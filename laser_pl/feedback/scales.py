@@ -151,7 +151,7 @@ class ContextBaseline(Scale):
         self.errors.load_state_dict(state["errors"])
         self.model = None
         if state["model"] is not None:
-            self.model = Ridge(len(state["model"]["moment"]), self.penalty)
+            self.model = Ridge(len(state["model"]["weights"]), self.penalty)
             self.model.load_state_dict(state["model"])
 
 
