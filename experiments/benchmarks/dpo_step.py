@@ -183,8 +183,8 @@ def page(rows: list[Row], arguments: argparse.Namespace, command: str) -> str:
             whose = {"trl": f"TRL, {row.micro_batch} pair(s) at once", "concatenated": "concatenated"}[other]
             target = verdict(ratio, setting.target) if other == "trl" else ""
             lines.append(
-                f"| {name} | {ours} | {ours.memory / 2**20:.0f} MiB | {ours.median / row.floor:.1f}x | {whose} | {timed} |"
-                f" {timed.memory / 2**20:.0f} MiB | {ratio:.1f}x | {target} |"
+                f"| {name} | {ours} | {ours.memory / 2**20:.0f} MiB | {ours.median / row.floor:.1f}x | {whose} |"
+                f" {timed} | {timed.memory / 2**20:.0f} MiB | {ratio:.1f}x | {target} |"
                 f" {abs(row.losses[other] / row.losses['ours'] - 1):.0e} |"
             )
     return "\n".join(lines)

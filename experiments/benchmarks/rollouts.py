@@ -111,11 +111,12 @@ def page(results: dict[str, tuple[dict[str, Timed], bool]], arguments: argparse.
         "## Rollouts",
         "",
         f"Written by `{command}`, {conditions()}. Model: {described(arguments.model)}; {arguments.prompts} prompts of"
-        f" {arguments.prompt} tokens, {arguments.n} responses of {arguments.new}; medians of {arguments.repeats} rounds in"
-        f" turn (smallest to largest). One sample per call: {CALLS_OF_ONE} calls timed, scaled to all"
-        f" {arguments.prompts * arguments.n}. Memory is the largest resident set above the start.",
+        f" {arguments.prompt} tokens, {arguments.n} responses of {arguments.new}; medians of {arguments.repeats} rounds"
+        f" in turn (smallest to largest). One sample per call: {CALLS_OF_ONE} calls timed, scaled to all"
+        f" {arguments.prompts * arguments.n}. Memory is the largest resident set above the start."
+        " Greedy ids are compared in float32.",
         "",
-        "| | ours | tokens/s | memory | other | it takes | tokens/s | memory | ratio | target | greedy ids equal (float32) |",
+        "| | ours | tokens/s | memory | other | it takes | tokens/s | memory | ratio | target | same greedy ids |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for dtype, (times, same) in results.items():

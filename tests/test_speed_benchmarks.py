@@ -1,0 +1,149 @@
+"""The benchmarks of speed, in short forms on tiny models. Nothing here looks at a clock."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
+MODULES = ("results", "models", "timing", "peers", "dpo_step", "rollouts", "iteration", "scale", "equal_accuracy")
+TINY = {
+    "vocab_size": 160,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
+    """Import a script from its folder, as it imports those beside it."""
+    before = list(sys.path)
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path[:] = before
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """The page in the repository stays as it is."""
+    page = FOLDER / "RESULTS.md"
+    before = page.read_bytes()
+    yield
+    assert page.read_bytes() == before
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Where a short form writes."""
+    return tmp_path / "RESULTS.md"
+
+
+def cells(text: str) -> list[list[str]]:
+    """The table's rows without its head."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def test_dpo_step(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+    """Ours and the concatenated forward find one loss; in bfloat16 nearly."""
+    sizes = ["--n", "5", "--pairs", "3", "--prompt", "8", "--response", "4", "--repeats", "1"]
+    words = ["--peers", "concatenated", *sizes, "--results", str(results)]
+    assert benchmarks("dpo_step").main(words, TINY) == 0
+    rows = cells(results.read_text())
+    assert [row[4] for row in rows] == ["concatenated"] * 3
+    differences = [float(row[9]) for row in rows]
+    assert max(differences[0], differences[2]) < 1e-5
+    assert differences[1] < 0.1
+
+
+def test_rollouts(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+    sizes = ["--n", "3", "--prompt", "6", "--new", "5", "--repeats", "1"]
+    assert benchmarks("rollouts").main([*sizes, "--results", str(results)], TINY) == 0
+    rows = cells(results.read_text())
+    assert [row[:1] + row[4:5] + row[10:] for row in rows] == [
+        [dtype, other, "yes"] for dtype in ("float32", "bfloat16") for other in ("`generate`", "one sample per call")
+    ]
+
+
+def test_iteration(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+    sizes = ["--prompts", "2", "--prompt", "4", "--n", "4", "--pairs", "2", "--new", "4", "--repeats", "1"]
+    words = ["--peers", "authors", "--dtype", "float32", *sizes, "--results", str(results)]
+    assert benchmarks("iteration").main(words, TINY) == 0
+    page = results.read_text()
+    assert [row[1] for row in cells(page)] == ["2 prompts, n 4, P 2"]
+    assert "of our training loop" in page
+
+
+@pytest.mark.parametrize("script", ["dpo_step", "iteration"])
+def test_a_missing_peer_is_one_sentence(
+    benchmarks: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    assert benchmarks(script).main(["--peers", "trl"]) == 2
+    told = capsys.readouterr().err
+    assert told == "This compares with TRL, which is not installed. Run: pip install -e '.[bench]'\n"
+
+
+def test_scale(benchmarks: Callable[[str], ModuleType], results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process; what a point costs follows from its size."""
+    script = benchmarks("scale")
+    monkeypatch.setattr(script, "plot", lambda rows, found, path: None)
+
+    def run(rows: dict[str, tuple[str, list[int]]], base: Any) -> dict[str, list[Any]]:
+        return {name: [script.Cost(size**1.5, 2**20 * size) for size in sizes] for name, (_, sizes) in rows.items()}
+
+    monkeypatch.setattr(script, "run", run)
+    script.main(["--points", "3", "--results", str(results)])
+    rows = cells(results.read_text())
+    assert [(row[1], row[2], row[4], row[6]) for row in rows] == [
+        ("64", "256", "1.50", "1.00"),
+        ("4", "16", "1.50", "1.00"),
+        ("1", "4", "1.50", "1.00"),
+    ]
+
+
+def test_a_point_is_measured(benchmarks: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    script = benchmarks("scale")
+    monkeypatch.setattr(script, "SHAPE", TINY)
+    cost = script.measure(script.Point(prompt=8, n=4, pairs=3, response=4, budget=64))
+    assert cost.seconds > 0
+
+
+def test_equal_accuracy(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+    small = ["data.prompts_per_iteration=32", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1",
+             "data.evaluation_batch_size=16"]  # fmt: skip
+    words = ["--repeats", "1", "--iterations", "2", "--also", *small, "--results", str(results)]
+    benchmarks("equal_accuracy").main(words)
+    rows = cells(results.read_text())
+    assert [row[:2] for row in rows] == [
+        ["mean of scores", "0"],
+        ["mean of scores", "mean of seeds"],
+        ["in turn", "0"],
+        ["in turn", "mean of seeds"],
+    ]
+    assert rows[0][2:] == rows[1][2:]
+
+
+def test_time_to_a_target(benchmarks: Callable[[str], ModuleType]) -> None:
+    script = benchmarks("equal_accuracy")
+    slow, fast, worse = [(4.0, 0.5), (8.0, 0.7), (12.0, 0.6)], [(2.0, 0.7), (4.0, 0.8)], [(1.0, 0.6)]
+    assert script.row("o", "0", slow, fast) == "| o | 0 | 0.700 | 8.0 s | 2.0 s | 4.0x | 0.800 |"
+    assert script.row("o", "0", slow, worse) == "| o | 0 | 0.700 | 8.0 s | never | never | 0.600 |"
+    assert script.mean_curve([[(1.0, 0.5)], [(3.0, 0.7)]]) == [(2.0, pytest.approx(0.6))]
