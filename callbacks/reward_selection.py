@@ -235,17 +235,27 @@ class RewardSelection(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what was learned."""
+        """Take up what was learned.
+
+        Raises:
+            ConfigurationError: If it was learned by other parts than these.
+        """
         if not state_dict:
             return
-        self._start(state_dict["context_size"])
-        for part in ("bandit", "context", "signal", "scale", "pool"):
-            getattr(self, part).load_state_dict(state_dict[part])
-        self.verdicts.load(state_dict["verdicts"])
-        self.arm_changes = list(state_dict["arm_changes"])
-        self._note_arm_changes(state_dict["arms"])
-        if state_dict["stuck"]:  # whoever goes on has mended something
-            self.pool.health.clear()
+        try:
+            self._start(state_dict["context_size"])
+            for part in ("bandit", "context", "signal", "scale", "pool"):
+                getattr(self, part).load_state_dict(state_dict[part])
+            self.verdicts.load(state_dict["verdicts"])
+            self.arm_changes = list(state_dict["arm_changes"])
+            self._note_arm_changes(state_dict["arms"])
+            if state_dict["stuck"]:  # whoever goes on has mended something
+                self.pool.health.clear()
+        except KeyError as error:
+            raise ConfigurationError(
+                f"The checkpoint's selection has no {error}: it was written by another version of laser_pl, or with"
+                " another bandit, signal or scale than selection names now. Go on with those, or start a new run."
+            ) from error
 
     def _note_arm_changes(self, before: list[str]) -> None:
         added = [name for name in self.arms if name not in before]

@@ -85,9 +85,9 @@ def test_the_bandit_keeps_what_it_knew_of_those_that_stay(
     assert set(after) == set(names)
     for name in names:
         new_contexts = sum(name in (d["reward"] or {}) for d in decisions)
-        known = before[name]["contexts"] if name in before else torch.zeros(0, 65)
-        assert len(after[name]["contexts"]) == len(known) + new_contexts
-        assert torch.equal(after[name]["contexts"][: len(known)], known.to(after[name]["contexts"]))
+        known = before[name]["terms"] if name in before else torch.zeros(0, 65)
+        assert len(after[name]["terms"]) == len(known) + new_contexts
+        assert torch.equal(after[name]["terms"][: len(known)], known.to(after[name]["terms"]))
     # Fresh: the first decision's mean is 0 and its bonus the widest there is.
     for name in added:
         assert decisions[0]["mean"][name] == 0
@@ -144,4 +144,16 @@ def test_a_budget_that_cannot_be_kept_is_refused_before_the_first_rollout(
         fit(tmp_path, arms("numbers", "sorter"), f"--selection.memory_budget={budget}")
     assert end.value.code == 2
     assert told in capsys.readouterr().err
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_checkpoint_of_another_bandit_is_named(
+    fit: Fit, first: LaserCLI, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        go_on(fit, first, tmp_path, arms("numbers", "sorter"), "--selection.bandit=RoundRobin")
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "laser_pl: The checkpoint's selection has no 'decisions'" in told
+    assert "Go on with those, or start a new run." in told
     assert not list((tmp_path / "runs").glob("*"))

@@ -162,16 +162,14 @@ def page(rows: dict[str, tuple[str, list[int]]], found: dict[str, list[Cost]], b
         f" {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), float32. A random Llama of the shape"
         f" {json.dumps(SHAPE)}; two prompts; where not varied: {json.dumps(asdict(base))}.",
         "",
-        "| what grows | from | to | seconds | exponent | memory above the model | exponent |",
-        "|---|---|---|---|---|---|---|",
+        "| what grows | seconds | exponent | MiB above the model | exponent |",
+        "|---|---|---|---|---|",
     ]
     for name, (_, sizes) in rows.items():
         seconds, memory = [c.seconds for c in found[name]], [float(c.memory) for c in found[name]]
-        lines.append(
-            f"| {name} | {sizes[0]} | {sizes[-1]} | {seconds[0]:.2f} to {seconds[-1]:.2f} |"
-            f" {exponent(sizes, seconds):.2f} | {memory[0] / 2**20:.0f} to {memory[-1] / 2**20:.0f} MiB"
-            f" (largest {max(memory) / 2**20:.0f}) | {exponent(sizes, memory):.2f} |"
-        )
+        took = ", ".join(f"{size}: {s:.2f}" for size, s in zip(sizes, seconds, strict=True))
+        held = ", ".join(f"{size}: {m / 2**20:.0f}" for size, m in zip(sizes, memory, strict=True))
+        lines.append(f"| {name} | {took} | {exponent(sizes, seconds):.2f} | {held} | {exponent(sizes, memory):.2f} |")
     return "\n".join([*lines, "", "![time and memory of a step](scale.png)"])
 
 
@@ -181,12 +179,18 @@ def plot(rows: dict[str, tuple[str, list[int]]], found: dict[str, list[Cost]], p
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure, axes = pyplot.subplots(2, len(rows), figsize=(4 * len(rows), 6), squeeze=False, layout="constrained")
     for column, (name, (_, sizes)) in enumerate(rows.items()):
         axes[0, column].loglog(sizes, [c.seconds for c in found[name]], "o-", color="#0072B2")
         axes[1, column].loglog(sizes, [c.memory / 2**20 for c in found[name]], "s-", color="#D55E00")
         axes[1, column].set_xlabel(name)
+        for axis in axes[:, column]:
+            axis.set_xticks(sizes, [str(size) for size in sizes])
+            axis.minorticks_off()
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes[0, 0].set_ylabel("seconds per step")
     axes[1, 0].set_ylabel("MiB above the model")
     figure.savefig(path, dpi=120)
