@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from models import described, load, rollout_batch
 from peers import trl_dpo_step, trl_missing
 from results import write_section
-from timing import Timed, alternate, conditions, once, verdict
+from timing import Timed, alternate, conditions, seconds_of, verdict
 
 HERE = Path(__file__).resolve().parent
 BETA = 0.1
@@ -142,7 +142,9 @@ def measure(arguments: argparse.Namespace, setting: Setting) -> Row:
             size: trl_dpo_step(load(arguments.model, setting.dtype, arguments.shape), batch, BETA, size)
             for size in arguments.micro_batches
         }
-        seconds = {size: once(step)[0] for size, step in tried.items()} if len(tried) > 1 else dict.fromkeys(tried, 0.0)
+        seconds = (
+            {size: seconds_of(step) for size, step in tried.items()} if len(tried) > 1 else dict.fromkeys(tried, 0.0)
+        )
         best = min(seconds, key=seconds.__getitem__)
         calls["trl"] = tried[best]
     if "concatenated" in arguments.peers:
@@ -155,7 +157,7 @@ def measure(arguments: argparse.Namespace, setting: Setting) -> Row:
 
         return run
 
-    times = alternate({name: noting(name, call) for name, call in calls.items()}, arguments.repeats, arguments.warm_up)
+    times = alternate({name: noting(name, call) for name, call in calls.items()}, arguments.repeats)
     return Row(setting, times, losses, floor, best)
 
 
@@ -226,7 +228,6 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--budget", type=int, default=4096, help="model.tokens_per_forward")
     parser.add_argument("--micro_batches", nargs="+", type=int, default=[1, 5], help="pairs at once, tried for TRL")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--warm_up", type=int, default=1, choices=[0, 1], help="rounds that do not count")
     parser.add_argument("--profile", action="store_true", help="print a profile of our step, and no more")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)

@@ -39,7 +39,7 @@ from models import SMOLLM2, TOKENIZER, described, load, prompt_batch, rollout_ba
 from peers import lora_config, trl_missing
 from results import write_section
 from rollouts import CALLS_OF_ONE, one_by_one
-from timing import conditions, once, verdict
+from timing import conditions, seconds_of, verdict
 
 HERE = Path(__file__).resolve().parent
 WORDS = "river stone seven light under garden paper winter music travel"
@@ -191,7 +191,7 @@ def trl(model: Path, work: Work, dtype: str, folder: Path) -> float:
         processing_class=tokenizer,
         peft_config=lora_config(),
     )
-    return once(trainer.train)[0]
+    return seconds_of(trainer.train)
 
 
 def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | None) -> float:
@@ -206,7 +206,7 @@ def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | N
     batch = rollout_batch(base, 1, work.prompt, work.n, work.new, work.pairs)
     sampling = one_by_one(wrapped.get_base_model().eval(), prompt_batch(base, 1, work.prompt), work.new)
     sampling()
-    sampled = once(sampling)[0] / CALLS_OF_ONE
+    sampled = seconds_of(sampling) / CALLS_OF_ONE
     step = concatenated_step(wrapped, batch, 1)
     pairs = batch.preferences.pairs
 
@@ -222,7 +222,7 @@ def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | N
                     batch.responses.mask[prompt, index],
                 )
 
-    trained = once(lambda: (reference(), step()))[0]
+    trained = seconds_of(lambda: (reference(), step()))
     return work.prompts * (work.n * sampled + trained)
 
 

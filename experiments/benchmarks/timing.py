@@ -21,7 +21,7 @@ class Timed:
 
     Attributes:
         seconds: Each repeat's.
-        memory: The largest resident set above that at the call's start, in bytes, over the repeats.
+        memory: The largest resident set above that at the call's start, in bytes, in a round that is not timed.
     """
 
     seconds: list[float]
@@ -38,29 +38,34 @@ class Timed:
         return f"{self.median:.2f} s ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], repeats: int, warm_up: bool = True) -> dict[str, Timed]:
+def alternate(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timed]:
     """Time calls that take turns, so that whatever else the machine does falls on all of them.
+
+    A round that warms up comes first, in which memory is measured.
 
     Args:
         calls: By name.
-        repeats: Rounds that count.
-        warm_up: Whether a round goes before them.
+        repeats: Rounds that are timed.
     """
+    memory = {name: peak_of(call) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    memory = dict.fromkeys(calls, 0)
-    for number in range(repeats + warm_up):
+    for _ in range(repeats):
         for name, call in calls.items():
-            took, peak = once(call)
-            if number >= warm_up:
-                seconds[name].append(took)
-                memory[name] = max(memory[name], peak)
+            seconds[name].append(seconds_of(call))
     return {name: Timed(seconds[name], memory[name]) for name in calls}
 
 
-def once(call: Callable[[], object]) -> tuple[float, int]:
-    """Seconds, and the largest resident set above that at the start, looked at every 5 ms.
+def seconds_of(call: Callable[[], object]) -> float:
+    """What one call takes; memory that earlier ones have freed may be used again, as in training."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
-    What earlier calls have freed is given back to the system first, or it would not show.
+
+def peak_of(call: Callable[[], object]) -> int:
+    """The largest resident set above that at the start, in bytes, looked at every 5 ms.
+
+    What earlier calls have freed is given back to the system first, or it would not show. That slows the call.
     """
     gc.collect()
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
@@ -75,12 +80,10 @@ def once(call: Callable[[], object]) -> tuple[float, int]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    began = time.perf_counter()
     call()
-    took = time.perf_counter() - began
     done.set()
     watcher.join()
-    return took, max(peak, resident()) - start
+    return max(peak, resident()) - start
 
 
 def resident() -> int:
