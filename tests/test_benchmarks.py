@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
-MODULES = ("results", "faulty", "faults", "pool_memory")
+MODULES = ("results", "faulty", "faults", "timing", "pool_memory")
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from results import write_section
+from timing import resident
 
 HERE = Path(__file__).resolve().parent
 TOKENIZER = HERE.parent / "quickstart" / "policy"
@@ -159,12 +160,6 @@ def configuration(job: Job) -> dict[str, Any]:
         },
         "runs_dir": str(job.folder / "runs"),
     }
-
-
-def resident(field: str) -> int:
-    """A size from this process's status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(job: Job) -> Measured:

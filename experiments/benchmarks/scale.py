@@ -19,7 +19,6 @@ import os
 import shlex
 import statistics
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -27,7 +26,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from models import load, rollout_batch
 from results import write_section
+from timing import resident, seconds_of
 
 HERE = Path(__file__).resolve().parent
 SHAPE = {
@@ -75,56 +76,24 @@ ROWS = {
 }
 
 
-def resident(field: str) -> int:
-    """A size from this process's status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
 def measure(point: Point) -> Cost:
     """Do four steps; for the peak to mean anything, in a fresh process."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from laser_pl.batches import PairIndices, Preferences, Prompt, PromptBatch, Responses, RolloutBatch
     from laser_pl.dpo_step import Objective, batch_loss
     from laser_pl.language_model import Lora
-    from laser_pl.noise import quieten
     from laser_pl.reading.reader import ResponseReader
 
-    quieten()
-    torch.manual_seed(0)
-    model = Lora(dropout=0.0).wrap(LlamaForCausalLM(LlamaConfig(**SHAPE)))
-    prompts, n = 2, point.n
-    tokens = torch.randint(3, SHAPE["vocab_size"], (prompts, point.prompt))
-    answers = torch.randint(3, SHAPE["vocab_size"], (prompts, n, point.response))
-    better, worse = torch.triu_indices(n, n, offset=1)
-    order = torch.randperm(len(better))[: point.pairs]
-    of = torch.arange(prompts).repeat_interleave(len(order))
-    batch = RolloutBatch(
-        PromptBatch(tuple(Prompt(str(i), "", "") for i in range(prompts)), tokens, torch.ones_like(tokens)),
-        Responses(answers, torch.ones_like(answers), torch.ones(prompts, n, dtype=torch.bool), [[""] * n] * prompts),
-        torch.zeros(prompts, 1),
-        torch.zeros(prompts, n, dtype=torch.float64),
-        iteration=0,
-        preferences=Preferences(
-            torch.zeros(prompts, dtype=torch.long),
-            torch.zeros(prompts, n),
-            PairIndices(of, better[order].repeat(prompts), worse[order].repeat(prompts)),
-        ),
-    )
+    model = Lora(dropout=0.0).wrap(load(None, "float32", SHAPE))
+    batch = rollout_batch(model, 2, point.prompt, point.n, point.response, point.pairs)
     reader = ResponseReader(model, point.budget)
-    before = resident("VmRSS")
+    before = resident()
 
-    def step() -> float:
-        started = time.perf_counter()
+    def step() -> None:
         loss, *_ = batch_loss(batch, reader, Objective(0.1, 1.0), model.parameters())
         loss.backward()
         model.zero_grad()
-        return time.perf_counter() - started
 
     step()
-    return Cost(statistics.median(step() for _ in range(3)), resident("VmHWM") - before)
+    return Cost(statistics.median(seconds_of(step) for _ in range(3)), resident("VmHWM") - before)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:

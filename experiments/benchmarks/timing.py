@@ -86,9 +86,10 @@ def peak_of(call: Callable[[], object]) -> int:
     return max(peak, resident()) - start
 
 
-def resident() -> int:
-    """This process's resident set in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident(field: str = "VmRSS") -> int:
+    """A size from this process's status, in bytes: what is resident now, or with ``VmHWM`` was at the most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def conditions(*packages: str) -> str:

@@ -65,6 +65,7 @@ class Memory:
         self.reward_models = reward_models
         self.budget = None if budget is None else parse_bytes(str(budget))
         self.spill = spill
+        self._known: dict[str, int] = {}  # sizes that were asked for; telling one takes a model without weights
         self._sizes: dict[str, int] = {}  # of what is on the device, the least recently used first
 
     @property
@@ -80,8 +81,8 @@ class Memory:
         """
         if self.budget is None:
             return
-        for name, reward_model in self.reward_models.items():
-            size = reward_model.size()
+        for name in self.reward_models:
+            size = self._size_of(name)
             if size > self.budget:
                 raise ConfigurationError(
                     f"The reward model '{name}' has {show_bytes(size)} of weights, more than selection.memory_budget ="
@@ -96,11 +97,16 @@ class Memory:
         reward_model = self.reward_models[name]
         size = 0
         if self.budget is not None:
-            size = reward_model.size()
+            size = self._size_of(name)
             while sum(self._sizes.values()) + size > self.budget:
                 self._evict(next(held for held, bytes_ in self._sizes.items() if bytes_), device)
         reward_model.load(device)
         self._sizes[name] = size
+
+    def _size_of(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = self.reward_models[name].size()
+        return self._known[name]
 
     def _evict(self, name: str, device: torch.device) -> None:
         del self._sizes[name]
