@@ -11,7 +11,7 @@ from torch import Tensor
 
 from laser_pl.bandits.base import Explanation
 from laser_pl.batches import PromptLosses, RolloutBatch
-from laser_pl.feedback.signals import Observations
+from laser_pl.feedback.observations import Observations
 from laser_pl.rewards.costs import Costs
 
 
