@@ -17,7 +17,7 @@ from laser_pl.data.pairs import Pairing
 from laser_pl.decision import Decision, conclude, decide
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.observations import mean_by_arm
+from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
 from laser_pl.feedback.signals import Dpo, Loss, Signal
 from laser_pl.policy import Policy
@@ -162,8 +162,9 @@ class RewardSelection(Callback):
             seen = self.signal.measure(batch, losses, ask)
         seen = mean_by_arm(seen, self._decision_of_rows(len(batch)))
         contexts = self._contexts[seen.prompt]  # (O, d)
-        rewards = self.scale.rewards(contexts, seen.value, seen.chance)
+        rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
         self.bandit.update(contexts, seen.arm, rewards)
+        self._teach_judges(batch, seen, rewards)
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
 
@@ -195,6 +196,18 @@ class RewardSelection(Callback):
         if not asked or not any(health.may_be_asked(name) for name in self.arms):
             self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
         return arms[self._decision_of_rows(len(batch))], scores, passed_over
+
+    def _teach_judges(self, batch: RolloutBatch, seen: Observations, rewards: Tensor) -> None:
+        """Tell the reward models that judged what the bandit learned of them."""
+        assert batch.preferences is not None
+        arms, decision = batch.preferences.arms, self._decision_of_rows(len(batch))
+        for arm in sorted(set(arms.tolist())):
+            own = seen.arm == arm
+            of_decision = torch.full((len(self._rows),), torch.nan, dtype=torch.float64)
+            of_decision[seen.prompt[own]] = rewards[own]
+            judged = of_decision[decision].masked_fill(arms != arm, torch.nan)  # (B,)
+            model = self.pool.reward_models[self.arms[arm]]
+            model.learn(batch.prompts.prompts, batch.preferences.pairs.to("cpu"), judged)
 
     def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
         """One reward model's labels for some rows ``(len(rows), n)``; none if it is aside."""
@@ -271,6 +284,7 @@ class RewardSelection(Callback):
         if not self._started:
             self.bandit.start(self.arms, context_size, derive_seed(self.seed, "bandit"))
             self.signal.start(self.arms)
+            self.scale.start(self.arms)
             self._started = True
         elif self.bandit.context_size != context_size:
             raise ConfigurationError(
@@ -282,9 +296,8 @@ class RewardSelection(Callback):
         """Which rows of the batch each decision is about."""
         groups: dict[Any, list[int]] = {}
         for row, prompt in enumerate(batch.prompts.prompts):
-            groups.setdefault({"batch": 0, "category": prompt.category, "prompt": row}[self.granularity], []).append(
-                row
-            )
+            group = {"batch": 0, "category": prompt.category, "prompt": row}[self.granularity]
+            groups.setdefault(group, []).append(row)
         return list(groups.values())
 
     @staticmethod

@@ -84,7 +84,7 @@ def logistic_regression(contexts: Tensor, labels: Tensor) -> Tensor:
         with torch.enable_grad():
             loss = F.cross_entropy(contexts @ weights.T, labels, reduction="sum") + weights.square().sum() / 2
             loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+        return float(loss.detach())
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weights.detach()
