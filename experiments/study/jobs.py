@@ -51,7 +51,6 @@ class Outcome:
         right: Share of decisions for the right specialist, mean over categories; NaN where it was no arm.
         right_at_last: The same in the last iteration.
         forwards: Reward-model forwards for each response that was sampled.
-        seconds: Wall clock.
     """
 
     before: float
@@ -60,7 +59,6 @@ class Outcome:
     right: float
     right_at_last: float
     forwards: float
-    seconds: float
 
 
 def run(job: Job, out: Path) -> Outcome:
@@ -131,7 +129,6 @@ def read(job: Job, folder: Path) -> Outcome:
         right=_right(decisions, right),
         right_at_last=_right([decision for decision in decisions if decision["iteration"] == last], right),
         forwards=done / responses,
-        seconds=summary["seconds"]["total"],
     )
 
 

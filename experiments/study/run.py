@@ -125,7 +125,7 @@ Test accuracy of sampled responses (temperature 0.8), mean over categories, then
 order, rollouts, ties) with the 95 % interval by Student's t. Same prompts, rollouts, steps and pairs for all; what
 differs is who judges. Differences are paired by seed, with a two-sided sign-flip permutation test. Bold: uses no label.
 "Right specialist": the reward model that the world card says is best in the category, mean over categories.
-Reward-model forwards are per sampled response. Seconds were taken on a busy machine.
+Reward-model forwards are per sampled response.
 """
 
 

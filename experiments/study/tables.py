@@ -60,9 +60,9 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
     oracle = found.get("oracle", {})
     lines = [
         f"| strategy | what it uses | seeds | accuracy | gain over the start, of the oracle's | `{reference}` minus it"
-        " | right specialist, whole run | last iteration | RM forwards | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        f"| start | | | {start_mean:.3f} | | | | | | |",
+        " | right specialist, whole run | last iteration | RM forwards |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| start | | | {start_mean:.3f} | | | | | |",
     ]
 
     def mean_after(name: str) -> float:
@@ -82,15 +82,14 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
             f"| {marked} | {uses} | {len(runs)} | {number(*mean_and_interval([o.after for o in outcomes]))} | {gain}"
             f" | {against(found.get(reference, {}), runs) if name != reference else ''}"
             f" | {percent([o.right for o in outcomes])} | {percent([o.right_at_last for o in outcomes])}"
-            f" | {sum(o.forwards for o in outcomes) / len(runs):.2f}x"
-            f" | {sum(o.seconds for o in outcomes) / len(runs):.0f} |"
+            f" | {sum(o.forwards for o in outcomes) / len(runs):.2f}x |"
         )
     singles = {name: runs for name, runs in found.items() if name.startswith("single_")}
     if singles:
         seeds = sorted(set.intersection(*(set(runs) for runs in singles.values())))
         average = [sum(runs[s].after for runs in singles.values()) / len(singles) for s in seeds]
         lines.append(
-            f"| average of single reward models | | {len(seeds)} | {number(*mean_and_interval(average))} | | | | | | |"
+            f"| average of single reward models | | {len(seeds)} | {number(*mean_and_interval(average))} | | | | | |"
         )
     return lines
 

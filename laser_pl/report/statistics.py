@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from typing import Any
 
 from laser_pl.errors import ConfigurationError
 
@@ -51,9 +53,8 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, 
     return mean, float(test.pvalue)
 
 
-def _stats():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _stats() -> Any:
     try:
-        from scipy import stats
+        return importlib.import_module("scipy.stats")
     except ImportError as error:
         raise ConfigurationError("Intervals need scipy. Install it with: pip install 'laser_pl[report]'.") from error
-    return stats
