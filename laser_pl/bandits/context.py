@@ -19,13 +19,13 @@ class ContextPreparation:
     Args:
         center: Subtract the running mean of all contexts seen so far.
         unit_norm: Scale to norm 1 after that.
-        projection: Project to so many dimensions before all that, by random numbers that follow from the sizes alone
-            (Johnson and Lindenstrauss 1984: norms and angles change little); null keeps all.
         intercept: A constant appended as one more dimension; 0 appends none.
+        projection: Project to so many dimensions before all this, by random numbers that follow from the sizes alone
+            (Johnson and Lindenstrauss 1984: norms and angles change little); null keeps all.
     """
 
     def __init__(
-        self, center: bool = True, unit_norm: bool = True, projection: int | None = None, intercept: float = 0.3
+        self, center: bool = True, unit_norm: bool = True, intercept: float = 0.3, projection: int | None = None
     ) -> None:
         if intercept < 0:
             raise ConfigurationError(f"intercept must be >= 0, got {intercept}. Set selection.context.intercept.")

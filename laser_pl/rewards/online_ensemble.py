@@ -58,7 +58,7 @@ class OnlineEnsemble(Ensemble):
             if scores is None or not own.any() or not rewards[row].isfinite():
                 continue
             margins = scores[:, pairs.chosen[own]] - scores[:, pairs.rejected[own]]  # (E, pairs)
-            gains.append(rewards[row] * margins.sign().nan_to_num(0.0).mean(-1))
+            gains.append(rewards[row] * margins.nan_to_num(0.0).sign().mean(-1))
         if gains:
             self.log_weights = self.log_weights + self.rate * torch.stack(gains).mean(0)
 

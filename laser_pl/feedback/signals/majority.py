@@ -48,8 +48,8 @@ def agreement(scores: Tensor) -> Tensor:
     >>> agreement(torch.tensor([[[2.0, 1.0]], [[5.0, 3.0]], [[0.0, 1.0]], [[9.0, 8.0]]]))[:, 0]
     tensor([1., 1., 0., 1.])
     """
-    votes = (scores[..., :, None] - scores[..., None, :]).sign()  # (K, B, n, n)  NaN: abstains
-    known = votes.nan_to_num(0.0)
-    others = (known.sum(0) - known).sign()  # (K, B, n, n)
-    counts = (others != 0) & ~votes.isnan()
-    return ((votes.nan_to_num(0.0) * others + 1) / 2 * counts).sum((-1, -2)) / counts.sum((-1, -2))
+    difference = scores[..., :, None] - scores[..., None, :]  # (K, B, n, n)  NaN: abstains
+    votes = difference.nan_to_num(0.0).sign()
+    others = (votes.sum(0) - votes).sign()
+    counts = (others != 0) & ~difference.isnan()
+    return ((votes * others + 1) / 2 * counts).sum((-1, -2)) / counts.sum((-1, -2))
