@@ -18,11 +18,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from laser_pl.report.statistics import mean_and_interval, paired_test
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -83,26 +84,10 @@ def fit(job: Job) -> dict[str, Any]:
     return result
 
 
-def mean_and_interval(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval by Student's t."""
-    from scipy import stats
-
-    values = list(values)
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, float("nan")
-    return mean, float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-
-
 def advantage(ours: list[float], theirs: list[float]) -> str:
     """Mean paired difference over seeds, and the two-sided p of a sign-flip permutation test."""
-    from scipy import stats
-
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    if len(differences) < 2:
-        return f"{differences[0]:+.3f}"
-    test = stats.permutation_test((differences,), lambda x: sum(x) / len(x), permutation_type="samples", rng=0)
-    return f"{sum(differences) / len(differences):+.3f} (p {test.pvalue:.3f})"
+    difference, p = paired_test(ours, theirs)
+    return f"{difference:+.3f}" if len(ours) < 2 else f"{difference:+.3f} (p {p:.3f})"
 
 
 def right_share(result: dict[str, Any]) -> float:
