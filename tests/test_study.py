@@ -153,7 +153,7 @@ def test_adverse_reward_models_are_what_they_say(study: dict[str, ModuleType]) -
     adverse = importlib.import_module("experiments.study.adverse")
     plain = FunctionReward(importlib.import_module("experiments.rewards.functions").brevity)
     prompts = [Prompt("p0", "a", "a"), Prompt("p1", "b", "b")]
-    texts = [["x", "xx", "xxx", "xxxx"], ["", "xxxxx", "xx", "x"]]
+    texts = [["x", "xx", "xxx", "xxxx"], ["xxx", "xxxxx", "xx", "x"]]
     scores = as_tensor(plain.score(prompts, texts), (2, 4), "it")
     assert torch.equal(adverse.Inverted(plain).score(prompts, texts), -scores)
     noisy = adverse.Noisy(plain, 0.5, seed=3)
