@@ -82,25 +82,42 @@ class LinUCB(Linear):
 
 
 class Thompson(Linear):
-    """See ``laser_pl.bandits.Thompson``; the prior is what each arm is believed to be worth anywhere."""
+    """See ``laser_pl.bandits.Thompson``.
 
-    def __init__(self, spread: float, prior: Tensor | None = None) -> None:
+    Args:
+        spread: Of the draw.
+        prior: What each arm is believed to be worth anywhere. Shape ``(K,)``; None is no level at all.
+        prior_weight: Rewards that it counts for.
+    """
+
+    def __init__(self, spread: float, prior: Tensor | None = None, prior_weight: float = 10.0) -> None:
         self.spread = spread
         self.prior = prior
+        self.column = 0.0 if prior is None else prior_weight**-0.5
 
-    def level(self) -> Tensor:
-        """The prior of each arm. Shape ``(K,)``."""
-        return torch.zeros(self.arms, dtype=torch.float64) if self.prior is None else self.prior
+    def start(self, seeds: int, arms: int, size: int, generator: torch.Generator) -> None:
+        """Begin with the prior, whose error is learned by one more column."""
+        super().start(seeds, arms, size + 1, generator)
+        self.level = torch.zeros(arms, dtype=torch.float64) if self.prior is None else self.prior
+
+    def with_column(self, contexts: Tensor) -> Tensor:
+        """Contexts with the constant. Shape ``(S, d + 1)``."""
+        return torch.nn.functional.pad(contexts, (0, 1), value=self.column)
+
+    def predict(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and widths of all arms, ``(S, K)`` each."""
+        mean, width = super().predict(self.with_column(contexts))
+        return self.level + mean, width
 
     def select(self, contexts: Tensor) -> Tensor:
         """The best of a draw."""
         mean, width = self.predict(contexts)
         noise = torch.randn(mean.shape, generator=self.generator, dtype=torch.float64)
-        return self.best(self.level() + mean + self.spread * width * noise)
+        return self.best(mean + self.spread * width * noise)
 
     def update(self, contexts: Tensor, chosen: Tensor, rewards: Tensor) -> None:
         """What the prior missed."""
-        super().update(contexts, chosen, rewards - self.level()[chosen])
+        super().update(self.with_column(contexts), chosen, rewards - self.level[chosen])
 
 
 class EpsilonGreedy(Linear):

@@ -136,8 +136,8 @@ def main(seed: int) -> list[str]:
         "## What each signal says before training",
         "",
         "From so many prompts of one category, each signal names the arm of its largest mean. Figures: how often the"
-        " answer that this arm puts first is right, over the same for the best arm of the pool, mean over four categories"
-        f" and {DRAWS} draws of prompts; 1 is always the best arm. No training, start policy, seed {seed}.",
+        " answer that this arm puts first is right, over the same for the best arm of the pool, mean over four"
+        f" categories and {DRAWS} draws of prompts; 1 is always the best arm. No training, start policy, seed {seed}.",
         "",
         *table(results),
     ]

@@ -126,7 +126,13 @@ class Oracle(Bandit):
         self._categories = list(categories)
 
     def select(self, contexts: Tensor) -> Tensor:
-        """The right arms."""
+        """The right arms.
+
+        Raises:
+            ValueError: If other decisions were told of.
+        """
+        if len(self._categories) != len(contexts):
+            raise ValueError(f"Oracle was told of {len(self._categories)} decisions and is asked for {len(contexts)}.")
         anyone = torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
         known = [-1 if name is None else self.arms.index(self.right[name]) for name in self._categories]
         right = torch.tensor(known, dtype=torch.long)

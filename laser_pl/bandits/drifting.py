@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -79,7 +80,7 @@ class ForgetfulLinUCB(Bandit):
 class DiscountedLinUCB(ForgetfulLinUCB):
     r"""D-LinUCB of Russac et al. 2019: an observation of age a weighs :math:`\gamma^a`; the ridge penalty stays.
 
-    What weighs less than 1e-4 is dropped.
+    What weighs less than 1e-12 is dropped: all of it together changes nothing that could be seen.
 
     Args:
         alpha: How much uncertainty is worth, >= 0.
@@ -94,9 +95,8 @@ class DiscountedLinUCB(ForgetfulLinUCB):
 
     @property
     def memory(self) -> int:
-        """The age at which the weight falls below 1e-4."""
-        age = torch.tensor(1e-4, dtype=torch.float64).log() / torch.tensor(self.gamma, dtype=torch.float64).log()
-        return int(age) + 1
+        """The age at which the weight falls below 1e-12."""
+        return math.ceil(math.log(1e-12) / math.log(self.gamma))
 
     def weights(self, ages: Tensor) -> Tensor:
         """Powers of gamma."""

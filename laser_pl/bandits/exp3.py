@@ -17,8 +17,9 @@ class Exp3(Bandit):
     r"""Draws from :math:`p_k = (1 - \gamma) w_k / \sum_j w_j + \gamma / K`, Auer et al. 2002, whatever the context.
 
     A reward x in [0, 1] multiplies the chosen arm's weight by :math:`\exp(\gamma x / (K p_k))`. Where all arms' rewards
-    at a context are known, nothing has to be corrected for who was chosen, and :math:`p_k` becomes 1. Rewards that come
-    together are weighed by the probabilities at their choice.
+    at a context are known though fewer were chosen there, nothing has to be corrected for who was, and :math:`p_k`
+    becomes 1. Rewards that come together are weighed by the probabilities at their choice. One that judged in the place
+    of another is weighed by its own probability, which is too small by the same factor for all.
 
     Args:
         gamma: Share of choices at random, in (0, 1].
@@ -41,6 +42,7 @@ class Exp3(Bandit):
         """Begin with equal weights."""
         super().start(arms, context_size, seed)
         self.log_weights = torch.zeros(len(self.arms), dtype=torch.float64)
+        self._chosen_at: Tensor | None = None  # (M, d)  the contexts of the last choice
 
     @property
     def probabilities(self) -> Tensor:
@@ -49,7 +51,9 @@ class Exp3(Bandit):
 
     def select(self, contexts: Tensor) -> Tensor:
         """Draws, one for every context."""
-        return torch.multinomial(self.probabilities, len(contexts), replacement=True, generator=self.generator)
+        self._chosen_at = contexts.clone()
+        chance = self.probabilities.expand(len(contexts), -1)
+        return torch.multinomial(chance, 1, generator=self.generator).squeeze(-1)
 
     def next_best(self, contexts: Tensor, available: Tensor) -> Tensor:
         """Draws among those that are left."""
@@ -62,10 +66,17 @@ class Exp3(Bandit):
         """Multiply the weights."""
         gains = ((rewards.double() - self.low) / (self.high - self.low)).clamp(0, 1)
         chance = self.probabilities[arms]  # (O,)
-        chance[full_information(contexts, arms, len(self.arms)).flatten()] = 1.0
+        for group in full_information(contexts, arms, len(self.arms)):
+            own = (contexts == contexts[group[0]]).all(-1)  # (O,)
+            if int(own.sum()) > self._choices_at(contexts[group[0]]):
+                chance[own] = 1.0
         steps = self.gamma / len(self.arms) * gains / chance
         self.log_weights = self.log_weights.index_add(0, arms, steps)
         self.log_weights = self.log_weights - self.log_weights.max()  # the same probabilities, and no overflow
+
+    def _choices_at(self, context: Tensor) -> int:
+        """How often it was chosen at a context, at once; contexts without features are all the same."""
+        return 1 if self._chosen_at is None else max(1, int((self._chosen_at == context).all(-1).sum()))
 
     def explain(self, contexts: Tensor) -> Explanation:
         """Probabilities, and no bonus."""
@@ -80,4 +91,7 @@ class Exp3(Bandit):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up those of the arms that are still there; a new one starts with the best of them."""
         super().load_state_dict(state)
-        self.log_weights = torch.tensor([state["log_weights"].get(arm, 0.0) for arm in self.arms], dtype=torch.float64)
+        known = {arm: weight for arm, weight in state["log_weights"].items() if arm in self.arms}
+        best = max(known.values(), default=0.0)
+        self.log_weights = torch.tensor([known.get(arm, best) for arm in self.arms], dtype=torch.float64)
+        self._chosen_at = None

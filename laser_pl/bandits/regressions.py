@@ -22,7 +22,11 @@ class Regressions(Bandit):
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
         """Begin with regressions that know nothing."""
         super().start(arms, context_size, seed)
-        self.models = [Ridge(context_size) for _ in self.arms]
+        self.models = [self.model(arm) for arm in self.arms]
+
+    def model(self, arm: str) -> Ridge:
+        """An arm's regression at the start."""
+        return Ridge(self.context_size)
 
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn each reward in its arm's regression, in order."""

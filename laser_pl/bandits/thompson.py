@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.base import Explanation, argmax_with_random_ties
+from laser_pl.bandits.levelled_ridge import LevelledRidge
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
 
@@ -18,39 +20,56 @@ class Thompson(Regressions):
 
     With the posterior :math:`\theta_k \sim N(A_k^{-1} b_k, v^2 A_k^{-1})` an arm's worth at a context is one number,
     :math:`c^\top\theta_k \sim N(c^\top A_k^{-1} b_k, v^2 c^\top A_k^{-1} c)`, which is drawn anew for every context.
+    Those asked about together do not share one :math:`\theta_k`: a batch explores as its contexts would one by one.
 
-    A prior says what an arm is worth before anything is known, anywhere: :math:`m_k + c^\top\theta_k`, where the
-    regression learns what the prior misses. So it fades as the arm is tried. BayesianRouter (arXiv 2510.02850) learns
-    it offline, from how often each reward model is right on labelled pairs.
+    A prior says what an arm is worth before anything is known, anywhere. The worth is then
+    :math:`\mu_k + c^\top\theta_k` with a level :math:`\mu_k \sim N(m_k, v^2 / n_0)`, as if ``n_0`` rewards of ``m_k``
+    had been seen. The level is learned with the rest, so that a wrong prior fades at every context as the arm is tried;
+    were ``m_k`` only added to the regression, it would stay wherever nothing was seen. BayesianRouter (arXiv
+    2510.02850) learns ``m_k`` offline, from how often each reward model is right on labelled pairs. A run that is
+    continued keeps the priors it began with.
 
     Args:
         spread: v, >= 0, in units of the reward; 0 is greedy.
-        prior: :math:`m_k` by the arm's name; 0 for arms that it does not name.
+        prior: :math:`m_k` by the arm's name; 0 for arms that it does not name. Null: no level at all.
+        prior_weight: :math:`n_0`, > 0, in rewards.
     """
 
-    def __init__(self, spread: float = 0.5, prior: dict[str, float] | None = None) -> None:
+    def __init__(self, spread: float = 0.5, prior: dict[str, float] | None = None, prior_weight: float = 10.0) -> None:
         if not spread >= 0:
             raise ConfigurationError(f"spread must be >= 0, got {spread}. Set selection.bandit.spread in the config.")
+        if not 0 < prior_weight < math.inf:
+            raise ConfigurationError(
+                f"prior_weight must be > 0 and finite, got {prior_weight}. Set selection.bandit.prior_weight."
+            )
         self.spread = spread
-        self.prior = prior or {}
+        self.prior = prior
+        self.prior_weight = prior_weight
 
     def check(self, arms: Sequence[str]) -> None:
         """Look the prior's arms up.
 
         Raises:
-            ConfigurationError: If there is no arm of such a name.
+            ConfigurationError: If there is no arm of such a name, or a prior is no finite number.
         """
-        for arm in self.prior:
+        for arm, value in (self.prior or {}).items():
             if arm not in arms:
                 raise ConfigurationError(
                     f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}. Name those."
                 )
+            if not math.isfinite(value):
+                raise ConfigurationError(f"selection.bandit.prior.{arm} is {value}. Give a finite number.")
 
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
         """Begin with the prior."""
         super().start(arms, context_size, seed)
-        self._before = torch.tensor([self.prior.get(arm, 0.0) for arm in self.arms], dtype=torch.float64)  # (K,)
         self._drawn: tuple[Tensor, Explanation] | None = None  # the last question, until it is asked anew or learned
+
+    def model(self, arm: str) -> LevelledRidge:
+        """An arm's regression with its prior."""
+        if self.prior is None:
+            return LevelledRidge(self.context_size, level=0.0, column=0.0)
+        return LevelledRidge(self.context_size, self.prior.get(arm, 0.0), self.prior_weight**-0.5)
 
     def select(self, contexts: Tensor) -> Tensor:
         """The arm that is best in the draw, for every context. The next question gets another draw."""
@@ -59,20 +78,20 @@ class Thompson(Regressions):
         return argmax_with_random_ties(explanation.mean + explanation.bonus, self.generator)
 
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
-        """Learn what the prior missed."""
+        """Learn each reward in its arm's regression, in order."""
         self._drawn = None
-        super().update(contexts, arms, rewards - self._before[arms])
+        super().update(contexts, arms, rewards)
 
     def explain(self, contexts: Tensor) -> Explanation:
         """Expected reward, and what the draw adds to it; what is explained is what will be selected."""
         contexts = contexts.double()
         if self._drawn is None or not torch.equal(self._drawn[0], contexts):
-            mean, width = self._before + self.means(contexts), self.widths(contexts)
+            mean, width = self.means(contexts), self.widths(contexts)
             noise = torch.randn(mean.shape, generator=self.generator, dtype=torch.float64)
             self._drawn = contexts.clone(), Explanation(mean, self.spread * width * noise)
         return self._drawn[1]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what was learned."""
+        """Take up the regressions of the arms that are still there, with their priors; a new arm starts with its."""
         super().load_state_dict(state)
         self._drawn = None
