@@ -36,7 +36,7 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outcome(study: dict[str, ModuleType], after: float, right: float = 0.5, forwards: float = 1.0) -> Any:
-    return study["jobs"].Outcome(0.4, after, {"sums": after}, right, right + 0.1, forwards)
+    return study["jobs"].Outcome(0.4, after, {"sums": after}, right, right + 0.1, forwards, "abc1234")
 
 
 def results_of(study: dict[str, ModuleType], **accuracies: list[float]) -> dict[Any, Any]:
@@ -124,10 +124,12 @@ def test_an_outcome_is_read_from_a_runs_folder(study: dict[str, ModuleType], tmp
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"rollouts": {"n": 3}}}))
+    (tmp_path / "commit").write_text("abc1234")
     job = study["jobs"].Job("quickstart", "base", "cooling", "batch", 0)
     found = study["jobs"].read(job, tmp_path)
     assert (found.before, found.after, found.by_category) == (0.4, 0.5, {"addition": 0.5})
     assert (found.right, found.right_at_last, found.forwards) == (0.75, 1.0, 2.0)
+    assert found.commit == "abc1234"
 
 
 def test_every_strategy_of_every_part_has_its_layers(study: dict[str, ModuleType]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Outcome:
         right: Share of decisions for the right specialist, mean over categories; NaN where it was no arm.
         right_at_last: The same in the last iteration.
         forwards: Reward-model forwards for each response that was sampled.
+        commit: Of the code that ran.
     """
 
     before: float
@@ -59,6 +61,7 @@ class Outcome:
     right: float
     right_at_last: float
     forwards: float
+    commit: str
 
 
 def run(job: Job, out: Path) -> Outcome:
@@ -72,6 +75,7 @@ def run(job: Job, out: Path) -> Outcome:
     if not finished(job, out):
         shutil.rmtree(folder, ignore_errors=True)
         _fit(job, out)
+        (folder / "commit").write_text(head(), encoding="utf-8")
         for leftover in ("rollouts", "checkpoints"):
             shutil.rmtree(folder / leftover)
     outcome = read(job, folder)
@@ -79,9 +83,15 @@ def run(job: Job, out: Path) -> Outcome:
     return outcome
 
 
+def head() -> str:
+    """The commit that is checked out."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    return found.stdout.strip() or "unknown"
+
+
 def finished(job: Job, out: Path) -> bool:
     """Whether it was done before."""
-    return (out / job.name / "summary.json").exists()
+    return (out / job.name / "commit").exists()
 
 
 def _fit(job: Job, out: Path) -> None:
@@ -129,6 +139,7 @@ def read(job: Job, folder: Path) -> Outcome:
         right=_right(decisions, right),
         right_at_last=_right([decision for decision in decisions if decision["iteration"] == last], right),
         forwards=done / responses,
+        commit=(folder / "commit").read_text(encoding="utf-8"),
     )
 
 

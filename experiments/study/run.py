@@ -16,8 +16,8 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -100,12 +100,16 @@ def section(name: str, part: Part, results: Results) -> list[str]:
     return lines
 
 
-def stamp(command: str) -> str:
-    """What is needed to repeat it."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout
+def stamp(command: str, commits: Iterable[str]) -> str:
+    """What is needed to repeat it.
+
+    Args:
+        command: That wrote it.
+        commits: Of the code that ran.
+    """
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers", "peft"))
     return (
-        f"Written by `{command}` on {date.today()}, at commit {commit.strip() or 'unknown'}, Python"
+        f"Written by `{command}` on {date.today()}; ran at commit {', '.join(sorted(set(commits)))}, Python"
         f" {platform.python_version()}, {versions}, {os.cpu_count()} CPU cores, one thread a fit."
     )
 
@@ -159,7 +163,8 @@ if __name__ == "__main__":
         done = [job for seed in range(MOST_SEEDS) for job in part.jobs(seed) if finished(job, options.out)]
         results = {job: read(job, options.out / job.name) for job in done}
         lines = section(name, part, results)
-        write_section(options.results, name, [*lines, stamp(command)])
+        commits = [outcome.commit for outcome in results.values()]
+        write_section(options.results, name, [*lines, stamp(command, commits)])
         print("\n".join(lines))
         if name == "alpha":
             plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))

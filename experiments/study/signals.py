@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonargparse
 import torch
-from jobs import root
+from jobs import head, root
 from torch import Tensor
 from worlds import POOLS, ROOT, WORLDS
 
@@ -151,6 +151,6 @@ if __name__ == "__main__":
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     given = options.parse_args()
-    text = [*main(given.seed), "", stamp(f"python experiments/study/signals.py --seed {given.seed}")]
+    text = [*main(given.seed), "", stamp(f"python experiments/study/signals.py --seed {given.seed}", [head()])]
     write_section(given.results, "signals", text)
     print("\n".join(text))
