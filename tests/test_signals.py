@@ -340,6 +340,21 @@ def test_cooling_by_hand(rollouts: Make) -> None:
     assert seen.chance.tolist() == [0.0, 0.0]
 
 
+def test_cooling_per_token_does_not_favour_the_short(rollouts: Make) -> None:
+    """Every token costs 1 nat: who likes short responses gains by the sum and not by the mean."""
+    batch = rollouts([[[3, 1], [3, 3, 3, 1], [3, 3, 3, 3, 3, 1]]])
+    batch.reference_logprobs = torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64)
+    scores = torch.tensor([[[2.0, 1.0, 0.0]]])
+    found = {}
+    for reduction in ("sum", "mean"):
+        signal = Cooling(1.0, reduction)
+        signal.start(["short"])
+        seen = signal.measure(batch, losses([0.7], [1.0]), scoring(lambda _: scores))
+        found[reduction] = float(seen.value)
+    assert found["sum"] == pytest.approx((2 / 3) ** 0.5 * (8 / 3) ** 0.5)
+    assert found["mean"] == pytest.approx(0.0, abs=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_cooling_is_the_derivative_of_the_mean_score(rollouts: Make, seed: int) -> None:
     """Over a small answer space, sampled often: the mean score under p^tau, differentiated numerically at 1."""

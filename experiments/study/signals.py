@@ -54,6 +54,7 @@ def values(scores: Tensor, logprobs: Tensor, lengths: Tensor) -> dict[str, Tenso
         "NLL of the first": likelihood,
         "majority of the others": agreement(scores).nan_to_num(0.5),
         "cooling": torch.stack([covariance(own, logprobs) for own in scores]) / spreads(scores),
+        "cooling per token": torch.stack([covariance(own, per_token) for own in scores]) / spreads(scores),
     }
 
 

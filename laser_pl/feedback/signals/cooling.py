@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,10 +36,14 @@ class Cooling(Signal):
 
     Args:
         share: Share of the prompts on which every reward model is asked, in (0, 1], chosen by a hash of the prompt.
+        reduction: ``sum`` takes the log-likelihood of the whole response, as the formula has it. A colder policy is
+            also a shorter one, so where lengths differ much that favours whoever likes short responses; ``mean`` takes
+            the log-likelihood per token instead.
         seed: Root of the choice.
     """
 
-    def __init__(self, share: float = 0.125, seed: int = 0) -> None:
+    def __init__(self, share: float = 0.125, reduction: Literal["sum", "mean"] = "sum", seed: int = 0) -> None:
+        self.reduction = reduction
         self.asked = Share(share, "cooling", seed)
         self.spread = Spread()
 
@@ -54,6 +58,8 @@ class Cooling(Signal):
             return of_all_arms([], torch.zeros(0, 0), 0.0)
         scores = ask.scores(rows).double().cpu()  # (K, R, n)
         logprobs = batch.reference_logprobs[rows].double().cpu()  # (R, n)
+        if self.reduction == "mean":
+            logprobs = logprobs / batch.responses.mask[rows].sum(-1).cpu()
         spread = torch.stack([self.spread.observe(arm, own) for arm, own in enumerate(scores)])  # (K,)
         values = torch.stack([covariance(own, logprobs) for own in scores]) / spread[:, None]  # (K, R)
         return of_all_arms(rows, values.T, chance=0.0)
