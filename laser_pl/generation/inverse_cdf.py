@@ -17,8 +17,8 @@ def inverse_cdf(weights: Tensor, numbers: Tensor) -> Tensor:
     r"""The first entry at which the distribution function exceeds a number, :math:`\min\{i: F(i) > u\}`.
 
     :math:`F` is summed in float64 over pieces of the vocabulary and then within the one piece that is hit: a running
-    sum in float32 would lose entries of less than 1e-7, and one in float64 over all entries takes ten times as long.
-    Entries of weight zero are never drawn, whatever the rounding.
+    sum in float32 would lose entries of less than 1e-7, and one in float64 over all entries takes several times as
+    long. Entries of weight zero are never drawn, whatever the rounding.
 
     Args:
         weights: Probabilities up to a factor per row, finite, at least one of a row positive. Shape ``(R, V)``.
