@@ -44,10 +44,14 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.")
     rows = compare(strategies, baseline)
     print_comparison(rows, baseline)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out / "comparison.md", markdown(rows, baseline))
-    write_whole(options.out / "comparison.csv", tidy_csv(rows))
-    drawn = plot_comparison(rows, options.out / "comparison.png")
+    try:
+        write_whole(options.out / "comparison.md", markdown(rows, baseline))
+        write_whole(options.out / "comparison.csv", tidy_csv(rows))
+        picture = options.out / "comparison.png"
+        picture.unlink(missing_ok=True)  # without matplotlib an older one would stay
+        drawn = plot_comparison(rows, picture)
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
     print(f"Written: {options.out}/comparison.md, .csv" + (", .png" if drawn else ""))
     if not drawn:
         print("There is no picture without matplotlib: pip install 'laser_pl[report]'")

@@ -26,7 +26,7 @@ def write_run(
     seed: int,
     accuracy: dict[str, float] | None,
     alpha: float = 1.0,
-    steps: int = 8,
+    iterations: int = 2,
     seconds: float = 10.0,
     forwards: int = 100,
     shares: dict[str, dict[str, float]] | None = None,
@@ -47,8 +47,8 @@ def write_run(
         "arm_share": shares or {"sums": {"a": 0.75, "b": 0.25}},
         "seconds": {"total": seconds},
         "reward_model_forwards": {"a": forwards - 40, "b": 40},
-        "iterations": 2,
-        "steps": steps,
+        "iterations": iterations,
+        "steps": 8 + seed,  # it depends on the seed where batches have one category
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
@@ -151,10 +151,10 @@ def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_different_budgets_are_refused_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write_run(tmp_path / "a-0", 0, {"average": 0.5})
-    b = write_run(tmp_path / "b-0", 0, {"average": 0.5}, alpha=2.0, steps=9)
+    b = write_run(tmp_path / "b-0", 0, {"average": 0.5}, alpha=2.0, iterations=3)
     line = refused([str(a), str(b), "--out", str(tmp_path / "out")], capsys)
     assert line == (
-        f"laser_pl: The runs '{a}' and '{b}' had different budgets: steps 8 and 9. Compare them nevertheless with"
+        f"laser_pl: The runs '{a}' and '{b}' had different budgets: iterations 2 and 3. Compare them nevertheless with"
         " --different-budgets."
     )
     assert not (tmp_path / "out").exists()
@@ -184,6 +184,15 @@ def test_the_same_seed_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
 def test_an_unknown_baseline_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused([*two_strategies(tmp_path), "--baseline", "paper"], capsys)
     assert line == "laser_pl: --baseline is 'paper'; the strategies are plain, wide."
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run-0", 0, {"average": 0.5})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main([str(run), "--out", str(tmp_path / "file")])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"laser_pl: Nothing can be written to '{tmp_path / 'file'}': ")
 
 
 def test_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,8 +54,9 @@ class Run:
         data, pairs = self.config["data"], self.config["selection"]["pairs"]
         return {
             "iterations": self.summary["iterations"],
-            "steps": self.summary["steps"],
             "training prompts": data["train"],
+            # Not the number of steps: with one category per batch it depends on the seed.
+            "prompts per iteration": data.get("prompts_per_iteration"),
             "prompts per batch": data["batch_size"],
             "responses per prompt": data["rollouts"]["n"],
             "pairs per prompt": (pairs.get("init_args") or {}).get("per_prompt"),
