@@ -1,7 +1,10 @@
 """Regret of every bandit where the arms' worth is known: no language model, hundreds of seeds.
 
 Run:  python experiments/bandits/simulate.py --seeds 200 --steps 3000
-Cost: about two minutes on one CPU core.
+Cost: about a minute on one CPU core.
+
+With --library the library's own classes run, one seed after the other, instead of those of ``crowd.py``, which are
+tested to think the same, at about 0.2 ms a decision: --seeds 20 --steps 1000 takes 80 s.
 
 It writes ``RESULTS.md`` and ``regret.png`` beside itself, or into --out.
 """
@@ -20,8 +23,10 @@ from pathlib import Path
 
 import torch
 from crowd import UCB1, Crowd, EpsilonGreedy, Exp3, Forgetful, LinUCB, Thompson, Uniform
+from library import Library
 from torch import Tensor
 
+from laser_pl import bandits
 from laser_pl.report.statistics import mean_and_interval
 
 HERE = Path(__file__).resolve().parent
@@ -33,12 +38,31 @@ BANDITS: dict[str, Callable[[], Crowd]] = {
     "LinUCB, alpha 1": lambda: LinUCB(1.0),
     "Thompson, spread 0.3": lambda: Thompson(0.3),
     "Thompson, spread 0.3, prior": lambda: Thompson(0.3, PRIOR),
+    "Thompson, spread 0.3, wrong prior": lambda: Thompson(0.3, PRIOR.flip(0)),
     "epsilon-greedy, 0.1": lambda: EpsilonGreedy(0.1),
     "UCB1": lambda: UCB1(0.3),
     "Exp3, gamma 0.1": lambda: Exp3(0.1),
     "discounted LinUCB, alpha 1, 0.99": lambda: Forgetful(1.0, gamma=0.99),
     "sliding window LinUCB, alpha 1, 200": lambda: Forgetful(1.0, window=200),
     "uniform": Uniform,
+}
+LIBRARY: dict[str, Callable[[], Crowd]] = {
+    "LinUCB, alpha 0.1": lambda: Library(lambda: bandits.LinUCB(0.1)),
+    "LinUCB, alpha 0.3": lambda: Library(lambda: bandits.LinUCB(0.3)),
+    "LinUCB, alpha 1": lambda: Library(lambda: bandits.LinUCB(1.0)),
+    "Thompson, spread 0.3": lambda: Library(lambda: bandits.Thompson(0.3)),
+    "Thompson, spread 0.3, prior": lambda: Library(
+        lambda: bandits.Thompson(0.3, {f"arm {k}": worth for k, worth in enumerate(PRIOR.tolist())})
+    ),
+    "Thompson, spread 0.3, wrong prior": lambda: Library(
+        lambda: bandits.Thompson(0.3, {f"arm {k}": worth for k, worth in enumerate(PRIOR.flip(0).tolist())})
+    ),
+    "epsilon-greedy, 0.1": lambda: Library(lambda: bandits.EpsilonGreedy(0.1)),
+    "UCB1": lambda: Library(lambda: bandits.UCB1(0.3)),
+    "Exp3, gamma 0.1": lambda: Library(lambda: bandits.Exp3(0.1, low=0.0)),
+    "discounted LinUCB, alpha 1, 0.99": lambda: Library(lambda: bandits.DiscountedLinUCB(1.0, 0.99)),
+    "sliding window LinUCB, alpha 1, 200": lambda: Library(lambda: bandits.SlidingWindowLinUCB(1.0, 200)),
+    "uniform": lambda: Library(bandits.Uniform),
 }
 
 
@@ -162,11 +186,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--library", action="store_true", help="run the library's own classes")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
     began = time.perf_counter()
+    makers = LIBRARY if options.library else BANDITS
     everything = {
-        title: {name: regret(make(), options.seeds, options.steps, drifts) for name, make in BANDITS.items()}
+        title: {name: regret(make(), options.seeds, options.steps, drifts) for name, make in makers.items()}
         for title, drifts in (("stationary", False), ("drifting", True))
     }
     command = shlex.join(["python", "experiments/bandits/simulate.py", *sys.argv[1:]])
