@@ -150,11 +150,12 @@ def _responses(decisions: list[dict[str, Any]], folder: Path) -> int:
 
 
 def _right(decisions: list[dict[str, Any]], right: dict[str, str]) -> float:
-    """Mean over categories of the share of decisions for their specialist."""
+    """Mean over categories of the share of decisions for their specialist; NaN where there was no choice."""
     counts: dict[str, Counter[bool]] = {}
     for decision in decisions:
-        if decision["category"] in right and right[decision["category"]] in decision["mean"]:
-            counts.setdefault(decision["category"], Counter())[decision["arm"] == right[decision["category"]]] += 1
+        specialist = right.get(decision["category"])
+        if specialist in decision["mean"] and len(decision["mean"]) > 1:
+            counts.setdefault(decision["category"], Counter())[decision["arm"] == specialist] += 1
     if not counts:
         return float("nan")
     return sum(count[True] / count.total() for count in counts.values()) / len(counts)
