@@ -102,7 +102,8 @@ def test_pools_by_hand(study: dict[str, ModuleType]) -> None:
         for seed in (0, 1)
     }
     lines = study["tables"].pools(results, ["cooling", "random"], ["inverted", "k2"], "prompt")
-    assert lines[2:] == ["| inverted | 2 | 0.700 ± 0.000, 60% | 0.500 ± 0.000, 60% |"]
+    assert lines[2:] == ["| inverted | 0.700 ± 0.000, 60% (2) | 0.500 ± 0.000, 60% (2) |"]
+    assert study["tables"].pools(results, ["cooling"], ["inverted"], "batch") == []
 
 
 def decision(category: str, arm: str, iteration: int = 0, prompts: int = 1) -> dict[str, Any]:

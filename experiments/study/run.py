@@ -89,14 +89,16 @@ def section(name: str, part: Part, results: Results) -> list[str]:
     """The Markdown of one part."""
     lines = [f"## {part.title}", ""]
     for granularity in part.granularities:
-        lines += [f"### One reward model per {granularity}", ""]
         if name == "alpha":
-            lines += [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
+            found = [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
         elif name == "pools":
-            lines += pools(results, part.strategies, part.pools, granularity)
+            note = "Accuracy, share of decisions for the right specialist in the last iteration, and seeds."
+            found = pools(results, part.strategies, part.pools, granularity)
+            found = [note, "", *found] if found else []
         else:
-            lines += comparison(results, part.strategies, granularity, "cooling")
-        lines.append("")
+            found = comparison(results, part.strategies, granularity, "cooling")
+        if found:
+            lines += [f"### One reward model per {granularity}", "", *found, ""]
     return lines
 
 
@@ -137,7 +139,7 @@ if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
     root()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="0: only write what is there")
     parser.add_argument("--parts", nargs="+", choices=[*parts()], default=[*parts()])
     parser.add_argument("--strategies", nargs="+", default=[], help="only these")
     parser.add_argument("--pools", nargs="+", default=[], help="only these")

@@ -14,8 +14,8 @@ Results = dict[Job, Outcome]
 
 
 def number(mean: float, half: float) -> str:
-    """A mean and its interval."""
-    return f"{mean:.3f} ± {half:.3f}"
+    """A mean and its interval, where there is one."""
+    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
 
 
 def select(results: Results, strategy: str, pool: str, granularity: str) -> dict[int, Outcome]:
@@ -55,14 +55,13 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
     found = {name: runs for name, runs in found.items() if runs}
     if not found:
         return []
-    start = [outcome.before for runs in found.values() for outcome in runs.values()]
-    start_mean = sum(start) / len(start)
+    start = {seed: outcome.before for runs in found.values() for seed, outcome in runs.items()}
     oracle = found.get("oracle", {})
     lines = [
         f"| strategy | what it uses | seeds | accuracy | gain over the start, of the oracle's | `{reference}` minus it"
         " | right specialist, whole run | last iteration | RM forwards |",
         "|---|---|---|---|---|---|---|---|---|",
-        f"| start | | | {start_mean:.3f} | | | | | |",
+        f"| start | | {len(start)} | {number(*mean_and_interval(list(start.values())))} | | | | | |",
     ]
 
     def mean_after(name: str) -> float:
@@ -95,18 +94,19 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
 
 
 def pools(results: Results, strategies: Sequence[str], names: Sequence[str], granularity: str) -> list[str]:
-    """A row for each pool, a column for each strategy: accuracy, and the share of right specialists at last."""
-    lines = [f"| pool | seeds | {' | '.join(strategies)} |", "|---|---|" + "---|" * len(strategies)]
+    """A row for each pool, a column for each strategy: accuracy, seeds, and the share of right specialists at last."""
+    lines = []
     for pool in names:
         found = [select(results, name, pool, granularity) for name in strategies]
-        if not all(found):
-            continue
         cells = []
         for runs in found:
             share = percent([o.right_at_last for o in runs.values()])
-            cells.append(number(*mean_and_interval([o.after for o in runs.values()])) + (f", {share}" if share else ""))
-        lines.append(f"| {pool} | {min(map(len, found))} | {' | '.join(cells)} |")
-    return lines
+            mean = number(*mean_and_interval([o.after for o in runs.values()])) if runs else ""
+            cells.append(mean + (f", {share}" if share else "") + (f" ({len(runs)})" if runs else ""))
+        if any(cells):
+            lines.append(f"| {pool} | {' | '.join(cells)} |")
+    heads = [f"| pool | {' | '.join(strategies)} |", "|---|" + "---|" * len(strategies)]
+    return [*heads, *lines] if lines else []
 
 
 def alphas(results: Results, presets: Sequence[str], values: Sequence[float], granularity: str) -> list[str]:
