@@ -14,7 +14,7 @@ from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
-from laser_pl.decision import Decision, conclude, decide
+from laser_pl.decision import Decision, category_of, conclude, decide
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, mean_by_arm
@@ -133,8 +133,9 @@ class RewardSelection(Callback):
         self._before = self.pool.costs
         self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
         self._rows = self._rows_of_decisions(batch)
-        self._contexts = self.context.prepare(torch.stack([batch.contexts.cpu()[own].mean(0) for own in self._rows]))
-        self.bandit.tell(batch.iteration, [self._category(batch, own) for own in self._rows])
+        hidden, prompts = batch.contexts.cpu(), batch.prompts.prompts
+        self._contexts = self.context.prepare(torch.stack([hidden[own].mean(0) for own in self._rows]))
+        self.bandit.tell(batch.iteration, [category_of([prompts[row] for row in own]) for own in self._rows])
         explanation = self.bandit.explain(self._contexts)
         # The hook runs outside the precision plugin's context, in which the reward models are meant to run.
         with trainer.precision_plugin.forward_context():
@@ -200,14 +201,14 @@ class RewardSelection(Callback):
     def _teach_judges(self, batch: RolloutBatch, seen: Observations, rewards: Tensor) -> None:
         """Tell the reward models that judged what the bandit learned of them."""
         assert batch.preferences is not None
-        arms, decision = batch.preferences.arms, self._decision_of_rows(len(batch))
+        arms, pairs = batch.preferences.arms, batch.preferences.pairs.to("cpu")
+        decision = self._decision_of_rows(len(batch))
         for arm in sorted(set(arms.tolist())):
             own = seen.arm == arm
             of_decision = torch.full((len(self._rows),), torch.nan, dtype=torch.float64)
             of_decision[seen.prompt[own]] = rewards[own]
             judged = of_decision[decision].masked_fill(arms != arm, torch.nan)  # (B,)
-            model = self.pool.reward_models[self.arms[arm]]
-            model.learn(batch.prompts.prompts, batch.preferences.pairs.to("cpu"), judged)
+            self.pool.reward_models[self.arms[arm]].learn(batch.prompts.prompts, pairs, judged)
 
     def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
         """One reward model's labels for some rows ``(len(rows), n)``; none if it is aside."""
@@ -299,11 +300,6 @@ class RewardSelection(Callback):
             group = {"batch": 0, "category": prompt.category, "prompt": row}[self.granularity]
             groups.setdefault(group, []).append(row)
         return list(groups.values())
-
-    @staticmethod
-    def _category(batch: RolloutBatch, rows: list[int]) -> str | None:
-        categories = {batch.prompts.prompts[row].category for row in rows}
-        return categories.pop() if len(categories) == 1 else None
 
     def _decision_of_rows(self, prompts: int) -> Tensor:
         """Which decision each row of the batch belongs to. Shape ``(B,)``, int64."""

@@ -214,9 +214,9 @@ def test_small_real_fits_end_in_a_table(
     part = study["run"].parts()["quickstart"]
     lines = study["run"].section("quickstart", part, results)
     page = tmp_path / "RESULTS.md"
-    study["run"].write_section(page, "quickstart", ["old"])
-    study["run"].write_section(page, "other", ["stays"])
-    study["run"].write_section(page, "quickstart", lines)
+    study["run"].write_part(page, "quickstart", ["old"])
+    study["run"].write_part(page, "other", ["stays"])
+    study["run"].write_part(page, "quickstart", lines)
     text = page.read_text()
     assert "**cooling**" in text
     assert "**online**" in text

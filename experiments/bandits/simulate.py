@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from laser_pl import bandits
 from laser_pl.report.statistics import mean_and_interval
+from laser_pl.report.summary import checked_out
 
 HERE = Path(__file__).resolve().parent
 GROUPS, ARMS, SIZE, NOISE, PERIODS = 4, 4, 8, 0.2, 4
@@ -163,12 +163,10 @@ def plot(curves: dict[str, dict[str, Tensor]], path: Path) -> None:
 
 def page(curves: dict[str, dict[str, Tensor]], seeds: int, steps: int, command: str, seconds: float) -> str:
     """The results with what is needed to repeat them."""
-    root = HERE.parents[1]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=root).stdout
     lines = [
         "# Regret where the arms' worth is known",
         "",
-        f"Written by `{command}` on {date.today()}, at commit {commit.strip() or 'unknown'}, Python"
+        f"Written by `{command}` on {date.today()}, at commit {checked_out(HERE)}, Python"
         f" {platform.python_version()}, torch {torch.__version__}, in {seconds:.0f} s.",
         "",
         f"{seeds} worlds of {GROUPS} groups of prompts and {ARMS} arms, contexts of size {SIZE}, {steps} decisions,"

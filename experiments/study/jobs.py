@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 import yaml
 from strategies import layers
 from worlds import POOLS, ROOT, WORLDS, Arms, World
+
+from laser_pl.report.summary import checked_out
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,12 @@ def run(job: Job, out: Path) -> Outcome:
     if not finished(job, out):
         shutil.rmtree(folder, ignore_errors=True)
         _fit(job, out)
-        (folder / "commit").write_text(head(), encoding="utf-8")
+        (folder / "commit").write_text(checked_out(ROOT), encoding="utf-8")
         for leftover in ("rollouts", "checkpoints"):
             shutil.rmtree(folder / leftover)
     outcome = read(job, folder)
     print(f"{job.name}: {outcome.before:.3f} -> {outcome.after:.3f}", flush=True)
     return outcome
-
-
-def head() -> str:
-    """The commit that is checked out."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    return found.stdout.strip() or "unknown"
 
 
 def finished(job: Job, out: Path) -> bool:
@@ -159,10 +154,3 @@ def _right(decisions: list[dict[str, Any]], right: dict[str, str]) -> float:
     if not counts:
         return float("nan")
     return sum(count[True] / count.total() for count in counts.values()) / len(counts)
-
-
-def root() -> None:
-    """Work from the repository's root, where the configurations name their files from."""
-    os.chdir(ROOT)
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))

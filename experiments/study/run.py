@@ -14,20 +14,21 @@ import itertools
 import multiprocessing
 import os
 import platform
-import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from jobs import Job, finished, read, root, run
+from jobs import Job, finished, read, run
 from plots import plot_alphas
 from tables import Results, alphas, comparison, pools
 from worlds import ROOT, WORLDS
+
+from experiments.benchmarks.results import write_section
 
 HERE = Path(__file__).resolve().parent
 ALPHAS = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0, 3.0]
@@ -72,17 +73,11 @@ def parts() -> dict[str, Part]:
     """All parts of the study, by name."""
     singles = [f"single_{arm}" for arm in WORLDS["quickstart"].arms]
     by_alpha = [f"{preset}_alpha_{alpha:g}" for preset in ALPHA_PRESETS for alpha in ALPHAS]
-    found = {
+    return {
         "quickstart": Part("The quickstart's world", "quickstart", [*LEADING, *singles, *OTHERS]),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
     }
-    if "second" in WORLDS:
-        again = [f"single_{arm}" for arm in WORLDS["second"].arms]
-        found["second"] = Part(
-            "A second world", "second", [*LEADING, *again, "sequential", "mean", "agreement", "truth"]
-        )
-    return found
 
 
 def section(name: str, part: Part, results: Results) -> list[str]:
@@ -116,13 +111,9 @@ def stamp(command: str, commits: Iterable[str]) -> str:
     )
 
 
-def write_section(path: Path, name: str, lines: list[str]) -> None:
-    """Put a part between its marks, or at the end of the page if it is not there."""
-    text = f"<!-- {name} -->\n" + "\n".join(lines).strip() + f"\n<!-- /{name} -->\n"
-    page = path.read_text(encoding="utf-8") if path.exists() else INTRODUCTION
-    page, known = re.subn(f"<!-- {name} -->\n.*<!-- /{name} -->\n", lambda _: text, page, flags=re.DOTALL)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page if known else f"{page}\n{text}", encoding="utf-8")
+def write_part(path: Path, name: str, lines: Sequence[str]) -> None:
+    """Put a part on the page, in its place if it was there."""
+    write_section(path, name, "\n".join(lines), INTRODUCTION)
 
 
 INTRODUCTION = """# The study: every way to choose, at equal budget
@@ -137,7 +128,7 @@ Reward-model forwards are per sampled response.
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
-    root()
+    os.chdir(ROOT)  # the configurations name their files from here
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="0: only write what is there")
     parser.add_argument("--parts", nargs="+", choices=[*parts()], default=[*parts()])
@@ -166,7 +157,7 @@ if __name__ == "__main__":
         results = {job: read(job, options.out / job.name) for job in done}
         lines = section(name, part, results)
         commits = [outcome.commit for outcome in results.values()]
-        write_section(options.results, name, [*lines, stamp(command, commits)])
+        write_part(options.results, name, [*lines, stamp(command, commits)])
         print("\n".join(lines))
         if name == "alpha":
             plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
-from jobs import head, root
 from torch import Tensor
 from worlds import POOLS, ROOT, WORLDS
+
+from laser_pl.report.summary import checked_out
 
 POOL_NAMES = ["base", "inverted", "random_arm", "yes_man", "noise_0.3", "noise_1.0", "k8"]
 COUNTS = [4, 16, 64]
@@ -145,13 +147,18 @@ def main(seed: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    root()
-    from run import HERE, stamp, write_section
+    from run import HERE, stamp, write_part
+
+    os.chdir(ROOT)  # the configurations name their files from here
 
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     given = options.parse_args()
-    text = [*main(given.seed), "", stamp(f"python experiments/study/signals.py --seed {given.seed}", [head()])]
-    write_section(given.results, "signals", text)
+    text = [
+        *main(given.seed),
+        "",
+        stamp(f"python experiments/study/signals.py --seed {given.seed}", [checked_out(ROOT)]),
+    ]
+    write_part(given.results, "signals", text)
     print("\n".join(text))

@@ -85,7 +85,7 @@ def layers(strategy: str, world: World, arms: Arms) -> Layers:
         return Layers(selection={**pool, "bandit": of_class("laser_pl.bandits.Oracle", right=world.right)})
     if strategy in PRESETS:
         return Layers([f"experiments/presets/{strategy}.yaml"], pool)
-    if strategy.startswith(("paper_alpha_", "default_alpha_", "cooling_alpha_")):
+    if strategy.startswith(("paper_alpha_", "default_alpha_")):
         preset, _, alpha = strategy.split("_")
         bandit = of_class("laser_pl.bandits.LinUCB", alpha=float(alpha))
         return Layers([f"experiments/presets/{preset}.yaml"], {**pool, "bandit": bandit})

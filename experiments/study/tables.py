@@ -8,14 +8,9 @@ from collections.abc import Sequence
 from jobs import Job, Outcome
 from strategies import LABELS, USES
 
-from laser_pl.report.statistics import mean_and_interval, paired_test
+from laser_pl.report.statistics import advantage, interval, mean_and_interval
 
 Results = dict[Job, Outcome]
-
-
-def number(mean: float, half: float) -> str:
-    """A mean and its interval, where there is one."""
-    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
 
 
 def select(results: Results, strategy: str, pool: str, granularity: str) -> dict[int, Outcome]:
@@ -30,10 +25,7 @@ def select(results: Results, strategy: str, pool: str, granularity: str) -> dict
 def against(ours: dict[int, Outcome], theirs: dict[int, Outcome]) -> str:
     """Mean difference over the seeds that both have, and its p."""
     seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return ""
-    difference, p = paired_test([ours[s].after for s in seeds], [theirs[s].after for s in seeds])
-    return f"{difference:+.3f} (p {p:.3f})" if len(seeds) > 1 else f"{difference:+.3f}"
+    return advantage([ours[s].after for s in seeds], [theirs[s].after for s in seeds]) if seeds else ""
 
 
 def percent(values: Sequence[float]) -> str:
@@ -61,7 +53,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
         f"| strategy | what it uses | seeds | accuracy | gain over the start, of the oracle's | `{reference}` minus it"
         " | right specialist, whole run | last iteration | RM forwards |",
         "|---|---|---|---|---|---|---|---|---|",
-        f"| start | | {len(start)} | {number(*mean_and_interval(list(start.values())))} | | | | | |",
+        f"| start | | {len(start)} | {interval(*mean_and_interval(list(start.values())))} | | | | | |",
     ]
 
     def mean_after(name: str) -> float:
@@ -78,7 +70,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
         uses = USES.get(name, "one reward model" if name.startswith("single_") else "")
         marked = f"**{name}**" if name not in LABELS and not name.startswith("single_") else name
         lines.append(
-            f"| {marked} | {uses} | {len(runs)} | {number(*mean_and_interval([o.after for o in outcomes]))} | {gain}"
+            f"| {marked} | {uses} | {len(runs)} | {interval(*mean_and_interval([o.after for o in outcomes]))} | {gain}"
             f" | {against(found.get(reference, {}), runs) if name != reference else ''}"
             f" | {percent([o.right for o in outcomes])} | {percent([o.right_at_last for o in outcomes])}"
             f" | {sum(o.forwards for o in outcomes) / len(runs):.2f}x |"
@@ -88,7 +80,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
         seeds = sorted(set.intersection(*(set(runs) for runs in singles.values())))
         average = [sum(runs[s].after for runs in singles.values()) / len(singles) for s in seeds]
         lines.append(
-            f"| average of single reward models | | {len(seeds)} | {number(*mean_and_interval(average))} | | | | | |"
+            f"| average of single reward models | | {len(seeds)} | {interval(*mean_and_interval(average))} | | | | | |"
         )
     return lines
 
@@ -101,7 +93,7 @@ def pools(results: Results, strategies: Sequence[str], names: Sequence[str], gra
         cells = []
         for runs in found:
             share = percent([o.right_at_last for o in runs.values()])
-            mean = number(*mean_and_interval([o.after for o in runs.values()])) if runs else ""
+            mean = interval(*mean_and_interval([o.after for o in runs.values()])) if runs else ""
             cells.append(mean + (f", {share}" if share else "") + (f" ({len(runs)})" if runs else ""))
         if any(cells):
             lines.append(f"| {pool} | {' | '.join(cells)} |")
@@ -122,7 +114,7 @@ def alphas(results: Results, presets: Sequence[str], values: Sequence[float], gr
             if not runs:
                 cells += ["", ""]
                 continue
-            cells.append(number(*mean_and_interval([o.after for o in runs.values()])))
-            cells.append(number(*mean_and_interval([1 - o.right for o in runs.values()])))
+            cells.append(interval(*mean_and_interval([o.after for o in runs.values()])))
+            cells.append(interval(*mean_and_interval([1 - o.right for o in runs.values()])))
         lines.append(f"| {alpha:g} | {' | '.join(cells)} |")
     return lines

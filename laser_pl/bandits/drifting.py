@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
+from laser_pl.bandits.base import Explanation
+from laser_pl.bandits.explained import Explained
 from laser_pl.bandits.weighted_ridge import WeightedRidge
 from laser_pl.errors import ConfigurationError
 
 
-class ForgetfulLinUCB(Bandit):
+class ForgetfulLinUCB(Explained):
     """LinUCB whose observations weigh less as they age.
 
     Time is counted in observations of all arms, so that an arm that is not tried becomes uncertain again.
@@ -44,20 +45,16 @@ class ForgetfulLinUCB(Bandit):
         self.models = [WeightedRidge(context_size) for _ in self.arms]
         self.time = 0
 
-    def select(self, contexts: Tensor) -> Tensor:
-        """The arm with the largest upper confidence bound, for every context."""
-        why = self.explain(contexts)
-        return argmax_with_random_ties(why.mean + why.bonus, self.generator)
-
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Keep the new observations, in order, and drop the old ones."""
+        super().update(contexts, arms, rewards)
         for context, arm, reward in zip(contexts, arms.tolist(), rewards.tolist(), strict=True):
             self.models[arm].update(context, reward, self.time)
             self.time += 1
         for model in self.models:
             model.forget(self.time - self.memory)
 
-    def explain(self, contexts: Tensor) -> Explanation:
+    def opinion(self, contexts: Tensor) -> Explanation:
         """Expected reward and exploration bonus of every arm."""
         found = [model.predict(contexts, self.weights(self.time - 1 - model.times)) for model in self.models]
         mean, width = (torch.stack(both, dim=-1) for both in zip(*found, strict=True))  # (M, K)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Explanation, argmax_with_random_ties
+from laser_pl.bandits.base import Explanation
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
 
@@ -26,12 +26,12 @@ class EpsilonGreedy(Regressions):
 
     def select(self, contexts: Tensor) -> Tensor:
         """The best arm or any, decided for every context by itself."""
-        best = argmax_with_random_ties(self.means(contexts), self.generator)
+        best = super().select(contexts)
         explores = torch.rand(len(contexts), generator=self.generator) < self.epsilon
         anyone = torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
         return torch.where(explores, anyone, best)
 
-    def explain(self, contexts: Tensor) -> Explanation:
+    def opinion(self, contexts: Tensor) -> Explanation:
         """Expected reward; exploration prefers nobody."""
         mean = self.means(contexts)
         return Explanation(mean, torch.zeros_like(mean))

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit
+from laser_pl.bandits.explained import Explained
 from laser_pl.bandits.ridge import Ridge
 
 
-class Regressions(Bandit):
+class Regressions(Explained):
     """A bandit that expects of each arm what its own ridge regression on the context says.
 
     Attributes:
@@ -30,6 +30,7 @@ class Regressions(Bandit):
 
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn each reward in its arm's regression, in order."""
+        super().update(contexts, arms, rewards)
         for context, arm, reward in zip(contexts, arms.tolist(), rewards.tolist(), strict=True):
             self.models[arm].update(context, reward)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Explanation, argmax_with_random_ties
+from laser_pl.bandits.base import Explanation
 from laser_pl.bandits.levelled_ridge import LevelledRidge
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
@@ -60,38 +59,20 @@ class Thompson(Regressions):
             if not math.isfinite(value):
                 raise ConfigurationError(f"selection.bandit.prior.{arm} is {value}. Give a finite number.")
 
-    def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
-        """Begin with the prior."""
-        super().start(arms, context_size, seed)
-        self._drawn: tuple[Tensor, Explanation] | None = None  # the last question, until it is asked anew or learned
-
     def model(self, arm: str) -> LevelledRidge:
         """An arm's regression with its prior."""
         if self.prior is None:
             return LevelledRidge(self.context_size, level=0.0, column=0.0)
         return LevelledRidge(self.context_size, self.prior.get(arm, 0.0), self.prior_weight**-0.5)
 
+    def opinion(self, contexts: Tensor) -> Explanation:
+        """Expected reward, and what the draw adds to it."""
+        mean, width = self.means(contexts), self.widths(contexts)
+        noise = torch.randn(mean.shape, generator=self.generator, dtype=torch.float64)
+        return Explanation(mean, self.spread * width * noise)
+
     def select(self, contexts: Tensor) -> Tensor:
         """The arm that is best in the draw, for every context. The next question gets another draw."""
-        explanation = self.explain(contexts)
-        self._drawn = None
-        return argmax_with_random_ties(explanation.mean + explanation.bonus, self.generator)
-
-    def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
-        """Learn each reward in its arm's regression, in order."""
-        self._drawn = None
-        super().update(contexts, arms, rewards)
-
-    def explain(self, contexts: Tensor) -> Explanation:
-        """Expected reward, and what the draw adds to it; what is explained is what will be selected."""
-        contexts = contexts.double()
-        if self._drawn is None or not torch.equal(self._drawn[0], contexts):
-            mean, width = self.means(contexts), self.widths(contexts)
-            noise = torch.randn(mean.shape, generator=self.generator, dtype=torch.float64)
-            self._drawn = contexts.clone(), Explanation(mean, self.spread * width * noise)
-        return self._drawn[1]
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the regressions of the arms that are still there, with their priors; a new arm starts with its."""
-        super().load_state_dict(state)
-        self._drawn = None
+        chosen = super().select(contexts)
+        self.forget()
+        return chosen

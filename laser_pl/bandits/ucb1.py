@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
+from laser_pl.bandits.base import Explanation
+from laser_pl.bandits.explained import Explained
 from laser_pl.errors import ConfigurationError
 
 UNTRIED = 1e6
 """Bonus of an arm without a reward: each is tried before any is tried again, and it can be written as JSON."""
 
 
-class UCB1(Bandit):
+class UCB1(Explained):
     r"""Chooses :math:`\arg\max_k \bar r_k + s\sqrt{2 \ln t / n_k}`, Auer et al. 2002, whatever the context.
 
     Args:
@@ -33,17 +34,13 @@ class UCB1(Bandit):
         self.counts = torch.zeros(len(self.arms), dtype=torch.float64)
         self.sums = torch.zeros(len(self.arms), dtype=torch.float64)
 
-    def select(self, contexts: Tensor) -> Tensor:
-        """The arm with the largest bound; contexts asked about together get different arms by ties only."""
-        why = self.explain(contexts)
-        return argmax_with_random_ties(why.mean + why.bonus, self.generator)
-
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Add the rewards up."""
+        super().update(contexts, arms, rewards)
         self.counts.index_add_(0, arms, torch.ones_like(rewards, dtype=torch.float64))
         self.sums.index_add_(0, arms, rewards.double())
 
-    def explain(self, contexts: Tensor) -> Explanation:
+    def opinion(self, contexts: Tensor) -> Explanation:
         """Mean reward and bonus of every arm."""
         tried = self.counts.clamp(min=1)
         bonus = self.scale * (2 * self.counts.sum().clamp(min=1).log() / tried).sqrt()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.seeds import derive_seed
 
@@ -24,6 +27,10 @@ class Share:
         self.share = share
         self.purpose = purpose
         self.seed = seed
+
+    def rows(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Which of the prompts are chosen."""
+        return [row for row, prompt in enumerate(prompts) if prompt.id in self]
 
     def __contains__(self, prompt_id: str) -> bool:
         """Whether this prompt is chosen."""

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from laser_pl.report.comparison import Row, categories
+from laser_pl.report.statistics import interval
 
 
 def caption(rows: Sequence[Row], baseline: str) -> str:
@@ -35,7 +36,7 @@ def caption(rows: Sequence[Row], baseline: str) -> str:
 
 def cells(row: Row, columns: Sequence[str]) -> list[str]:
     """A row's cells: name, seeds, accuracies, difference, p, seconds, forwards."""
-    figures = [_interval(*row.accuracy[name]) if name in row.accuracy else "" for name in columns]
+    figures = [interval(*row.accuracy[name]) if name in row.accuracy else "" for name in columns]
     p = "" if math.isnan(row.p) else f"{row.p:.3f}"
     difference = "" if math.isnan(row.difference) else f"{row.difference:+.3f}"
     return [row.name, str(len(row.seeds)), *figures, difference, p, _times(row.seconds), _times(row.forwards)]
@@ -70,7 +71,7 @@ def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None
         details.add_section()
         judges = dict(shares(row))
         for category in sorted({*judges, *row.accuracy} - {"average"}):
-            accuracy = _interval(*row.accuracy[category]) if category in row.accuracy else ""
+            accuracy = interval(*row.accuracy[category]) if category in row.accuracy else ""
             details.add_row(*map(escape, (row.name, category, accuracy, judges.get(category, ""))))
     console.print(details)
     console.print(escape(caption(rows, baseline)), soft_wrap=True)
@@ -112,10 +113,6 @@ def _safe(text: str) -> str:
     """Names come from files: no table, no HTML, no link is made of them."""
     text = html.escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in text)
-
-
-def _interval(mean: float, half: float) -> str:
-    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
 
 
 def _times(ratio: float) -> str:

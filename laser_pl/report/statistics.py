@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,25 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, 
         (differences,), lambda x: sum(x) / len(x), permutation_type="samples", n_resamples=9999, rng=0
     )
     return mean, float(test.pvalue)
+
+
+def interval(mean: float, half: float) -> str:
+    """A mean and the half width of its interval, where there is one.
+
+    >>> interval(0.5, 0.0123), interval(0.5, float("nan"))
+    ('0.500 ± 0.012', '0.500')
+    """
+    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
+
+
+def advantage(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """What ``paired_test`` says, in a table's cell.
+
+    >>> advantage([0.75], [0.5])
+    '+0.250'
+    """
+    difference, p = paired_test(ours, theirs)
+    return f"{difference:+.3f}" if math.isnan(p) else f"{difference:+.3f} (p {p:.3f})"
 
 
 def _stats() -> Any:

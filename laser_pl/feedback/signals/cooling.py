@@ -53,7 +53,7 @@ class Cooling(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The covariance over each asked prompt's responses, in nats, of every arm."""
-        rows = [row for row, prompt in enumerate(batch.prompts.prompts) if prompt.id in self.asked]
+        rows = self.asked.rows(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.0)
         scores = ask.scores(rows).double().cpu()  # (K, R, n)

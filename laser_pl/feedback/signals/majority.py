@@ -28,7 +28,7 @@ class Majority(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Every arm's share of pairs ordered as the others' majority orders them."""
-        rows = [row for row, prompt in enumerate(batch.prompts.prompts) if prompt.id in self.polled]
+        rows = self.polled.rows(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.5)
         return of_all_arms(rows, agreement(ask.scores(rows).double().cpu()).T, chance=0.5)

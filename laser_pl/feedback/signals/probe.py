@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.metrics.matchers import Exact, Matcher, divided
+from laser_pl.reading.padding import pad_left, pad_right
 from laser_pl.reading.reader import Reading
 
 Probe = tuple[list[int], list[int], list[int]]
@@ -57,17 +57,18 @@ class ProbeGain(Signal):
         return of_judges(batch, values, torch.zeros_like(values))
 
     def _collect(self, batch: RolloutBatch) -> None:
-        for row, prompt in enumerate(batch.prompts.prompts):
-            if prompt.answer is None or len(self.probes) >= self.size:
-                continue
-            right = [self.matcher.matches(text, prompt.answer) for text in batch.responses.texts[row]]
-            if any(right) and not all(right):
-                head = batch.prompts.tokens[row][batch.prompts.mask[row].bool()].tolist()
-                tails = [
-                    batch.responses.tokens[row, i][batch.responses.mask[row, i].bool()].tolist()
+        prompts, responses = batch.prompts, batch.responses
+        for row, prompt in enumerate(prompts.prompts):
+            if len(self.probes) >= self.size:
+                return
+            right = divided(self.matcher, responses.texts[row], prompt.answer)
+            if right is not None:
+                head = prompts.tokens[row][prompts.mask[row].bool()].tolist()
+                first_right, first_wrong = (
+                    responses.tokens[row, i][responses.mask[row, i].bool()].tolist()
                     for i in (right.index(True), right.index(False))
-                ]
-                self.probes.append((head, tails[0], tails[1]))
+                )
+                self.probes.append((head, first_right, first_wrong))
 
     def state_dict(self) -> dict[str, Any]:
         """The probes, and where the policy stood on them."""
@@ -83,16 +84,6 @@ def _reading(probes: list[Probe], device: torch.device) -> Reading:
     """All right responses, then all wrong ones."""
     heads = [head for head, _, _ in probes]
     tails = [right for _, right, _ in probes] + [wrong for _, _, wrong in probes]
-    tokens, mask = _pad(heads, left=True)
     prompts = tuple(Prompt(str(i), "", "") for i in range(len(probes)))
-    of = torch.arange(len(probes)).repeat(2)
-    return Reading(PromptBatch(prompts, tokens, mask).to(device), of.to(device), *(t.to(device) for t in _pad(tails)))
-
-
-def _pad(rows: list[list[int]], left: bool = False) -> tuple[Tensor, Tensor]:
-    width = max(map(len, rows))
-    tokens, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
-    for row, ids in enumerate(rows):
-        place = slice(width - len(ids), None) if left else slice(len(ids))
-        tokens[row, place], mask[row, place] = torch.tensor(ids), 1
-    return tokens, mask
+    of = torch.arange(len(probes), device=device).repeat(2)
+    return Reading(PromptBatch(prompts, *pad_left(heads, 0, device)), of, *pad_right(tails, 0, device))

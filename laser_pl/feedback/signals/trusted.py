@@ -10,7 +10,7 @@ from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.metrics.matchers import Exact, Matcher, divided
 
 
 class Trusted(Signal):
@@ -38,13 +38,11 @@ class Trusted(Signal):
         """Every arm's share of pairs ordered rightly, on the trusted prompts that have right and wrong responses."""
         rows: list[int] = []
         right: list[Tensor] = []
-        for row, prompt in enumerate(batch.prompts.prompts):
-            if prompt.answer is None or prompt.id not in self.trusted:
-                continue
-            matches = torch.tensor([self.matcher.matches(text, prompt.answer) for text in batch.responses.texts[row]])
-            if matches.any() and not matches.all():
+        for row in self.trusted.rows(batch.prompts.prompts):
+            found = divided(self.matcher, batch.responses.texts[row], batch.prompts.prompts[row].answer)
+            if found is not None:
                 rows.append(row)
-                right.append(matches)
+                right.append(torch.tensor(found))
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.5)
         scores = ask.scores(rows).double().cpu()  # (K, R, n)
