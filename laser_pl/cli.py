@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +15,20 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
+from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, read_metrics
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.ranks import is_loss_of_a_process
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 
@@ -56,6 +62,7 @@ class LaserCLI(LightningCLI):
 
     Args:
         args: The command line; None takes the process's own.
+        interruption: Who is told when a signal asks the run to end.
     """
 
     trainer: Trainer
@@ -65,7 +72,8 @@ class LaserCLI(LightningCLI):
     resumed: bool
     summary: dict[str, Any]
 
-    def __init__(self, args: list[str] | None = None) -> None:
+    def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
+        self.interruption = interruption
         super().__init__(
             Policy,
             PreferenceData,
@@ -127,23 +135,30 @@ class LaserCLI(LightningCLI):
         kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
             self.trainer_defaults["callbacks"] = bars
-            return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
+            return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
-            checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"), self.selection)
+            every = self._get(self.config, "checkpoint_every")
+            checkpoint = RunCheckpoint(self.folder, every, self.selection, self.interruption)
             self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
-            try:
-                trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
-            except (ValueError, MisconfigurationException) as error:
-                raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
-            _refuse_several_processes(trainer)
+            trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):  # its folder has config.yaml
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
+        return trainer
+
+    def _trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+        _refuse_other_processes(trainer)
+        # Lightning's own would end a step without saving it, and broadcasts within the handler.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
 
     def _open_folder(self) -> None:
@@ -151,6 +166,8 @@ class LaserCLI(LightningCLI):
         self.resumed = self._get(self.config, "resume")
         if self.resumed:
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
+        elif _process() > 0:
+            self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
             self.folder = RunFolder.claim(runs_dir, name)
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
@@ -162,7 +179,7 @@ class LaserCLI(LightningCLI):
         try:
             yield
         except (ConfigurationError, MisconfigurationException):
-            if not self.resumed:
+            if not self.resumed and _process() == 0:
                 self.folder.discard_unused()
             raise
 
@@ -189,8 +206,9 @@ class LaserCLI(LightningCLI):
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
             self.summary = self._sum_up(self._test_accuracy())
-        write_json(self.folder.summary, self.summary)
-        print_summary(self.summary, str(self.folder.path))
+        if self.trainer.is_global_zero:
+            write_json(self.folder.summary, self.summary)
+            print_summary(self.summary, str(self.folder.path))
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
@@ -223,6 +241,7 @@ class LaserCLI(LightningCLI):
             "iterations": self.trainer.current_epoch,
             "steps": record.steps,
             "steps_without_pairs": record.skipped,
+            "steps_not_finite": record.bad,
             "config": str(self.folder.config),
             "versions": versions(),
         }
@@ -245,12 +264,23 @@ def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
     return enabled, [TQDMProgressBar()] if enabled else []
 
 
-def _refuse_several_processes(trainer: Trainer) -> None:
-    processes = trainer.num_devices * trainer.num_nodes
-    if processes > 1:
+def _process() -> int:
+    """This process's number, known from the launcher's environment before there is a trainer. The first one writes."""
+    return int(rank_zero_only.rank)  # type: ignore[attr-defined]
+
+
+def _refuse_other_processes(trainer: Trainer) -> None:
+    """Responses are sampled from whole weights, by processes that run this whole command."""
+    strategy = trainer.strategy
+    name = type(strategy).__name__
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise ConfigurationError(
-            f"The trainer would start {processes} processes, which cannot share one bandit yet. Set trainer.devices and"
-            " trainer.num_nodes to 1."
+            f"trainer.strategy is {name}, under which no process can sample responses by itself. Set it to ddp; nf4"
+            " weights (model.weights.quantization) save memory."
+        )
+    if isinstance(strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigurationError(
+            "trainer.strategy starts copies of this process, whose training would be lost at their end. Set it to ddp."
         )
 
 
@@ -293,13 +323,39 @@ def main(args: list[str] | None = None) -> LaserCLI:
         The finished command, for tests and notebooks: ``.trainer``, ``.model``, ``.datamodule``, ``.summary``.
 
     Raises:
-        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+        SystemExit: With one sentence on standard error, and code 2 if the user has something to mend; after a signal,
+            with 128 and its number.
     """
     quieten()
     go_offline_without_key()
+    given = sys.argv[1:] if args is None else args
+    interruption = Interruption()
     try:
-        _refuse_broken_yaml(sys.argv[1:] if args is None else args)
-        return LaserCLI(args)
+        with interruption.listening():
+            _refuse_broken_yaml(given)
+            return LaserCLI(args, interruption)
     except (ConfigurationError, MisconfigurationException) as error:
-        print(f"laser_pl: {error}", file=sys.stderr)
+        _say(str(error))
         raise SystemExit(2) from error
+    except Interrupted as end:
+        if _process() > 0:
+            raise SystemExit(0) from end  # the first one speaks for all
+        _say(f"{end}.{_how_to_go_on(given)}")
+        raise SystemExit(128 + end.signum) from end
+    except RuntimeError as error:
+        if not is_loss_of_a_process(error):
+            raise
+        _say(f"Another process of the run ended, or did not answer in time.{_how_to_go_on(given)}")
+        raise SystemExit(1) from error
+
+
+def _how_to_go_on(given: Sequence[str]) -> str:
+    if "fit" not in given:
+        return ""
+    resume = [] if "--resume" in given else ["--resume"]
+    return f" Go on with: {shlex.join(['python', '-m', 'laser_pl', *given, *resume])}"
+
+
+def _say(what: str) -> None:
+    rank = "" if _process() == 0 else f"[process {_process()}] "
+    print(f"laser_pl: {rank}{what}", file=sys.stderr)

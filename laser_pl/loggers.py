@@ -40,13 +40,27 @@ def _number(text: str) -> float:
     return int(text) if text.isdigit() else float(text)
 
 
-def continue_metrics(trainer: Trainer, rows: list[MetricsRow]) -> None:
+def row_to_come(trainer: Trainer) -> MetricsRow | None:
+    """What Lightning writes about a training batch once the hooks at its end are over, if it writes anything.
+
+    A checkpoint that is saved in such a hook has to hold it, since the run may be interrupted in between.
+    """
+    connector, results = trainer._logger_connector, trainer._results
+    if results is None or not connector.should_update_logs:
+        return None
+    metrics = {name: float(value) for name, value in results.metrics(on_step=True)["log"].items()}
+    return trainer.fit_loop.epoch_loop._batches_that_stepped, {**metrics, "epoch": trainer.current_epoch}
+
+
+def continue_metrics(trainer: Trainer, rows: list[MetricsRow], last: MetricsRow | None) -> None:
     """Give a resumed run's CSV logger the rows up to its checkpoint, since Lightning's begins by deleting the file.
 
     Args:
         trainer: Whose loggers go on, at the checkpoint's step.
         rows: What the interrupted run had written.
+        last: What it was about to write when the checkpoint was saved.
     """
+    rows = rows if last is None or last in rows else [*rows, last]
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             for step, metrics in rows:

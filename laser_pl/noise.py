@@ -19,8 +19,9 @@ def quieten() -> None:
     transformers_logging.disable_progress_bar()  # one per load of a model
     # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    # Skipped steps are counted and shown in the summary; `validate` and `test` need no record of a run.
-    warnings.filterwarnings("ignore", message="`training_step` returned `None`")
+    # Accuracy is added up over processes before it is logged.
+    warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
+    # `validate` and `test` need no record of a run.
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Lightning and PEFT touch attributes that torch and transformers are about to rename.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,16 +14,36 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, 
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from peft import PeftModel
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
-from laser_pl.batches import PromptBatch, Responses, RolloutBatch
+from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.dpo_step import Objective, batch_loss
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
+
+
+@dataclass
+class Step:
+    """What became of a training step.
+
+    Attributes:
+        pairs: How many there were, in all processes.
+        bad: What of it was no finite number, ``loss`` or ``gradient``, if anything.
+    """
+
+    pairs: int = 0
+    bad: str | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether it changed the policy."""
+        return self.pairs > 0 and self.bad is None
 
 
 class Policy(LightningModule):
@@ -46,7 +68,11 @@ class Policy(LightningModule):
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
+        max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
         seed: Root of this module's randomness (dropout, evaluation).
+
+    Attributes:
+        step: What became of the last training step.
     """
 
     def __init__(
@@ -63,6 +89,7 @@ class Policy(LightningModule):
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
+        max_bad_steps: int = 10,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -75,6 +102,10 @@ class Policy(LightningModule):
                 f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
                 " config."
             )
+        if max_bad_steps < 1:
+            raise ConfigurationError(
+                f"max_bad_steps must be >= 1, got {max_bad_steps}. Set model.max_bad_steps in the config."
+            )
         self.weights = weights
         self.lora = lora
         self.beta = beta
@@ -86,7 +117,11 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.max_bad_steps = max_bad_steps
         self.seed = seed
+        self.step = Step()
+        self._to_apply = False  # whether a batch since the last optimizer step has a gradient
+        self._bad_in_a_row = 0
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.tokenizer = weights.load_tokenizer(padding_side="left")
         if pad_token is not None:
@@ -184,37 +219,94 @@ class Policy(LightningModule):
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx))
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
-    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any] | None:
-        """DPO (+ NLL) on the batch's pairs.
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
+        """DPO (+ NLL) on the batch's pairs; each process trains the rows that are its own.
+
+        A batch without pairs, or with a loss that is no finite number, trains nothing: its gradient is zero.
 
         Returns:
-            ``loss``, the mean over prompts with pairs, and ``prompt_losses``; None for a batch without pairs, which
-            trains nothing.
+            ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
         """
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
-        if len(batch.preferences.pairs) == 0:
-            return None
-        loss, losses, margin = batch_loss(
-            batch,
-            self.reader,
-            Objective(self.beta, self.nll_weight),
-            self.parameters() if self._differentiates_at_once else None,
-            self._loss_scale,
+        ranks, pairs = self._ranks, batch.preferences.pairs
+        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
+        loss, losses, margin = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
+        found = ranks.gather((loss.item(), margin.item()))
+        self.step = Step(len(pairs), None if all(math.isfinite(value) for value, _ in found) else "loss")
+        losses = PromptLosses(
+            ranks.together(losses.dpo, len(batch)), ranks.together(losses.nll, len(batch)), self.nll_weight
         )
-        self.log_dict(
-            {
-                "train/loss": loss,
-                "train/dpo": losses.dpo.nanmean(),
-                "train/nll": losses.nll.nanmean(),
-                "train/margin": margin,
-                "train/pairs": float(len(batch.preferences.pairs)),
-            },
-            batch_size=len(batch),
-        )
+        if len(pairs) > 0:
+            self.log_dict(
+                {
+                    "train/loss": sum(value for value, _ in found) / ranks.size,
+                    "train/dpo": losses.dpo.nanmean(),
+                    "train/nll": losses.nll.nanmean(),
+                    "train/margin": sum(value for _, value in found) / len(pairs),
+                    "train/pairs": float(len(pairs)),
+                },
+                batch_size=len(batch),
+            )
+        if self.step.learned:
+            self._to_apply = True
+        else:
+            loss = self._nothing()
         return {"loss": loss, "prompt_losses": losses}
+
+    def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
+        """The loss ``()``, so that its mean over processes is the batch's; each prompt's; the sum of margins ``()``.
+
+        Args:
+            own: This process's rows.
+            prompts_with_pairs: In the whole batch.
+        """
+        assert own.preferences is not None
+        pairs = own.preferences.pairs
+        if len(pairs) == 0:
+            none = torch.full((len(own),), math.nan, device=self.device)
+            return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros((), device=self.device)
+        objective = Objective(self.beta, self.nll_weight)
+        parameters = self.parameters() if self._differentiates_at_once else None
+        loss, losses, margin = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+        share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
+        return loss * share, losses, margin * len(pairs)
+
+    def _nothing(self) -> Tensor:
+        """A loss of 0 with a gradient of 0 in every parameter, for which other processes wait. Shape ``()``."""
+        return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        # float16's scaler looks for itself: an overflow is its way to find the scale.
+        if self._to_apply and self._scaler is None and not bool(get_total_norm(gradients).isfinite()):
+            self.step.bad = "gradient"
+        if not self._to_apply or self.step.bad == "gradient":
+            optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without one
+        self._to_apply = False
+
+    def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
+        """Give up when steps are bad again and again.
+
+        Raises:
+            ConfigurationError: After ``max_bad_steps`` in a row.
+        """
+        if self.step.pairs:
+            self._bad_in_a_row = self._bad_in_a_row + 1 if self.step.bad else 0
+        if self._bad_in_a_row >= self.max_bad_steps:
+            raise ConfigurationError(
+                f"{self._bad_in_a_row} steps in a row had a {self.step.bad} that is no finite number, and trained"
+                " nothing. Lower optimizer.init_args.lr or set trainer.gradient_clip_val, and go on with --resume from"
+                " the last checkpoint, which is from before."
+            )
+
+    @property
+    def _ranks(self) -> Ranks:
+        """The processes that train together."""
+        return Ranks() if self._trainer is None else Ranks.of(self.trainer)
 
     @property
     def _differentiates_at_once(self) -> bool:
@@ -228,9 +320,13 @@ class Policy(LightningModule):
     @property
     def _loss_scale(self) -> float:
         """What float16 needs so that small gradients do not vanish."""
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+    @property
+    def _scaler(self) -> Any:
+        """Float16's loss scaler, where there is one."""
         plugin = None if self._trainer is None else self.trainer.precision_plugin
-        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
-        return 1.0 if scaler is None else float(scaler.get_scale())
+        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -287,9 +383,12 @@ class Policy(LightningModule):
             self.accuracy[kind] = CategoryAccuracy(categories).to(self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
+        if len(batch) == 0:  # another process has one
+            return
+        ranks = self._ranks
         greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
         for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
-            seed = derive_seed(self.seed, "evaluation", batch_idx)
+            seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
             responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
                 if prompt.answer is not None:
@@ -297,7 +396,10 @@ class Policy(LightningModule):
                     self.accuracy[kind].update(prompt.category, torch.tensor(right, device=self.device))
 
     def _log_accuracy(self, stage: str) -> None:
+        prompts = self.trainer.datamodule.prompts[stage]  # type: ignore[attr-defined]
+        if all(prompt.answer is None for prompt in prompts):
+            return
         for kind, accuracy in self.accuracy.items():
-            if not accuracy.update_called:  # no prompt of the set has an answer
-                continue
+            if not accuracy.update_called:  # here, but elsewhere
+                accuracy.update(accuracy.categories[0], torch.empty(0, dtype=torch.bool, device=self.device))
             self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})

@@ -21,6 +21,7 @@ from laser_pl.data.templates import Plain, Template
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
+from laser_pl.ranks import Ranks
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,9 @@ class PreferenceData(LightningDataModule):
         self.split_seed = split_seed
         self.seed = seed
         self.prompts: dict[str, list[Prompt]] = {}
+        self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
+        self._begun = -1  # the iteration that a checkpoint was within; its policy is gone
         self.continued = False
 
     # -- prompts -----------------------------------------------------------------------------------------------------
@@ -186,48 +189,54 @@ class PreferenceData(LightningDataModule):
             )
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
-        loader = RolloutLoader(self._roll_out(iteration), iteration)
+        self.loader = RolloutLoader(self._roll_out(iteration), iteration)
         self.rollout_seconds += time.perf_counter() - started
-        return loader
+        return self.loader
 
     def _roll_out(self, iteration: int) -> list[RolloutBatch]:
         assert self.trainer is not None
         tokenizer = self.policy.tokenizer
-        store = RolloutStore(Path(self.trainer.default_root_dir) / "rollouts" / f"iteration-{iteration:03d}")
+        root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
+        store = RolloutStore(Path(root) / "rollouts" / f"iteration-{iteration:03d}")
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
-        prompts = [prompt for batch in batches for prompt in batch]
+        chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
         if store.path(0).is_file() and not (self.continued or self.trainer.ckpt_path):
             raise ConfigurationError(
                 f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
             )
-        rows: list[Row] = []
+        self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
+        ranks = Ranks.of(self.trainer)
+        own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
         # disable=None: no bar where the output is no terminal.
         title = f"Iteration {iteration} rollouts"
-        with tqdm(total=len(prompts) * self.rollouts.n, disable=None, unit="resp", desc=title, leave=False) as bar:
-            for chunk, members in enumerate(split_every(prompts, self.rollout_batch_size)):
-                written = store.read(chunk)
-                if written is None:
-                    self._roll_out_chunk(store, iteration, chunk, members)
-                    written = store.read(chunk) or []
-                if [row["prompt_id"] for row in written] != [prompt.id for prompt in members]:
-                    raise ConfigurationError(
-                        f"{store.path(chunk)} holds other prompts than this configuration uses in iteration"
-                        f" {iteration}. Resume with the configuration the run was started with, or start a new run."
-                    )
-                rows += written
-                bar.update(len(members) * self.rollouts.n)
-        remaining = iter(rows)
+        total = sum(len(prompts) for _, prompts in own) * self.rollouts.n
+        with tqdm(total=total, disable=None if ranks.rank == 0 else True, unit="resp", desc=title, leave=False) as bar:
+            for number, prompts in own:
+                if not store.path(number).is_file():
+                    if iteration == self._begun:
+                        raise ConfigurationError(
+                            f"{store.path(number)} is gone, and cannot be made again: the policy that wrote it has been"
+                            " trained since. Put it back, or start a new run."
+                        )
+                    self._roll_out_chunk(store, iteration, number, prompts)
+                bar.update(len(prompts) * self.rollouts.n)
+        self.trainer.strategy.barrier("after rollouts")
+        rows = iter([row for number, prompts in enumerate(chunks) for row in self._read(store, number, prompts)])
         return [
-            rollout_batch(
-                self._encode(batch),
-                list(islice(remaining, len(batch))),
-                tokenizer.pad_token_id,
-                iteration,
-            )
+            rollout_batch(self._encode(batch), list(islice(rows, len(batch))), tokenizer.pad_token_id, iteration)
             for batch in batches
         ]
+
+    def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt]) -> list[Row]:
+        rows = store.read(chunk)
+        if [row["prompt_id"] for row in rows] != [prompt.id for prompt in prompts]:
+            raise ConfigurationError(
+                f"{store.path(chunk)} holds other prompts than this configuration uses in that iteration. Resume with"
+                " the configuration the run was started with, or start a new run."
+            )
+        return rows
 
     def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
         assert self.trainer is not None
@@ -248,19 +257,25 @@ class PreferenceData(LightningDataModule):
         return self._prompt_loader("test")
 
     def _prompt_loader(self, split: str) -> PromptLoader:
-        batches = split_every(self.prompts[split], self.evaluation_batch_size)
-        return PromptLoader([self._encode(batch) for batch in batches])
+        assert self.trainer is not None
+        ranks = Ranks.of(self.trainer)
+        batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
+        rounds = -(-len(batches) // ranks.size)
+        own = [batches[number] for number in ranks.rows(len(batches))]
+        return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
         return encode(prompts, self.policy.tokenizer, self.max_prompt_tokens, self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long rollouts took so far."""
-        return {"rollout_seconds": self.rollout_seconds}
+        """How long rollouts took so far, and which iteration has begun to train."""
+        begun = -1 if self.loader is None or self.loader.served == 0 else self.loader.iteration
+        return {"rollout_seconds": self.rollout_seconds, "begun": begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on from there."""
         self.rollout_seconds = state_dict["rollout_seconds"]
+        self._begun = state_dict["begun"]
 
 
 def _table(source: Table | str) -> Table:

@@ -72,6 +72,8 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
         console.print(f"Forbidden by {escape(name)}: {counts}")
     if summary["steps_without_pairs"]:
         console.print(f"Steps skipped for want of pairs: {summary['steps_without_pairs']} of {summary['steps']}")
+    if summary["steps_not_finite"]:
+        console.print(f"Steps skipped as not finite: {summary['steps_not_finite']} of {summary['steps']}")
     console.print(f"Run: {escape(folder)}", soft_wrap=True)
 
 
