@@ -28,15 +28,25 @@ class RunCheckpoint(Checkpoint):
     Args:
         folder: The run's folder.
         every: Batches between checkpoints within an iteration.
+        keep: Iterations that have ended whose rollouts are kept; None keeps all.
         selection: Says when nobody can judge.
         interruption: Says when a signal came.
     """
 
-    def __init__(self, folder: RunFolder, every: int, selection: RewardSelection, interruption: Interruption) -> None:
-        if every < 1:
-            raise ConfigurationError(f"checkpoint_every must be >= 1, got {every}. Set --checkpoint_every.")
+    def __init__(
+        self,
+        folder: RunFolder,
+        every: int,
+        keep: int | None,
+        selection: RewardSelection,
+        interruption: Interruption,
+    ) -> None:
+        for name, value in (("checkpoint_every", every), ("keep_iterations", keep)):
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} must be >= 1, got {value}. Set --{name}.")
         self.folder = folder
         self.every = every
+        self.keep = keep
         self.selection = selection
         self.interruption = interruption
 
@@ -60,6 +70,9 @@ class RunCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the iteration's end, after validation."""
         self.save(trainer)
+        if self.keep is not None and trainer.is_global_zero:
+            # This iteration's own are read once more if the run goes on from here.
+            self.folder.discard_rollouts(trainer.current_epoch - self.keep)
         self._end_if_wanted(self._asked(trainer))
         self.interruption.patient = False
 

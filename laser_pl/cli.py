@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,11 @@ from laser_pl.ranks import is_loss_of_a_process
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 
+DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR),
+}
+"""What can go wrong with a place to write to, and is not ours to mend."""
 DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
     "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
@@ -113,6 +119,8 @@ class LaserCLI(LightningCLI):
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
+        parser.add_argument("--keep_iterations", type=int | None, default=None,
+                            help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:
@@ -142,8 +150,8 @@ class LaserCLI(LightningCLI):
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
-            every = self._get(self.config, "checkpoint_every")
-            checkpoint = RunCheckpoint(self.folder, every, self.selection, self.interruption)
+            every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
+            checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
             self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
@@ -342,6 +350,14 @@ def main(args: list[str] | None = None) -> LaserCLI:
             raise SystemExit(0) from end  # the first one speaks for all
         _say(f"{end}.{_how_to_go_on(given)}")
         raise SystemExit(128 + end.signum) from end
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _say(
+            f"{error.filename or 'A file of the run'}: {error.strerror}. What was saved before is intact; mend"
+            f" that.{_how_to_go_on(given)}"
+        )
+        raise SystemExit(2) from error
     except RuntimeError as error:
         if not is_loss_of_a_process(error):
             raise

@@ -51,6 +51,16 @@ class RunFolder:
             return cls(path)
         raise AssertionError("_candidates never ends")
 
+    def rollouts(self, iteration: int) -> Path:
+        """Where an iteration's rollouts lie."""
+        return self.path / "rollouts" / f"iteration-{iteration:03d}"
+
+    def discard_rollouts(self, iteration: int) -> None:
+        """Remove those of an iteration and of all before it."""
+        while iteration >= 0 and self.rollouts(iteration).exists():
+            shutil.rmtree(self.rollouts(iteration))
+            iteration -= 1
+
     def discard_unused(self) -> None:
         """Remove the folder of a run that ended before it sampled anything."""
         if not (self.path / "rollouts").exists():
@@ -95,8 +105,10 @@ def writing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names none
         raise
 
 

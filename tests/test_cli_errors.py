@@ -73,6 +73,7 @@ def arm(class_name: str, folder: object) -> str:
         (["--model.weights.name=no/where"], ["no/where"]),
         ([f"--model.weights.name={WORLD / 'reward_models' / 'longer'}"], ["no language model", "Classification"]),
         (["--checkpoint_every=0"], ["checkpoint_every must be >= 1", "got 0"]),
+        (["--keep_iterations=0"], ["keep_iterations must be >= 1", "got 0"]),
         (["--trainer.devices=2", "--trainer.strategy=ddp_spawn"], ["trainer.strategy starts copies", "ddp"]),
         (["--model.max_bad_steps=0"], ["max_bad_steps must be >= 1", "got 0", "model.max_bad_steps"]),
         (["--name=../elsewhere"], ["--name '../elsewhere'"]),

@@ -64,8 +64,8 @@ class RolloutStore:
             }
             for row, prompt in enumerate(prompts)
         ]
-        with writing(self.path(chunk)) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+        with writing(self.path(chunk)) as temporary, temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file)
 
     def read(self, chunk: int) -> list[Row]:
         """The rows of one chunk, as they were written.
