@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,6 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, 
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.dpo_step import Objective, batch_loss
@@ -26,24 +24,7 @@ from laser_pl.metrics.matchers import Exact, Matcher
 from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
-
-
-@dataclass
-class Step:
-    """What became of a training step.
-
-    Attributes:
-        pairs: How many there were, in all processes.
-        bad: What of it was no finite number, ``loss`` or ``gradient``, if anything.
-    """
-
-    pairs: int = 0
-    bad: str | None = None
-
-    @property
-    def learned(self) -> bool:
-        """Whether it changed the policy."""
-        return self.pairs > 0 and self.bad is None
+from laser_pl.step_guard import StepGuard
 
 
 class Policy(LightningModule):
@@ -102,10 +83,6 @@ class Policy(LightningModule):
                 f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
                 " config."
             )
-        if max_bad_steps < 1:
-            raise ConfigurationError(
-                f"max_bad_steps must be >= 1, got {max_bad_steps}. Set model.max_bad_steps in the config."
-            )
         self.weights = weights
         self.lora = lora
         self.beta = beta
@@ -117,11 +94,8 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.max_bad_steps = max_bad_steps
         self.seed = seed
-        self.step = Step()
-        self._to_apply = False  # whether a batch since the last optimizer step has a gradient
-        self._bad_in_a_row = 0
+        self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.tokenizer = weights.load_tokenizer(padding_side="left")
         if pad_token is not None:
@@ -235,7 +209,7 @@ class Policy(LightningModule):
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
         loss, losses, margin = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
         found = ranks.gather((loss.item(), margin.item()))
-        self.step = Step(len(pairs), None if all(math.isfinite(value) for value, _ in found) else "loss")
+        self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
         losses = PromptLosses(
             ranks.together(losses.dpo, len(batch)), ranks.together(losses.nll, len(batch)), self.nll_weight
         )
@@ -250,11 +224,7 @@ class Policy(LightningModule):
                 },
                 batch_size=len(batch),
             )
-        if self.step.learned:
-            self._to_apply = True
-        else:
-            loss = self._nothing()
-        return {"loss": loss, "prompt_losses": losses}
+        return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": losses}
 
     def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; each prompt's; the sum of margins ``()``.
@@ -280,28 +250,11 @@ class Policy(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        # float16's scaler looks for itself: an overflow is its way to find the scale.
-        if self._to_apply and self._scaler is None and not bool(get_total_norm(gradients).isfinite()):
-            self.step.bad = "gradient"
-        if not self._to_apply or self.step.bad == "gradient":
-            optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without one
-        self._to_apply = False
+        self.step.before_step(optimizer, self.parameters(), look=self._scaler is None)
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
-        """Give up when steps are bad again and again.
-
-        Raises:
-            ConfigurationError: After ``max_bad_steps`` in a row.
-        """
-        if self.step.pairs:
-            self._bad_in_a_row = self._bad_in_a_row + 1 if self.step.bad else 0
-        if self._bad_in_a_row >= self.max_bad_steps:
-            raise ConfigurationError(
-                f"{self._bad_in_a_row} steps in a row had a {self.step.bad} that is no finite number, and trained"
-                " nothing. Lower optimizer.init_args.lr or set trainer.gradient_clip_val, and go on with --resume from"
-                " the last checkpoint, which is from before."
-            )
+        """Give up when steps are bad again and again."""
+        self.step.end()
 
     @property
     def _ranks(self) -> Ranks:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +9,8 @@ import torch
 import torch.distributed
 from lightning.pytorch import Trainer
 from torch import Tensor
+
+from laser_pl.run_state import digest
 
 T = TypeVar("T")
 
@@ -87,27 +87,3 @@ class Ranks:
 def is_loss_of_a_process(error: RuntimeError) -> bool:
     """Whether torch says that another process ended or did not answer in time."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
-
-
-def digest(state: Any) -> str:
-    """SHA-256 of tensors and builtins, nested as they may be."""
-    result = hashlib.sha256()
-
-    def take(value: Any) -> None:
-        if isinstance(value, Tensor):
-            result.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            result.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        elif isinstance(value, dict):
-            result.update(f"dict {len(value)}".encode())
-            for key, part in value.items():
-                take(key)
-                take(part)
-        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-            result.update(f"{type(value).__name__} {len(value)}".encode())
-            for part in value:
-                take(part)
-        else:
-            result.update(repr(value).encode())
-
-    take(state)
-    return result.hexdigest()

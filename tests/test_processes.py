@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from laser_pl.cli import LaserCLI
 from laser_pl.run_folder import RunFolder
+from laser_pl.run_state import digest, run_state
 
 Command = Callable[..., list[str]]
 Plug = Callable[..., str]
@@ -32,9 +33,13 @@ def size() -> list[str]:
     ]  # fmt: skip
 
 
-def run(command: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+
+
+def run(command: list[str], processes: int = 2, launcher: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Started by Lightning, or by another launcher."""
     strategy = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
-    started = [sys.executable, "-m", "laser_pl", *command, *strategy]
+    started = [sys.executable, "-m", *launcher, "laser_pl", *command, *strategy]
     return subprocess.run(started, check=False, capture_output=True, text=True, timeout=300)
 
 
@@ -42,24 +47,6 @@ def decisions_of(folder: RunFolder) -> list[dict[str, Any]]:
     """Without what the clock says."""
     decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
     return [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions]
-
-
-def state_of(folder: RunFolder) -> dict[str, Any]:
-    """What may not depend on interruptions."""
-    checkpoint = torch.load(folder.checkpoint, weights_only=True)
-    selection = checkpoint["callbacks"]["RewardSelection"]
-    del selection["pool"]["seconds"]
-    adapter = load_file(folder.adapter / "adapter_model.safetensors")
-    summary = json.loads(folder.summary.read_text())
-    return {
-        "adapter": {name: tensor.tolist() for name, tensor in adapter.items()},
-        "selection": repr(selection),
-        "optimizer": repr(checkpoint["optimizer_states"]),
-        "decisions": decisions_of(folder),
-        "metrics": folder.metrics.read_text(),
-        "accuracy": summary["accuracy"],
-        "forwards": summary["reward_model_forwards"],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +58,12 @@ def two(fit_command: Command, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     assert done.stdout.count("Test accuracy of sampled responses") == 1
     assert [path.name for path in (folder / "runs").iterdir()] == ["small"]
     return RunFolder(folder / "runs" / "small")
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    """To the last bit."""
+    ours, theirs = run_state(one), run_state(other)
+    assert {part: digest(ours[part]) for part in ours} == {part: digest(theirs[part]) for part in theirs}
 
 
 def assert_alike(folder: RunFolder, one: LaserCLI) -> None:
@@ -116,7 +109,7 @@ def test_a_signal_to_one_process_lets_all_save_and_the_resumed_run_ends_the_same
     assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == 2
     resumed = run(fit_command(tmp_path, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
-    assert state_of(folder) == state_of(two)
+    assert_same(folder, two)
 
 
 def test_when_one_process_dies_the_others_end_and_say_so(
@@ -127,12 +120,15 @@ def test_when_one_process_dies_the_others_end_and_say_so(
     assert "laser_pl: Another process of the run ended, or did not answer in time. Go on with: python" in ended.stderr
     resumed = run(fit_command(tmp_path, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
-    assert state_of(RunFolder(tmp_path / "runs" / "small")) == state_of(two)
+    assert_same(RunFolder(tmp_path / "runs" / "small"), two)
 
 
-def test_an_arm_for_each_process(fit_command: Command, tmp_path: Path) -> None:
+def test_torchrun_starts_it_too_and_each_process_may_have_its_arm(fit_command: Command, tmp_path: Path) -> None:
     args = ["--selection.granularity=rank", "--trainer.max_epochs=1"]
-    done = run(fit_command(tmp_path, *args))
+    (tmp_path / "runs" / "small").mkdir(parents=True)  # the name is taken: all processes have to agree on another
+    done = run(fit_command(tmp_path, *args), launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
-    decisions = decisions_of(RunFolder(tmp_path / "runs" / "small"))
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["small", "small-2"]
+    assert not list((tmp_path / "runs" / "small").iterdir())
+    decisions = decisions_of(RunFolder(tmp_path / "runs" / "small-2"))
     assert [(d["step"], len(d["prompt_ids"])) for d in decisions] == [(0, 3), (0, 2), (1, 3), (1, 2), (2, 1)]

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.ranks import Ranks, digest
+from laser_pl.ranks import Ranks
+from laser_pl.run_state import digest
 
 
 @given(st.integers(0, 20), st.integers(1, 6))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run_folder import RunFolder
+from laser_pl.run_state import run_state
 
 Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration
@@ -72,25 +69,6 @@ def finish(fit: Fit, tmp_path: Path) -> Fit:
     return resume
 
 
-def state_of(folder: RunFolder) -> dict[str, Any]:
-    """Everything a run leaves that does not depend on the clock."""
-    checkpoint = torch.load(folder.checkpoint, weights_only=True)
-    selection = checkpoint["callbacks"]["RewardSelection"]
-    del selection["pool"]["seconds"]
-    decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
-    summary = json.loads(folder.summary.read_text())
-    return {
-        "adapter": load_file(folder.adapter / "adapter_model.safetensors"),
-        "trained": checkpoint["state_dict"],
-        "optimizer": checkpoint["optimizer_states"],
-        "schedule": checkpoint["lr_schedulers"],
-        "selection": selection,
-        "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
-        "metrics": folder.metrics.read_text(),
-        "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
-    }
-
-
 def assert_same(one: object, other: object, where: str = "") -> None:
     """Bitwise, down to the last tensor."""
     assert type(one) is type(other), where
@@ -124,7 +102,7 @@ def test_resumed_equals_uninterrupted(
     whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit, hook: str, after: int
 ) -> None:
     interrupt(hook, after)
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -156,7 +134,7 @@ def test_a_signal_lets_it_finish_and_save(
     folder = RunFolder(tmp_path / "runs" / "small")
     assert not folder.summary.exists()
     assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == step
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 def test_a_signal_outside_of_training_ends_it_at_once(
@@ -183,13 +161,13 @@ def test_nobody_waits_long_for_a_step(
         fit(tmp_path, plug("on_train_batch_start", 2, signal.SIGTERM, then_sleep=60))
     assert end.value.code == 128 + signal.SIGTERM
     assert torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 def test_other_parts_resume_too(whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit) -> None:
     """Signal, scale and bandit with states of other kinds, one arm per prompt, between accumulated gradients."""
     interrupt("on_train_batch_end", STEPS + 3, *OTHER_PARTS)
-    assert_same(state_of(finish(*OTHER_PARTS).folder), state_of(whole["other"].folder))
+    assert_same(run_state(finish(*OTHER_PARTS).folder), run_state(whole["other"].folder))
 
 
 def test_interrupted_twice_and_with_torn_files(
@@ -200,7 +178,7 @@ def test_interrupted_twice_and_with_torn_files(
         file.write('{"iteration": 0, "st')
     interrupt("on_train_batch_end", STEPS, "--resume")
     (tmp_path / "runs/small/rollouts/iteration-001/chunk-00009.tmp").write_bytes(b"PAR1")
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 4])
@@ -224,25 +202,7 @@ def test_interrupted_during_rollouts(
     assert len(times) == chunks
     run = finish()
     assert [path.stat().st_mtime_ns for path in written] == times
-    assert_same(state_of(run.folder), state_of(whole["default"].folder))
-
-
-def test_killed_process_is_resumed(
-    fit_command: Callable[..., list[str]],
-    finish: Fit,
-    tmp_path: Path,
-    whole: dict[str, LaserCLI],
-    plug: Callable[..., str],
-) -> None:
-    """SIGKILL leaves no time for good-byes."""
-    killed = subprocess.run(
-        [sys.executable, "-m", "laser_pl", *fit_command(tmp_path, plug("on_train_batch_end", 7, signal.SIGKILL))],
-        check=False,
-        capture_output=True,
-    )
-    assert killed.returncode == -9, killed.stderr
-    assert not (tmp_path / "runs/small/summary.json").exists()
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(run.folder), run_state(whole["default"].folder))
 
 
 def test_checkpoint_holds_no_base_weights(whole: dict[str, LaserCLI]) -> None:
