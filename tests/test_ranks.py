@@ -47,11 +47,14 @@ def test_unequal_states_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Ranks(0, 3).check_equal([1.0], "The selection")
 
 
-STATES = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
-    max_leaves=6,
-)
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+
+
+STATES = st.recursive(LEAVES, nested, max_leaves=6)
 
 
 @given(STATES, STATES)

@@ -62,7 +62,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS)) == (2, 5, 1)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS)) == (2, 6, 1)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class PreferenceData(LightningDataModule):
         self.prompts: dict[str, list[Prompt]] = {}
         self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
-        self._begun = -1  # the iteration that a checkpoint was within; its policy is gone
+        self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
 
     # -- prompts -----------------------------------------------------------------------------------------------------
@@ -189,7 +189,11 @@ class PreferenceData(LightningDataModule):
             )
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
-        self.loader = RolloutLoader(self._roll_out(iteration), iteration)
+        cursor = self._cursor
+        if cursor is not None and cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
+            self.loader = RolloutLoader.ended(cursor["batches"], iteration)  # Lightning asks for its length
+        else:
+            self.loader = RolloutLoader(self._roll_out(iteration), iteration)
         self.rollout_seconds += time.perf_counter() - started
         return self.loader
 
@@ -215,7 +219,7 @@ class PreferenceData(LightningDataModule):
         with tqdm(total=total, disable=None if ranks.rank == 0 else True, unit="resp", desc=title, leave=False) as bar:
             for number, prompts in own:
                 if not store.path(number).is_file():
-                    if iteration == self._begun:
+                    if self._cursor is not None and self._cursor["iteration"] == iteration:
                         raise ConfigurationError(
                             f"{store.path(number)} is gone, and cannot be made again: the policy that wrote it has been"
                             " trained since. Put it back, or start a new run."
@@ -268,14 +272,14 @@ class PreferenceData(LightningDataModule):
         return encode(prompts, self.policy.tokenizer, self.max_prompt_tokens, self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long rollouts took so far, and which iteration has begun to train."""
-        begun = -1 if self.loader is None or self.loader.served == 0 else self.loader.iteration
-        return {"rollout_seconds": self.rollout_seconds, "begun": begun}
+        """How long rollouts took so far, and where in which iteration training is."""
+        cursor = self._cursor if self.loader is None else {**self.loader.state_dict(), "batches": len(self.loader)}
+        return {"rollout_seconds": self.rollout_seconds, "cursor": cursor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.rollout_seconds = state_dict["rollout_seconds"]
-        self._begun = state_dict["begun"]
+        self._cursor = state_dict["cursor"]
 
 
 def _table(source: Table | str) -> Table:
