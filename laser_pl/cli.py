@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -18,6 +17,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl.checkpoints import check_checkpoint
+from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.loggers import go_offline_without_key, read_metrics
@@ -25,6 +26,7 @@ from laser_pl.noise import quieten
 from laser_pl.policy import Policy
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.terminal import shown
 
 DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
@@ -117,7 +119,18 @@ class LaserCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands that make sense here."""
         every = LightningCLI.subcommands()
-        return {name: every[name] for name in ("fit", "validate", "test")}
+        # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
+        return {name: every[name] | {"weights_only"} for name in ("fit", "validate", "test")}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning's, and that nothing in a checkpoint may run code."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing, where Lightning's lets the checkpoint's hyperparameters overrule the configuration.
+
+        Ours hold none; somebody else's could name other weights, or let code that comes with them run.
+        """
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -151,10 +164,18 @@ class LaserCLI(LightningCLI):
         self.resumed = self._get(self.config, "resume")
         if self.resumed:
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
+            if self.folder.checkpoint.exists():
+                check_checkpoint(
+                    self.folder.checkpoint,
+                    True,
+                    "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that"
+                    " are there.",
+                )
         else:
             self.folder = RunFolder.claim(runs_dir, name)
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-            write_whole(self.folder.config, config)
+            with self._no_folder_without_run():
+                write_whole(self.folder.config, config)
 
     @contextmanager
     def _no_folder_without_run(self) -> Iterator[None]:
@@ -162,19 +183,40 @@ class LaserCLI(LightningCLI):
         try:
             yield
         except (ConfigurationError, MisconfigurationException):
-            if not self.resumed:
-                self.folder.discard_unused()
+            self._discard_new_folder()
             raise
+        except OSError as error:
+            if not self.folder.is_what_cannot_be_written(error):
+                raise
+            self._discard_new_folder()
+            raise ConfigurationError(
+                f"Cannot write to '{self.folder.path}': {error.strerror}. Make room there or set --runs_dir; what is"
+                " there already stays, and --resume goes on with it."
+            ) from error
+
+    def _discard_new_folder(self) -> None:
+        if not self.resumed:
+            self.folder.discard_unused()
 
     def before_instantiate_classes(self) -> None:
         """Find out what is missing before anything is loaded.
 
         Raises:
-            ConfigurationError: If the checkpoint is not there.
+            ConfigurationError: If the checkpoint is not there, or is none.
         """
         checkpoint = self._get(self.config, "ckpt_path")
-        if checkpoint is not None and not Path(checkpoint).is_file():
+        if checkpoint is None:
+            return
+        if not Path(checkpoint).is_file():
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+        check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
+
+    def _set_seed(self) -> None:
+        """Lightning's, which takes what NumPy takes."""
+        seed = self._get(self.config, "seed_everything")
+        if not 0 <= seed < 2**32:
+            raise ConfigurationError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}. Set another.")
+        super()._set_seed()
 
     # -- fit ---------------------------------------------------------------------------------------------------------
 
@@ -183,7 +225,7 @@ class LaserCLI(LightningCLI):
         with self._no_folder_without_run():
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
-                kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
+                kwargs["ckpt_path"] = str(self.folder.checkpoint)
                 self.record.earlier_metrics = read_metrics(self.folder.metrics)
             else:
                 self.record.before = self._test_accuracy()
@@ -271,18 +313,6 @@ def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
     return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
 
 
-def _refuse_broken_yaml(args: Sequence[str]) -> None:
-    """Name the config that is no YAML; the parser's message does not."""
-    for before, value in zip(["", *args], args, strict=False):
-        path = Path(value.removeprefix("--config="))
-        if (before in {"--config", "-c"} or value.startswith("--config=")) and path.is_file():
-            try:
-                yaml.safe_load(path.read_text(encoding="utf-8"))
-            except yaml.MarkedYAMLError as error:
-                line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-                raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None
-
-
 def main(args: list[str] | None = None) -> LaserCLI:
     """Run a command.
 
@@ -298,8 +328,8 @@ def main(args: list[str] | None = None) -> LaserCLI:
     quieten()
     go_offline_without_key()
     try:
-        _refuse_broken_yaml(sys.argv[1:] if args is None else args)
+        refuse_broken_yaml(sys.argv[1:] if args is None else args)
         return LaserCLI(args)
     except (ConfigurationError, MisconfigurationException) as error:
-        print(f"laser_pl: {error}", file=sys.stderr)
+        print(f"laser_pl: {shown(str(error))}", file=sys.stderr)
         raise SystemExit(2) from error
