@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.loggers import go_offline_without_key, read_metrics
+from laser_pl.loggers import go_offline_without_key, keeping_metrics
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
 from laser_pl.report.summary import arm_shares, print_summary, versions
@@ -222,11 +222,11 @@ class LaserCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run():
+        with self._no_folder_without_run(), ExitStack() as kept:
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)
-                self.record.earlier_metrics = read_metrics(self.folder.metrics)
+                self.record.earlier_metrics = kept.enter_context(keeping_metrics(self.folder.metrics))
             else:
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)

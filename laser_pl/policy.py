@@ -193,6 +193,20 @@ class Policy(LightningModule):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        """Refuse to go on with another optimizer, whose state the checkpoint's is not.
+
+        Raises:
+            ConfigurationError: If it lacks what this one needs.
+        """
+        for optimizer in self.trainer.optimizers:
+            missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
+            if missing:
+                raise ConfigurationError(
+                    f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}."
+                    " Go on with the optimizer that the run was started with."
+                )
+
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx))

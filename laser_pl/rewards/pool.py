@@ -78,7 +78,7 @@ class Pool:
             ConfigurationError: If it breaks the contract: another shape, or no numbers.
         """
         shape = len(prompts), len(responses[0])
-        started = time.perf_counter()
+        started, reason = time.perf_counter(), ""
         self.forwards[name] += round(shape[0] * shape[1] * self.reward_models[name].forwards_per_response(shape[1]))
         try:
             self.memory.hold(name, device)
@@ -88,7 +88,8 @@ class Pool:
         except Exception as error:
             kind = "timeout" if isinstance(error, TimeoutError) else "exception"
             found, missing = torch.full(shape, float("nan"), dtype=torch.float64), Counter({kind: shape[0] * shape[1]})
-            self.health.failed(name, f"{type(error).__name__}: {error}")
+            reason = f", {type(error).__name__}: {error}"
+            self.health.failed(name, reason.removeprefix(", "))
         else:
             values = as_tensor(scores, shape, f"The reward model '{name}'")
             found, missing = labels(scores, values)
@@ -98,14 +99,14 @@ class Pool:
                 self.health.failed(name, f"no score is a finite number ({_in_words(missing)})")
         finally:
             self.seconds += time.perf_counter() - started
-        self._count(name, missing)
+        self._count(name, missing, reason)
         return found
 
-    def _count(self, name: str, missing: Missing) -> None:
+    def _count(self, name: str, missing: Missing, reason: str) -> None:
         for kind in missing:
             if kind != "none" and not self.missing[name][kind]:
-                log.warning("The reward model '%s' left %d responses without a label for the first time (%s). They make"
-                            " no pairs.", name, missing[kind], kind)  # fmt: skip
+                log.warning("The reward model '%s' left %d responses without a label for the first time (%s%s). They"
+                            " make no pairs.", name, missing[kind], kind, reason)  # fmt: skip
         self.missing[name] += missing
 
     def state_dict(self) -> dict[str, Any]:
