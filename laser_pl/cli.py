@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -51,6 +52,10 @@ class Parser(LightningArgumentParser):
             ConfigurationError: Always.
         """
         raise ConfigurationError(" ".join(message.split()))
+
+    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
+        """Jsonargparse's, which does not look at what is null; so null is refused where a value is needed."""
+        super().validate(namespace, skip_unset=False, **kwargs)
 
 
 class LaserCLI(LightningCLI):

@@ -165,21 +165,27 @@ def fit_to_length(
         The prompts that stay, and how many were too long.
 
     Raises:
-        ConfigurationError: If the tokenizer cannot read a prompt.
+        ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
-    fits = []
-    for prompt in prompts:
-        try:
-            fits.append(len(prompt_ids(prompt.text, tokenizer, special_tokens)) <= limit)
-        except (
-            Exception
-        ) as error:  # some tokenizers know no token for what they do not know, and raise no more than that
-            raise ConfigurationError(
-                f"The tokenizer of '{tokenizer.name_or_path}' cannot read the prompt {reprlib.repr(prompt.text)}:"
-                f" {error}. Take the prompt out, or another tokenizer."
-            ) from error
+    fits = [_length(prompt.text, tokenizer, special_tokens) <= limit for prompt in prompts]
     kept = list(prompts) if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
+
+
+def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
+    try:
+        length = len(prompt_ids(text, tokenizer, special_tokens))
+    except Exception as error:  # some tokenizers have no token for what they do not know, and raise no more than that
+        raise ConfigurationError(
+            f"The tokenizer of '{tokenizer.name_or_path}' cannot read the prompt {reprlib.repr(text)}: {error}. Take"
+            " the prompt out, or another tokenizer."
+        ) from error
+    if length == 0:
+        raise ConfigurationError(
+            f"The prompt {reprlib.repr(text)} comes to no token of '{tokenizer.name_or_path}'. Change data.template, or"
+            " take it out."
+        )
+    return length
 
 
 def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True) -> PromptBatch:

@@ -178,8 +178,20 @@ class RemoteReward(RewardModel):
         )
         body = json.dumps(self.protocol.request(items), ensure_ascii=False).encode("utf-8", "replace")
         answer: bytes = await attempts(self._attempt, body)
+        return self.read(answer, len(items))
+
+    def read(self, answer: bytes, count: int) -> list[float | None]:
+        """The scores in the body of an answer.
+
+        Args:
+            answer: Whatever the server sent.
+            count: How many responses it was asked about.
+
+        Raises:
+            ProtocolError: If it is not what the protocol says.
+        """
         try:
-            return checked(self.protocol.scores(json.loads(answer)), len(items))
+            return checked(self.protocol.scores(json.loads(answer)), count)
         except ProtocolError as error:
             raise ProtocolError(f"{self.url}: {error}") from None
         except (ValueError, RecursionError) as error:
