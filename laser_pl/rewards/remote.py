@@ -130,7 +130,13 @@ class RemoteReward(RewardModel):
         items = [
             self._item(prompt, response) for prompt, row in zip(prompts, responses, strict=True) for response in row
         ]
-        parts = self._background.wait(self._ask_all(split_every(items, self.batch_size)))
+        try:
+            parts = self._background.wait(self._ask_all(split_every(items, self.batch_size)))
+        except (RuntimeError, ProtocolError) as error:  # their messages quote the server, which knows the key
+            key = os.environ.get(self.api_key_variable or "")
+            if key and key in str(error):
+                raise type(error)(str(error).replace(key, "***")) from None
+            raise
         return split_every([score for part in parts for score in part], len(responses[0]))
 
     def _authorization(self) -> dict[str, str]:
