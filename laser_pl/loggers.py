@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
+
+from laser_pl.run_folder import write_whole
 
 MetricsRow = tuple[int, dict[str, float]]
 """A training step and what was logged at it."""
@@ -39,7 +40,7 @@ def keeping_metrics(path: Path) -> Iterator[list[MetricsRow]]:
     kept = _kept(path)
     rows = read_metrics(kept if kept.exists() else path)
     if rows and not kept.exists():
-        shutil.copy2(path, kept)
+        write_whole(kept, path.read_text(encoding="utf-8"))
     try:
         yield rows
     finally:

@@ -135,6 +135,11 @@ CASES: dict[str, tuple[Make, str]] = {
         data(rows({}, {}) + b'{"prompt": "A 1+ 1=" "answer": 2}\n'),
         "<folder>/data.jsonl, line 3: this is no JSON (Expecting ',' delimiter, column 22).",
     ),
+    "blank file": (data(b"\n \n"), "'<folder>/data.jsonl' has no rows."),
+    "row that is none": (
+        data(rows({}) + b'["A 12+ 7="]\n'),
+        "<folder>/data.jsonl, line 2: expected an object, got list.",
+    ),
     "JSON without end": (
         data(b'{"prompt": ' + b"[" * 100_000),
         "<folder>/data.jsonl, line 1: this JSON is nested too deeply.",
@@ -290,11 +295,28 @@ CASES: dict[str, tuple[Make, str]] = {
         config("model:\n\tbeta: 1.0\n"),
         "<folder>/own.yaml, line 2: this is no YAML (found character '\\t' that cannot start any token).",
     ),
+    "config that ends too soon": (
+        config("model: {beta: [1.0\n"),
+        "<folder>/own.yaml, line 2: this is no YAML (expected ',' or ']', but got '<stream end>').",
+    ),
+    "unknown section": (config("modle: {beta: 1.0}"), "Subcommand 'fit' does not accept option 'modle.beta'"),
     "config with a zero byte": (
         config("name: a\0b"),
         "<folder>/own.yaml: this is no YAML (unacceptable character #x0000: special characters are not allowed).",
     ),
     "empty config": (config(""), "<folder>/own.yaml holds no settings but None. Write them as name: value."),
+    "null for a number": (
+        setting("--selection.bandit.alpha=null"),
+        """Parser key "selection.bandit": Parser key "alpha": Expected a <class 'float'>. Got value: None""",
+    ),
+    "null for a section": (
+        config("data: {columns: null}"),
+        'Parser key "data.columns": Expected settings. Got value: None',
+    ),
+    "number for a section": (
+        config("model: {lora: 16}"),
+        'Parser key "model.lora": Expected settings. Got value: 16',
+    ),
     "config of words": (
         config("just words"),
         "<folder>/own.yaml holds no settings but 'just words'. Write them as name: value.",

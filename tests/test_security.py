@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -147,7 +148,7 @@ def with_code(model: Path, mark: Path, file: str, **entries: Any) -> Path:
     return model
 
 
-@pytest.mark.parametrize("who", ["policy", "classifier", "likelihood"])
+@pytest.mark.parametrize("who", ["policy", "classifier"])
 @pytest.mark.parametrize("part", ["model", "tokenizer"])
 def test_code_that_comes_with_weights_does_not_run(
     command: list[str], refused: Callable[[list[str]], str], mark: Path, who: str, part: str, tmp_path: Path
@@ -331,8 +332,6 @@ def test_secrets_are_in_no_file_and_on_no_screen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With a server that fails and tells, and with W&B, which is told everything."""
-    import threading
-
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as listener:
