@@ -56,10 +56,10 @@ class Parser(LightningArgumentParser):
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
         super().validate(namespace, skip_unset=False, **kwargs)
-        for group in self.groups or {}:
-            value = namespace.get(group, Namespace())
-            if not isinstance(value, Namespace) and (value, group) != (None, "lr_scheduler"):  # that one is optional
-                raise TypeError(f'Parser key "{group}": Expected settings. Got value: {value!r:.40}')
+        for name in [group for group in self.groups or {} if group in namespace]:
+            value = namespace[name]
+            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
+                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
 class LaserCLI(LightningCLI):

@@ -40,7 +40,8 @@ def keeping_metrics(path: Path) -> Iterator[list[MetricsRow]]:
     kept = _kept(path)
     rows = read_metrics(kept if kept.exists() else path)
     if rows and not kept.exists():
-        write_whole(kept, path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8", newline="") as file:
+            write_whole(kept, file.read())
     try:
         yield rows
     finally:
