@@ -261,6 +261,7 @@ class RewardSelection(Callback):
         return {
             "context_size": self.bandit.context_size,
             "arms": list(self.arms),
+            "parts": self._parts(),
             "arm_changes": list(self.arm_changes),
             "stuck": self.stuck is not None,
             "verdicts": self.verdicts.as_dict(),
@@ -280,6 +281,7 @@ class RewardSelection(Callback):
         if not state_dict:
             return
         try:
+            self._refuse_other_parts(state_dict["parts"])
             self._start(state_dict["context_size"])
             for part in ("bandit", "context", "signal", "scale", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
@@ -293,6 +295,18 @@ class RewardSelection(Callback):
                 f"The checkpoint's selection has no {error}: it was written by another version of laser_pl, or with"
                 " another bandit, signal or scale than selection names now. Go on with those, or start a new run."
             ) from error
+
+    def _parts(self) -> dict[str, str]:
+        """Which classes learn."""
+        return {name: type(getattr(self, name)).__name__ for name in ("bandit", "context", "signal", "scale")}
+
+    def _refuse_other_parts(self, before: dict[str, str]) -> None:
+        for name, now in self._parts().items():
+            if before[name] != now:
+                raise ConfigurationError(
+                    f"The checkpoint's {name} is {before[name]}, and selection.{name} is {now} now. Go on with"
+                    f" {before[name]}, or start a new run."
+                )
 
     def _note_arm_changes(self, before: list[str]) -> None:
         added = [name for name in self.arms if name not in before]

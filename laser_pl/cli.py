@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -23,21 +22,19 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl.checkpoints import check_checkpoint
+from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.loggers import go_offline_without_key, read_metrics
+from laser_pl.loggers import go_offline_without_key, keeping_metrics
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import is_loss_of_a_process
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.terminal import shown
 
-DISK_ERRORS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.EISDIR, errno.ENOTDIR),
-}
-"""What can go wrong with a place to write to, and is not ours to mend."""
 DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
     "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
@@ -61,6 +58,14 @@ class Parser(LightningArgumentParser):
             ConfigurationError: Always.
         """
         raise ConfigurationError(" ".join(message.split()))
+
+    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
+        """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
+        super().validate(namespace, skip_unset=False, **kwargs)
+        for name in [group for group in self.groups or {} if group in namespace]:
+            value = namespace[name]
+            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
+                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
 class LaserCLI(LightningCLI):
@@ -133,7 +138,18 @@ class LaserCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands that make sense here."""
         every = LightningCLI.subcommands()
-        return {name: every[name] for name in ("fit", "validate", "test")}
+        # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
+        return {name: every[name] | {"weights_only"} for name in ("fit", "validate", "test")}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning's, and that nothing in a checkpoint may run code."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing, where Lightning's lets the checkpoint's hyperparameters overrule the configuration.
+
+        Ours hold none; somebody else's could name other weights, or let code that comes with them run.
+        """
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -174,12 +190,20 @@ class LaserCLI(LightningCLI):
         self.resumed = self._get(self.config, "resume")
         if self.resumed:
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
+            if self.folder.checkpoint.exists():
+                check_checkpoint(
+                    self.folder.checkpoint,
+                    True,
+                    "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that"
+                    " are there.",
+                )
         elif _process() > 0:
             self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
             self.folder = RunFolder.claim(runs_dir, name)
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-            write_whole(self.folder.config, config)
+            with self._no_folder_without_run():
+                write_whole(self.folder.config, config)
 
     @contextmanager
     def _no_folder_without_run(self) -> Iterator[None]:
@@ -187,35 +211,62 @@ class LaserCLI(LightningCLI):
         try:
             yield
         except (ConfigurationError, MisconfigurationException):
-            if not self.resumed and _process() == 0:
-                self.folder.discard_unused()
+            self._discard_new_folder()
             raise
+        except OSError as error:
+            if not self.folder.is_what_cannot_be_written(error):
+                raise
+            self._discard_new_folder()
+            begun = self.folder.path.exists()
+            advice = (
+                "What was saved is intact: make room and go on with --resume."
+                if begun
+                else "Make room or set --runs_dir."
+            )
+            raise ConfigurationError(
+                f"Cannot write '{error.filename or self.folder.path}': {error.strerror}. {advice}"
+            ) from error
+
+    def _discard_new_folder(self) -> None:
+        if not self.resumed and _process() == 0:
+            self.folder.discard_unused()
 
     def before_instantiate_classes(self) -> None:
         """Find out what is missing before anything is loaded.
 
         Raises:
-            ConfigurationError: If the checkpoint is not there.
+            ConfigurationError: If the checkpoint is not there, or is none.
         """
         checkpoint = self._get(self.config, "ckpt_path")
-        if checkpoint is not None and not Path(checkpoint).is_file():
+        if checkpoint is None:
+            return
+        if not Path(checkpoint).is_file():
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+        check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
+
+    def _set_seed(self) -> None:
+        """Lightning's, which takes what NumPy takes."""
+        seed = self._get(self.config, "seed_everything")
+        if not 0 <= seed < 2**32:
+            raise ConfigurationError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}. Set another.")
+        super()._set_seed()
 
     # -- fit ---------------------------------------------------------------------------------------------------------
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run():
+        with self._no_folder_without_run(), ExitStack() as kept:
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
-                kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
-                self.record.earlier_metrics = read_metrics(self.folder.metrics)
+                kwargs["ckpt_path"] = str(self.folder.checkpoint)
+                self.record.earlier_metrics = kept.enter_context(keeping_metrics(self.folder.metrics))
             else:
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
             self.summary = self._sum_up(self._test_accuracy())
+            if self.trainer.is_global_zero:
+                write_json(self.folder.summary, self.summary)
         if self.trainer.is_global_zero:
-            write_json(self.folder.summary, self.summary)
             print_summary(self.summary, str(self.folder.path))
 
     def _test_accuracy(self) -> dict[str, float]:
@@ -309,18 +360,6 @@ def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
     return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
 
 
-def _refuse_broken_yaml(args: Sequence[str]) -> None:
-    """Name the config that is no YAML; the parser's message does not."""
-    for before, value in zip(["", *args], args, strict=False):
-        path = Path(value.removeprefix("--config="))
-        if (before in {"--config", "-c"} or value.startswith("--config=")) and path.is_file():
-            try:
-                yaml.safe_load(path.read_text(encoding="utf-8"))
-            except yaml.MarkedYAMLError as error:
-                line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-                raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None
-
-
 def main(args: list[str] | None = None) -> LaserCLI:
     """Run a command.
 
@@ -340,7 +379,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
     interruption = Interruption()
     try:
         with interruption.listening():
-            _refuse_broken_yaml(given)
+            refuse_broken_yaml(given)
             return LaserCLI(args, interruption)
     except (ConfigurationError, MisconfigurationException) as error:
         _say(str(error))
@@ -350,14 +389,6 @@ def main(args: list[str] | None = None) -> LaserCLI:
             raise SystemExit(0) from end  # the first one speaks for all
         _say(f"{end}.{_how_to_go_on(given)}")
         raise SystemExit(128 + end.signum) from end
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        _say(
-            f"{error.filename or 'A file of the run'}: {error.strerror}. What was saved before is intact; mend"
-            f" that.{_how_to_go_on(given)}"
-        )
-        raise SystemExit(2) from error
     except RuntimeError as error:
         if not is_loss_of_a_process(error):
             raise
@@ -374,4 +405,4 @@ def _how_to_go_on(given: Sequence[str]) -> str:
 
 def _say(what: str) -> None:
     rank = "" if _process() == 0 else f"[process {_process()}] "
-    print(f"laser_pl: {rank}{what}", file=sys.stderr)
+    print(f"laser_pl: {rank}{shown(what)}", file=sys.stderr)

@@ -14,6 +14,7 @@ from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
 from laser_pl.run_folder import write_whole
+from laser_pl.terminal import shown
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,5 +68,5 @@ def main(args: Sequence[str]) -> list[Row]:
     try:
         return compare_runs(args)
     except ConfigurationError as error:
-        print(f"laser_pl: {error}", file=sys.stderr)
+        print(f"laser_pl: {shown(str(error))}", file=sys.stderr)
         raise SystemExit(2) from error

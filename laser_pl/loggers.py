@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
+
+from laser_pl.run_folder import write_whole
 
 MetricsRow = tuple[int, dict[str, float]]
 """A training step and what was logged at it."""
@@ -21,6 +25,32 @@ def go_offline_without_key() -> None:
 
 def _has_netrc() -> bool:
     return any(os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc"))
+
+
+@contextmanager
+def keeping_metrics(path: Path) -> Iterator[list[MetricsRow]]:
+    """The rows of a run that goes on, kept beside the file until its logger, which begins by deleting it, has them.
+
+    Whoever fails before that finds the file as it was; a process that is killed leaves the copy, which the next one
+    takes.
+
+    Args:
+        path: The CSV logger's file.
+    """
+    kept = _kept(path)
+    rows = read_metrics(kept if kept.exists() else path)
+    if rows and not kept.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            write_whole(kept, file.read())
+    try:
+        yield rows
+    finally:
+        if kept.exists():
+            kept.replace(path)
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f"{path.name}.kept")
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
@@ -67,3 +97,4 @@ def continue_metrics(trainer: Trainer, rows: list[MetricsRow], last: MetricsRow 
                 if step < trainer.global_step:
                     logger.log_metrics({**metrics}, step)
             logger.save()
+            _kept(Path(logger.experiment.metrics_file_path)).unlink(missing_ok=True)

@@ -74,10 +74,12 @@ class Policy(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not beta > 0:
-            raise ConfigurationError(f"beta must be > 0, got {beta}. Set model.beta in the config.")
-        if nll_weight < 0:
-            raise ConfigurationError(f"nll_weight must be >= 0, got {nll_weight}. Set model.nll_weight in the config.")
+        if not 0 < beta < math.inf:
+            raise ConfigurationError(f"beta must be > 0 and finite, got {beta}. Set model.beta in the config.")
+        if not 0 <= nll_weight < math.inf:
+            raise ConfigurationError(
+                f"nll_weight must be >= 0 and finite, got {nll_weight}. Set model.nll_weight in the config."
+            )
         if tokens_per_forward < 1:
             raise ConfigurationError(
                 f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
@@ -148,6 +150,11 @@ class Policy(LightningModule):
         return self.language_model
 
     @property
+    def context_limit(self) -> int | None:
+        """How many tokens the model can read, prompt and response together; None where it sets no limit."""
+        return getattr(self.weights.load_config().get_text_config(), "max_position_embeddings", None)
+
+    @property
     def reader(self) -> ResponseReader:
         """Reads responses with the model."""
         if self._reader is None:
@@ -161,7 +168,10 @@ class Policy(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
-        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        try:
+            optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        except ValueError as error:
+            raise ConfigurationError(f"optimizer: {error}. Set it in the config.") from error
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
@@ -190,6 +200,20 @@ class Policy(LightningModule):
             )
 
     # -- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Refuse to go on with another optimizer, whose state the checkpoint's is not.
+
+        Raises:
+            ConfigurationError: If it lacks what this one needs.
+        """
+        for optimizer in self.trainer.optimizers:
+            missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
+            if missing:
+                raise ConfigurationError(
+                    f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}."
+                    " Go on with the optimizer that the run was started with."
+                )
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -36,17 +37,18 @@ class RunFolder:
         Raises:
             ConfigurationError: If the folder cannot be written, or would not lie in ``runs_dir``.
         """
-        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip():
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip() or "\0" in name:
             raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
         for path in _candidates(runs_dir, name):
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter: no name that a folder could have
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise ConfigurationError(
-                    f"Cannot make the run's folder '{path}': {error.strerror}."
-                    " Set --runs_dir to a folder you may write."
+                    f"Cannot make the run's folder '{path}': {reason}. Set --runs_dir to a folder you may write, and"
+                    " --name to a name it can have."
                 ) from error
             return cls(path)
         raise AssertionError("_candidates never ends")
@@ -65,6 +67,12 @@ class RunFolder:
         """Remove the folder of a run that ended before it sampled anything."""
         if not (self.path / "rollouts").exists():
             shutil.rmtree(self.path)
+
+    def is_what_cannot_be_written(self, error: OSError) -> bool:
+        """Whether an error says that a file of the run could not be made; where a disk is full, it names none."""
+        full = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+        names = [Path(name).resolve() for name in (error.filename, error.filename2) if isinstance(name, str)]
+        return error.errno in full or any(name.is_relative_to(self.path.resolve()) for name in names)
 
     @classmethod
     def newest_unfinished(cls, runs_dir: str, name: str) -> RunFolder:

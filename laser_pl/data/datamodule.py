@@ -46,7 +46,7 @@ class PreferenceData(LightningDataModule):
         one_category_per_batch: Make batches of one category each, so that one reward model can fit a whole batch.
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
-        max_prompt_tokens: Longest prompt.
+        max_prompt_tokens: Longest prompt; never more than the policy can read before a longest response.
         overlong: Whether longer prompts are dropped, or cut from the left.
         validation_fraction: Share of ``train`` that is validated on where no validation set is named.
         test_fraction: Share of ``train`` that is tested on where no test set is named.
@@ -91,6 +91,12 @@ class PreferenceData(LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be >= 1, got {value}. Set data.{name} in the config.")
+        fractions = test_fraction if test is None else 0.0, validation_fraction if validation is None else 0.0
+        if not min(fractions) >= 0 or not sum(fractions) < 1:
+            raise ConfigurationError(
+                f"test_fraction and validation_fraction must be >= 0 and leave something to train on, got"
+                f" {test_fraction} and {validation_fraction}. Set them under data."
+            )
         self.train = _table(train)
         self.validation = None if validation is None else _table(validation)
         self.test = None if test is None else _table(test)
@@ -141,6 +147,7 @@ class PreferenceData(LightningDataModule):
         def load(table: Table) -> list[Prompt]:
             return prompts_from(table, self.columns, self.template, tokenizer)
 
+        limit, reason = self._prompt_limit()
         train = load(self.train)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
@@ -157,19 +164,31 @@ class PreferenceData(LightningDataModule):
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
-            kept, overlong = fit_to_length(
-                prompts, tokenizer, self.max_prompt_tokens, self.overlong, self.template.special_tokens
-            )
+            kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
             if overlong:
                 done = "cut from the left" if self.overlong == "cut" else "dropped"
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
-                            self.max_prompt_tokens, done)  # fmt: skip
+                            limit, done)  # fmt: skip
             if not kept and (prompts or name == "train"):
                 raise ConfigurationError(
-                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than data.max_prompt_tokens ="
-                    f" {self.max_prompt_tokens}. Give more prompts, or raise the limit."
+                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than {reason}. Give more"
+                    " prompts, or raise the limit."
                 )
             self.prompts[name] = kept
+
+    def _prompt_limit(self) -> tuple[int, str]:
+        """Tokens of the longest prompt, and what says so."""
+        context = self.policy.context_limit
+        longest = max(self.rollouts.max_new_tokens, self.policy.evaluation.max_new_tokens)
+        if context is None or self.max_prompt_tokens + longest <= context:
+            return self.max_prompt_tokens, f"data.max_prompt_tokens = {self.max_prompt_tokens}"
+        if longest >= context:
+            raise ConfigurationError(
+                f"Responses of max_new_tokens = {longest} leave no room for a prompt in the {context} tokens that the"
+                " policy can read. Lower it in data.rollouts and model.evaluation."
+            )
+        left = context - longest
+        return left, f"the {left} tokens that the policy can read before max_new_tokens = {longest} more"
 
     # -- iterations --------------------------------------------------------------------------------------------------
 
@@ -269,7 +288,7 @@ class PreferenceData(LightningDataModule):
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        return encode(prompts, self.policy.tokenizer, self.max_prompt_tokens, self.template.special_tokens)
+        return encode(prompts, self.policy.tokenizer, self._prompt_limit()[0], self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, and where in which iteration training is."""

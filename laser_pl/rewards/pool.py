@@ -137,7 +137,7 @@ class Pool:
         elif failures:
             self.health.failed(name, failures[-1])
         for answer in answers:
-            self._count(name, answer.missing)
+            self._count(name, answer)
 
     def score(
         self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device
@@ -151,12 +151,13 @@ class Pool:
         self.note(name, [answer])
         return answer.labels
 
-    def _count(self, name: str, missing: Missing) -> None:
-        for kind in missing:
+    def _count(self, name: str, answer: Answer) -> None:
+        reason = "" if answer.failure is None else f", {answer.failure}"
+        for kind, count in answer.missing.items():
             if kind != "none" and not self.missing[name][kind]:
-                log.warning("The reward model '%s' left %d responses without a label for the first time (%s). They make"
-                            " no pairs.", name, missing[kind], kind)  # fmt: skip
-        self.missing[name] += missing
+                log.warning("The reward model '%s' left %d responses without a label for the first time (%s%s). They"
+                            " make no pairs.", name, count, kind, reason)  # fmt: skip
+        self.missing[name] += answer.missing
 
     def state_dict(self) -> dict[str, Any]:
         """What was counted, and who is aside."""
