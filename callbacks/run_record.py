@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
-from laser_pl.loggers import MetricsRow, continue_metrics, row_to_come
+from laser_pl.metrics_csv import MetricsRow
+from laser_pl.metrics_file import MetricsFile, row_to_come
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, write_whole
 
@@ -31,7 +32,6 @@ class RunRecord(Callback):
     Attributes:
         before: Test accuracy by category before training, once it was measured.
         shares: How many prompts of each category each arm judged.
-        earlier_metrics: What an interrupted run had logged.
         judged: Responses in the batches so far.
         steps: Training batches so far.
         skipped: Those without a single pair.
@@ -44,13 +44,13 @@ class RunRecord(Callback):
         self.selection = selection
         self.before: dict[str, float] | None = None
         self.shares: dict[str, Counter[str]] = {}
-        self.earlier_metrics: list[MetricsRow] = []
         self.judged = 0
         self.steps = 0
         self.skipped = 0
         self.bad = 0
         self.seconds = {"steps": 0.0, "validation": 0.0}
         self._row: MetricsRow | None = None
+        self._goes_on = False
         self._elapsed_before = 0.0
         self._began = time.perf_counter()
         self._clock = 0.0
@@ -109,10 +109,11 @@ class RunRecord(Callback):
             pl_module.model.save_pretrained(str(self.folder.adapter), safe_serialization=True)
 
     def _continue_metrics(self, trainer: Trainer) -> None:
-        rows, self.earlier_metrics = self.earlier_metrics, []
-        if rows or self._row is not None:
-            continue_metrics(trainer, rows, self._row)
-        self._row = None
+        if self._goes_on:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.keep_before(trainer.global_step, self._row)
+        self._goes_on, self._row = False, None
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
@@ -156,4 +157,4 @@ class RunRecord(Callback):
         self.skipped, self.bad = state_dict["skipped"], state_dict["bad"]
         self.seconds = dict(state_dict["seconds"])
         self._elapsed_before = state_dict["elapsed"]
-        self._row = state_dict["row"]
+        self._row, self._goes_on = state_dict["row"], True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -27,7 +27,8 @@ from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.loggers import go_offline_without_key, keeping_metrics
+from laser_pl.loggers import go_offline_without_key
+from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import is_loss_of_a_process
@@ -171,7 +172,7 @@ class LaserCLI(LightningCLI):
             self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
-            if not isinstance(logger, CSVLogger):  # its folder has config.yaml
+            if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
 
@@ -255,12 +256,14 @@ class LaserCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run(), ExitStack() as kept:
+        with self._no_folder_without_run():
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)
-                self.record.earlier_metrics = kept.enter_context(keeping_metrics(self.folder.metrics))
             else:
+                for logger in self.trainer.loggers:
+                    if isinstance(logger, MetricsFile):
+                        logger.keep_before(0)
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
             self.summary = self._sum_up(self._test_accuracy())
@@ -357,7 +360,7 @@ def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
         return False
     own = [logger for logger in (configured if isinstance(configured, list) else [configured])
            if isinstance(logger, Logger)]  # fmt: skip
-    return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
+    return [*own, MetricsFile(folder.metrics)]
 
 
 def main(args: list[str] | None = None) -> LaserCLI:

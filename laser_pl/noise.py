@@ -22,8 +22,6 @@ def quieten() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # every request
     transformers_logging.disable_progress_bar()  # one per load of a model
     logging.getLogger("transformers.modeling_utils").addFilter(_is_no_load_report)
-    # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     # Accuracy is added up over processes before it is logged.
     warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
     # `validate` and `test` need no record of a run.

@@ -426,8 +426,9 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes], bytes], list[str], str]] = {
     "of other prompts": (
         lambda content: content,
         [f"--data.train={WORLD / 'prompts' / 'train.jsonl'}", MORE],
-        "<folder>/runs/small/rollouts/iteration-000/chunk-00000.parquet holds other prompts than this configuration"
-        " uses in iteration 0. Resume with the configuration the run was started with, or start a new run.",
+        "<folder>/runs/small/rollouts/iteration-000/chunk-00000.parquet holds other prompts, or another number of"
+        " responses, than this configuration uses in iteration 0. Resume with the configuration the run was started"
+        " with, or start a new run.",
     ),
 }
 
@@ -524,8 +525,8 @@ def test_a_file_in_the_way_is_named_and_the_run_goes_on_later(
     shutil.rmtree(unfinished / "checkpoints")
     (unfinished / "checkpoints").write_text("in the way")
     assert told([*command, "--resume"], tmp_path, capsys) == (
-        "Cannot write '<folder>/runs/small/checkpoints': File exists. What was saved is intact: make room and go on with"
-        " --resume."
+        "Cannot write '<folder>/runs/small/checkpoints': File exists. What was saved is intact: make room and go on"
+        " with --resume."
     )
     (unfinished / "checkpoints").unlink()
     assert main([*command, "--resume"]).folder.path == unfinished

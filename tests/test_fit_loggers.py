@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laser_pl.cli import LaserCLI
-from laser_pl.loggers import keeping_metrics
 
 Fit = Callable[..., LaserCLI]
 
@@ -35,7 +33,7 @@ def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkey
     wandb.finish()
     wandb.teardown()  # waits until everything is on disk
     assert [type(logger).__name__ for logger in run.trainer.loggers] == [
-        "TensorBoardLogger", "WandbLogger", "CSVLogger"
+        "TensorBoardLogger", "WandbLogger", "MetricsFile"
     ]  # fmt: skip
     (offline,) = (tmp_path / "wandb_files" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"train/loss" in offline.read_bytes()
@@ -65,22 +63,3 @@ def test_users_callbacks_keep_the_bandit(fit: Fit, tmp_path: Path) -> None:
     rates = [float(row["lr-AdamW"]) for row in rows_of(run) if row.get("lr-AdamW")]
     assert len(rates) >= 4
     assert set(rates) == {2e-4}
-
-
-def test_metrics_are_kept_until_they_are_given_back(tmp_path: Path) -> None:
-    """Lightning's logger begins by deleting the file, and a process may be killed just then."""
-    path, rows = tmp_path / "metrics.csv", [(0, {"train/loss": 1.5}), (1, {"train/loss": 0.5})]
-    path.write_text("step,train/loss\n0,1.5\n1,0.5\n")
-    before = path.read_bytes()
-    with suppress(RuntimeError), keeping_metrics(path) as kept:
-        assert kept == rows
-        path.write_text("step\n")
-        raise RuntimeError
-    assert path.read_bytes() == before
-    killed = keeping_metrics(path)
-    assert killed.__enter__() == rows
-    path.unlink()
-    with keeping_metrics(path) as kept:
-        assert kept == rows
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
-    assert path.read_bytes() == before

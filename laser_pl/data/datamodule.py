@@ -208,23 +208,29 @@ class PreferenceData(LightningDataModule):
             )
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
-        cursor = self._cursor
-        if cursor is not None and cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
-            self.loader = RolloutLoader.ended(cursor["batches"], iteration)  # Lightning asks for its length
-        else:
-            self.loader = RolloutLoader(self._roll_out(iteration), iteration)
-        self.rollout_seconds += time.perf_counter() - started
-        return self.loader
-
-    def _roll_out(self, iteration: int) -> list[RolloutBatch]:
-        assert self.trainer is not None
-        tokenizer = self.policy.tokenizer
         root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
         store = RolloutStore(Path(root) / "rollouts" / f"iteration-{iteration:03d}")
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
         chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
+        cursor = self._cursor or {"iteration": -1}
+        if cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
+            # Lightning asks for the length of an iteration that has ended; what is left of it still has to fit.
+            for number, prompts in enumerate(chunks):
+                if store.path(number).is_file():
+                    self._read(store, number, prompts, iteration)
+            self.loader = RolloutLoader.ended(cursor["batches"], iteration)
+        else:
+            self._roll_out(store, chunks, iteration, policy_moved_on=cursor["iteration"] == iteration)
+            read = [self._read(store, number, prompts, iteration) for number, prompts in enumerate(chunks)]
+            self.loader = RolloutLoader(self._rollout_batches(batches, read, iteration), iteration)
+        self.rollout_seconds += time.perf_counter() - started
+        return self.loader
+
+    def _roll_out(self, store: RolloutStore, chunks: list[list[Prompt]], iteration: int, policy_moved_on: bool) -> None:
+        """Make the chunks that are not there, each process its own."""
+        assert self.trainer is not None
         if store.path(0).is_file() and not (self.continued or self.trainer.ckpt_path):
             raise ConfigurationError(
                 f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
@@ -238,7 +244,7 @@ class PreferenceData(LightningDataModule):
         with tqdm(total=total, disable=None if ranks.rank == 0 else True, unit="resp", desc=title, leave=False) as bar:
             for number, prompts in own:
                 if not store.path(number).is_file():
-                    if self._cursor is not None and self._cursor["iteration"] == iteration:
+                    if policy_moved_on:
                         raise ConfigurationError(
                             f"{store.path(number)} is gone, and cannot be made again: the policy that wrote it has been"
                             " trained since. Put it back, or start a new run."
@@ -246,20 +252,24 @@ class PreferenceData(LightningDataModule):
                     self._roll_out_chunk(store, iteration, number, prompts)
                 bar.update(len(prompts) * self.rollouts.n)
         self.trainer.strategy.barrier("after rollouts")
-        rows = iter([row for number, prompts in enumerate(chunks) for row in self._read(store, number, prompts)])
-        return [
-            rollout_batch(self._encode(batch), list(islice(rows, len(batch))), tokenizer.pad_token_id, iteration)
-            for batch in batches
-        ]
 
-    def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt]) -> list[Row]:
+    def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
         rows = store.read(chunk)
-        if [row["prompt_id"] for row in rows] != [prompt.id for prompt in prompts]:
+        found = [(row["prompt_id"], len(row["responses"])) for row in rows]
+        if found != [(prompt.id, self.rollouts.n) for prompt in prompts]:
             raise ConfigurationError(
-                f"{store.path(chunk)} holds other prompts than this configuration uses in that iteration. Resume with"
-                " the configuration the run was started with, or start a new run."
+                f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
+                f" configuration uses in iteration {iteration}. Resume with the configuration the run was"
+                " started with, or start a new run."
             )
         return rows
+
+    def _rollout_batches(
+        self, batches: list[list[Prompt]], chunks: list[list[Row]], iteration: int
+    ) -> list[RolloutBatch]:
+        """The rows of all chunks in the plan's batches."""
+        rows, pad = iter([row for chunk in chunks for row in chunk]), self.policy.tokenizer.pad_token_id
+        return [rollout_batch(self._encode(batch), list(islice(rows, len(batch))), pad, iteration) for batch in batches]
 
     def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
         assert self.trainer is not None
