@@ -230,10 +230,12 @@ class PreferenceData(LightningDataModule):
                 if written is None:
                     self._roll_out_chunk(store, iteration, chunk, members)
                     written = store.read(chunk) or []
-                if [row["prompt_id"] for row in written] != [prompt.id for prompt in members]:
+                found = [(row["prompt_id"], len(row["responses"])) for row in written]
+                if found != [(prompt.id, self.rollouts.n) for prompt in members]:
                     raise ConfigurationError(
-                        f"{store.path(chunk)} holds other prompts than this configuration uses in iteration"
-                        f" {iteration}. Resume with the configuration the run was started with, or start a new run."
+                        f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
+                        f" configuration uses in iteration {iteration}. Resume with the configuration the run was started with, or"
+                        " start a new run."
                     )
                 rows += written
                 bar.update(len(members) * self.rollouts.n)
