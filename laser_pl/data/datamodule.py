@@ -234,8 +234,8 @@ class PreferenceData(LightningDataModule):
                 if found != [(prompt.id, self.rollouts.n) for prompt in members]:
                     raise ConfigurationError(
                         f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
-                        f" configuration uses in iteration {iteration}. Resume with the configuration the run was started with, or"
-                        " start a new run."
+                        f" configuration uses in iteration {iteration}. Resume with the configuration the run was"
+                        " started with, or start a new run."
                     )
                 rows += written
                 bar.update(len(members) * self.rollouts.n)
