@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from laser_pl.run_folder import write_whole
 
@@ -32,11 +33,14 @@ def keeping_metrics(path: Path) -> Iterator[list[MetricsRow]]:
     """The rows of a run that goes on, kept beside the file until its logger, which begins by deleting it, has them.
 
     Whoever fails before that finds the file as it was; a process that is killed leaves the copy, which the next one
-    takes.
+    takes. Of several processes the first one does it.
 
     Args:
         path: The CSV logger's file.
     """
+    if rank_zero_only.rank > 0:  # type: ignore[attr-defined]
+        yield []
+        return
     kept = _kept(path)
     rows = read_metrics(kept if kept.exists() else path)
     if rows and not kept.exists():
@@ -78,7 +82,7 @@ def continue_metrics(trainer: Trainer, rows: list[MetricsRow]) -> None:
         rows: What the interrupted run had written.
     """
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
+        if isinstance(logger, CSVLogger) and trainer.is_global_zero:
             for step, metrics in rows:
                 if step < trainer.global_step:
                     logger.log_metrics({**metrics}, step)

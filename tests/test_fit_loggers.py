@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laser_pl.cli import LaserCLI
@@ -65,6 +66,15 @@ def test_users_callbacks_keep_the_bandit(fit: Fit, tmp_path: Path) -> None:
     rates = [float(row["lr-AdamW"]) for row in rows_of(run) if row.get("lr-AdamW")]
     assert len(rates) >= 4
     assert set(rates) == {2e-4}
+
+
+def test_the_first_process_alone_keeps_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss\n0,1.5\n")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with keeping_metrics(path) as kept:
+        assert kept == []
+        assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 def test_metrics_are_kept_until_they_are_given_back(tmp_path: Path) -> None:
