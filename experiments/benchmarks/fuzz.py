@@ -5,7 +5,7 @@ Whatever comes in, nothing but the package's own error may come out: ``Configura
 tokens and can be stored, scores are numbers or none.
 
 Run:  OMP_NUM_THREADS=1 python experiments/benchmarks/fuzz.py --cases 10000
-Cost: 1 CPU core, about 7 minutes, 1 GB; reaches no network. It ends with code 1 if anything else came out, and shows
+Cost: 1 CPU core, about 5 minutes, 1 GB; reaches no network. It ends with code 1 if anything else came out, and shows
       the first case of each kind.
 
 It writes its section of ``RESULTS.md`` beside itself, or where --results says. ``tests/test_fuzz.py`` runs the same
