@@ -53,7 +53,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         drawn = plot_comparison(rows, picture)
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
-    print(f"Written: {options.out}/comparison.md, .csv" + (", .png" if drawn else ""))
+    print(f"Written: {shown(str(options.out))}/comparison.md, .csv" + (", .png" if drawn else ""))
     if not drawn:
         print("There is no picture without matplotlib: pip install 'laser_pl[report]'")
     return rows

@@ -399,6 +399,10 @@ def unfinished(finished: Path, command: list[str], tmp_path: Path) -> Path:
 AGAIN = "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that are there."
 NAMED = "The checkpoint '<folder>/runs/small/checkpoints/last.ckpt'"
 CUT = f"{NAMED} cannot be read: it is cut off, damaged or no checkpoint."
+CHUNK = (
+    "<folder>/runs/small/rollouts/iteration-000/chunk-00000.parquet holds other prompts, or another number of"
+    " responses, than this configuration uses in iteration 0."
+)
 MORE = "--trainer.max_epochs=2"
 CHECKPOINTS: dict[str, tuple[Callable[[bytes], bytes], list[str], str]] = {
     "cut in half": (lambda content: content[: len(content) // 2], [], f"{CUT} {AGAIN}"),
@@ -426,9 +430,12 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes], bytes], list[str], str]] = {
     "of other prompts": (
         lambda content: content,
         [f"--data.train={WORLD / 'prompts' / 'train.jsonl'}", MORE],
-        "<folder>/runs/small/rollouts/iteration-000/chunk-00000.parquet holds other prompts, or another number of"
-        " responses, than this configuration uses in iteration 0. Resume with the configuration the run was started"
-        " with, or start a new run.",
+        f"{CHUNK} Resume with the configuration the run was started with, or start a new run.",
+    ),
+    "of another number of responses": (
+        lambda content: content,
+        ["--data.rollouts.n=4", MORE],
+        f"{CHUNK} Resume with the configuration the run was started with, or start a new run.",
     ),
 }
 

@@ -27,7 +27,7 @@ def fuzz() -> Iterator[ModuleType]:
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module("fuzz")
     sys.path[:] = before
-    for name in ("fuzz", "results"):
+    for name in ("fuzz", "fuzz_cases", "results"):
         sys.modules.pop(name, None)
 
 
