@@ -14,7 +14,7 @@ from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.loggers import MetricsRow, continue_metrics
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.run_folder import RunFolder, keep_steps_before
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,8 @@ class RunRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
         self._continue_metrics(trainer)
-        if trainer.is_global_zero and self.folder.selection.exists():
-            lines = self.folder.selection.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < self.steps]
-            write_whole(self.folder.selection, "".join(kept))
+        if trainer.is_global_zero:
+            keep_steps_before(self.steps, self.folder.selection)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
@@ -135,7 +136,8 @@ class LaserCLI(LightningCLI):
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
             checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"), self.selection)
-            self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
+            sample = JudgedSample(self.folder, self.selection, self.record)
+            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
             try:
                 trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
             except (ValueError, MisconfigurationException) as error:

@@ -195,9 +195,20 @@ class Policy(LightningModule):
         """
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
+        responses = batch.responses
+        lengths = responses.mask.sum(-1)  # (B, n)
+        self.log_dict(
+            {
+                "train/response_length": lengths.float().mean(),
+                "train/truncated": (~responses.finished).float().mean(),
+                "tokens/prompts": batch.prompts.mask.sum().float(),
+                "tokens/responses": lengths.sum().float(),
+            },
+            batch_size=len(batch),
+        )
         if len(batch.preferences.pairs) == 0:
             return None
-        loss, losses, margin = batch_loss(
+        loss, losses, means = batch_loss(
             batch,
             self.reader,
             Objective(self.beta, self.nll_weight),
@@ -209,7 +220,8 @@ class Policy(LightningModule):
                 "train/loss": loss,
                 "train/dpo": losses.dpo.nanmean(),
                 "train/nll": losses.nll.nanmean(),
-                "train/margin": margin,
+                "train/margin": means.margin,
+                "train/chosen_logprob": means.chosen_logprob,
                 "train/pairs": float(len(batch.preferences.pairs)),
             },
             batch_size=len(batch),
