@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
-from laser_pl.loggers import MetricsRow, continue_metrics
+from laser_pl.loggers import continue_metrics
+from laser_pl.metrics_csv import MetricsRow
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, keep_steps_before
 

@@ -21,9 +21,11 @@ from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.loggers import go_offline_without_key, read_metrics
+from laser_pl.loggers import go_offline_without_key
+from laser_pl.metrics_csv import read_metrics
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 
@@ -75,7 +77,7 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`."
+                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`."
             },
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -193,6 +195,7 @@ class LaserCLI(LightningCLI):
             self.summary = self._sum_up(self._test_accuracy())
         write_json(self.folder.summary, self.summary)
         print_summary(self.summary, str(self.folder.path))
+        report_after_fit(self.folder)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""

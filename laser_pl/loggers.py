@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-MetricsRow = tuple[int, dict[str, float]]
-"""A training step and what was logged at it."""
+from laser_pl.metrics_csv import MetricsRow
 
 
 def go_offline_without_key() -> None:
@@ -21,23 +18,6 @@ def go_offline_without_key() -> None:
 
 def _has_netrc() -> bool:
     return any(os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc"))
-
-
-def read_metrics(path: Path) -> list[MetricsRow]:
-    """Rows of a CSV logger's file as ``(step, metrics)``; none if it is not there."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        (int(row["step"]), {name: _number(value) for name, value in row.items() if name != "step" and value})
-        for row in rows
-    ]
-
-
-def _number(text: str) -> float:
-    """As it was written: the epoch is an integer."""
-    return int(text) if text.isdigit() else float(text)
 
 
 def continue_metrics(trainer: Trainer, rows: list[MetricsRow]) -> None:
