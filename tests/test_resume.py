@@ -114,6 +114,7 @@ def state_of(folder: RunFolder) -> dict[str, Any]:
         "selection": selection,
         "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
         "metrics": folder.metrics.read_text(),
+        "judged": folder.judged.read_text(),
         "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
     }
 

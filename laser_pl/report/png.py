@@ -104,7 +104,7 @@ def _(chart: Heat, axes: Any) -> None:
     for r, row in enumerate(values):
         for c, value in enumerate(row):
             if not math.isnan(value):
-                axes.text(c, r, f"{100 * value:.0f}", ha="center", va="center", color="w" if value > 0.5 else "k")
+                axes.text(c, r, f"{100 * value:.0f}", ha="center", va="center", color="w" if value > 0.6 else "k")
     axes.set_xticks(range(len(chart.columns)), [_literal(name) for name in chart.columns], rotation=40, ha="right")
     axes.set_yticks(range(len(chart.rows)), [_literal(name) for name in chart.rows])
     axes.grid(False)
@@ -137,4 +137,4 @@ def _look(key: int) -> dict[str, Any]:
 
 def _literal(name: str) -> str:
     """Dollar signs start formulas, which names are none."""
-    return line(name, 28).replace("$", r"\$")
+    return line(name, 32).replace("$", r"\$")

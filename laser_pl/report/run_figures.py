@@ -17,9 +17,9 @@ CURVE_BINS = 300
 CURVES = (
     ("train/loss", "loss, nats"),
     ("train/dpo", "DPO part of it, nats"),
-    ("train/nll", "NLL of the chosen, nats per token"),
-    ("train/margin", "margin over the reference, nats"),
-    ("train/chosen_logprob", "log-probability of the chosen, nats"),
+    ("train/nll", "NLL of the chosen, nats/token"),
+    ("train/margin", "margin over reference, nats"),
+    ("train/chosen_logprob", "log p of the chosen, nats"),
     ("train/response_length", "response length, tokens"),
     ("train/truncated", "responses cut at the limit"),
 )
@@ -67,11 +67,11 @@ def arms_figure(records: RunRecords) -> Figure:
     if lines:
         edges, shares = _shares_over_steps(lines, arms)
         charts.append(Stack("share of prompts judged", "training step", edges, arms, shares, iteration_starts(lines)))
-        charts.append(_heat("whole run, % of a category's prompts", records.shares, arms))
+        charts.append(_heat("whole run, % of prompts", records.shares, arms))
         last = lines[-1]["iteration"]
         if last > 0:
             own = shares_by_category(line for line in lines if line["iteration"] == last)
-            charts.append(_heat(f"iteration {last + 1} alone", own, arms))
+            charts.append(_heat(f"iteration {last + 1}, % of prompts", own, arms))
     return Figure(
         "arms",
         "Who judged",

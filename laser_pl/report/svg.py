@@ -28,7 +28,8 @@ def draw(chart: Chart) -> Markup:
 def _(chart: Lines) -> Markup:
     x, y = _across(*chart.x_range), _up(*chart.y_range)
     return _svg(chart.title, HEIGHT, [
-        _axes(chart.x, x, y, _ticks(*chart.x_range), _ticks(*chart.y_range), chart.marks, chart.percent),
+        _axes(chart.x, x, y, _ticks(*chart.x_range, finest=1), _ticks(*chart.y_range), chart.percent),
+        _marks(chart.marks, x, "mark"),
         *(_series(series, x, y, chart.percent) for series in chart.series),
     ])  # fmt: skip
 
@@ -46,7 +47,7 @@ def _(chart: Stack) -> Markup:
         parts.append(_m('<path class="area c{}" d="{}"><title>{}</title></path>', key % len(PALETTE), path, line(name)))
         below = above
     return _svg(chart.title, HEIGHT, [
-        *parts, _axes(chart.x, x, y, _ticks(first, last), _ticks(0.0, 1.0), chart.marks, True)
+        _axes(chart.x, x, y, _ticks(first, last, finest=1), _ticks(0.0, 1.0), True), *parts, _marks(chart.marks, x, "gap")
     ])  # fmt: skip
 
 
@@ -107,11 +108,11 @@ def _up(low: float, high: float) -> Scale:
     return lambda value: HEIGHT - BOTTOM - (value - low) / span * (HEIGHT - TOP - BOTTOM)
 
 
-def _ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two, about ``count`` of them."""
+def _ticks(low: float, high: float, finest: float = 0.0) -> list[float]:
+    """Round numbers between two, about five of them, no closer than ``finest``."""
     if not high > low:
         return [low]
-    rough = (high - low) / count
+    rough = max((high - low) / 5, finest)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * round_ for round_ in (1, 2, 5, 10) if power * round_ >= rough * 0.999)
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
@@ -121,16 +122,17 @@ def _number(value: float, percent: bool) -> str:
     return f"{value:.0%}" if percent else f"{round(value, 10) + 0.0:.4g}"
 
 
-def _axes(
-    name: str, x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float], marks: Sequence[float], percent: bool
-) -> Markup:
+def _marks(marks: Sequence[float], x: Scale, kind: str) -> Markup:
+    paths = [_m('<path class="{}" d="M{:.1f},{}V{}"/>', kind, x(mark), TOP, HEIGHT - BOTTOM) for mark in marks]
+    return Markup("").join(paths)
+
+
+def _axes(name: str, x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float], percent: bool) -> Markup:
     bottom, parts = HEIGHT - BOTTOM, []
     for value in ys:
         parts.append(_m('<path class="grid" d="M{},{:.1f}H{}"/>', LEFT, y(value), WIDTH - RIGHT))
         parts.append(_m('<text class="tick end" x="{}" y="{:.1f}">{}</text>',
                         LEFT - 6, y(value) + 4, _number(value, percent)))  # fmt: skip
-    for value in marks:
-        parts.append(_m('<path class="mark" d="M{:.1f},{}V{}"/>', x(value), TOP, bottom))
     for value in xs:
         parts.append(_m('<text class="tick middle" x="{:.1f}" y="{}">{}</text>',
                         x(value), bottom + 15, _number(value, False)))  # fmt: skip
@@ -175,5 +177,5 @@ def _cell(value: float | None, left: float, top: float, width: float, height: fl
         '<rect class="heat" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" fill-opacity="{:.2f}"><title>{}</title>'
         '</rect><text class="value{}" x="{:.1f}" y="{:.1f}">{:.0f}</text>',
         left, top, width - 2, height - 2, 0.06 + 0.94 * value, f"{what}: {value:.1%}",
-        " strong" if value > 0.5 else "", left + width / 2 - 1, top + 17, 100 * value,
+        " strong" if value > 0.85 else "", left + width / 2 - 1, top + 17, 100 * value,
     )  # fmt: skip
