@@ -107,7 +107,8 @@ def run(tmp_path: Path) -> Callable[..., Path]:
             "selection": {"bandit": {"class_path": "laser_pl.bandits.LinUCB"}, "reward_models": {"a": 1, ODD: 2}},
             "note": "<script>alert('config')</script>",
         }
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        written = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
+        (folder / "config.yaml").write_text(written, encoding="utf-8")
         lines = [decision(step, ODD if step % 3 else "a", "sums" if step % 2 else ODD) for step in range(6)]
         (folder / "selection.jsonl").write_text(
             "".join(json.dumps(one) + "\n" for one in lines) + '{"iteration": 1, "s'
@@ -187,7 +188,7 @@ def test_filters_know_every_example(run: Callable[..., Path]) -> None:
             own = [e for e in examples if e.attributes[f"data-{name}"] == option.attributes["value"]]
             if name in ("category", "arm"):
                 chips = [[chip.text.strip() for chip in example.all("span", "chip")] for example in own]
-                    assert all(option.text in names for names in chips)
+                assert all(option.text in names for names in chips)
     assert page.all("output")[0].text == "2 of 2"
 
 

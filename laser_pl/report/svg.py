@@ -46,9 +46,8 @@ def _(chart: Stack) -> Markup:
         path = "M" + "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in edge) + "Z"
         parts.append(_m('<path class="area c{}" d="{}"><title>{}</title></path>', key % len(PALETTE), path, line(name)))
         below = above
-    return _svg(chart.title, HEIGHT, [
-        _axes(chart.x, x, y, _ticks(first, last, finest=1), _ticks(0.0, 1.0), True), *parts, _marks(chart.marks, x, "gap")
-    ])  # fmt: skip
+    axes = _axes(chart.x, x, y, _ticks(first, last, finest=1), _ticks(0.0, 1.0), True)
+    return _svg(chart.title, HEIGHT, [axes, *parts, _marks(chart.marks, x, "gap")])
 
 
 @draw.register
