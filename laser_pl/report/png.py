@@ -46,18 +46,20 @@ def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 def _write(plt: Any, figure: Figure, path: Path) -> None:
     columns = min(COLUMNS, len(figure.charts))
     rows = math.ceil(len(figure.charts) / columns)
-    picture, axes = plt.subplots(
-        rows, columns, figsize=(3.2 * columns, 2.5 * rows + 0.3), layout="constrained", squeeze=False
-    )
+    names = [_literal(name, 24) for name, _ in figure.legend]
+    width = 3.2 * columns
+    side_by_side = max(1, int(width / (0.6 + 0.09 * max(map(len, names), default=0))))
+    height = 2.5 * rows + 0.3 * math.ceil(len(names) / side_by_side)
+    picture, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
     places = list(axes.flat)
     for chart, place in zip(figure.charts, places, strict=False):
         _draw(chart, place)
-        place.set_title(_literal(chart.title), loc="left")
+        place.set_title(_literal(chart.title, 32), loc="left")
     for place in places[len(figure.charts) :]:
         place.set_visible(False)
-    if figure.legend:
+    if names:
         handles = [plt.Line2D([], [], linewidth=4, **_look(key)) for _, key in figure.legend]
-        picture.legend(handles, [_literal(name) for name, _ in figure.legend], loc="outside lower center", ncols=5)
+        picture.legend(handles, names, loc="outside lower center", ncols=side_by_side)
     picture.savefig(path)
     plt.close(picture)
 
@@ -73,11 +75,11 @@ def _(chart: Lines, axes: Any) -> None:
         xs, ys = zip(*series.points, strict=True)
         look = _look(series.key)
         if series.kind == "rings":
-            axes.plot(xs, ys, "o", fillstyle="none", color=look["color"])
+            axes.plot(xs, ys, "o", fillstyle="none", color=look["color"], clip_on=False)
         elif series.kind == "faint":
             axes.plot(xs, ys, color=look["color"], alpha=0.3, linewidth=0.7)
         else:
-            axes.plot(xs, ys, marker="o" if len(xs) <= 30 else "", markersize=3, **look)
+            axes.plot(xs, ys, marker="o" if len(xs) <= 30 else "", markersize=3, clip_on=False, **look)
         if series.upper:
             axes.fill_between(xs, ys, [y for _, y in series.upper], color=look["color"], alpha=0.2, linewidth=0)
     low, high = chart.y_range
@@ -135,6 +137,6 @@ def _look(key: int) -> dict[str, Any]:
     return {"color": PALETTE[key % len(PALETTE)], "linestyle": (0, pattern) if pattern else "-"}
 
 
-def _literal(name: str) -> str:
-    """Dollar signs start formulas, which names are none."""
-    return line(name, 32).replace("$", r"\$")
+def _literal(name: str, limit: int = 14) -> str:
+    """Dollar signs start formulas, which names are none; a long one beside an axis leaves no room for the chart."""
+    return line(name, limit).replace("$", r"\$")

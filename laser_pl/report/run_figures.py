@@ -155,7 +155,7 @@ def costs_figure(records: RunRecords) -> Figure:
         charts.append(_bars("reward-model forwards", forwards, [f"{count:,}" for count in forwards.values()], keys))
     tokens = {name: sum(value for *_, value in records.metric(f"tokens/{name}")) for name in ("prompts", "responses")}
     if any(tokens.values()):
-        charts.append(_bars("tokens read and written by the policy", tokens, [f"{n:,.0f}" for n in tokens.values()]))
+        charts.append(_bars("tokens of the policy", tokens, [f"{n:,.0f}" for n in tokens.values()]))
     part = "" if records.summary else " The run is not finished: of its time only scoring is known so far."
     return Figure("costs", "Time, forwards and tokens", f"What the run cost, by part.{part}", charts)
 
