@@ -67,6 +67,7 @@ class RewardSelection(Callback):
     Attributes:
         stuck: Why training cannot go on, once no reward model is left that could judge.
         arm_changes: Which arms came and went when the run was continued.
+        polled: Every arm's scores ``(K, n)`` for those rows of the last batch for which the signal asked them.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class RewardSelection(Callback):
         self.verdicts = Verdicts()
         self.stuck: str | None = None
         self.arm_changes: list[dict[str, Any]] = []
+        self.polled: dict[int, Tensor] = {}
         self._rows: list[list[int]] = []  # of the batch, for each of the M decisions under way
         self._contexts = torch.empty(0)  # (M, d)
         self._before = Costs()  # what the pool had cost when the step began
@@ -140,6 +142,7 @@ class RewardSelection(Callback):
         """Choose, score, forbid, pair."""
         self._start(self.context.size(batch.contexts.shape[-1]))
         self._before = self.pool.costs
+        self.polled = {}
         self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
         self._rows = self._rows_of_decisions(batch)
         hidden, prompts = batch.contexts.cpu(), batch.prompts.prompts
@@ -164,7 +167,7 @@ class RewardSelection(Callback):
             return
         losses: PromptLosses = outputs["prompt_losses"]
         ask = Instruments(
-            lambda rows: torch.stack([self._ask(name, batch, rows, pl_module.device) for name in self.arms]),
+            lambda rows: self._poll(batch, rows, pl_module.device),
             pl_module.logprobs,
             pl_module.start_logprobs,
         )
@@ -223,6 +226,12 @@ class RewardSelection(Callback):
             model = self.pool.reward_models[self.arms[arm]]
             every = self.ranks.gather(model.lessons(batch.prompts.prompts, pairs, judged))
             model.learn(dict(sorted(lesson for lessons in every for lesson in lessons.items())))
+
+    def _poll(self, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
+        """Every reward model's labels for some rows ``(K, len(rows), n)``."""
+        scores = torch.stack([self._ask(name, batch, rows, device) for name in self.arms])
+        self.polled |= dict(zip(rows, scores.unbind(1), strict=True))
+        return scores
 
     def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
         """One reward model's labels for some rows ``(len(rows), n)``, each asked where it is trained; none if aside."""

@@ -15,7 +15,7 @@ from laser_pl.batches import RolloutBatch
 from laser_pl.metrics_csv import MetricsRow
 from laser_pl.metrics_file import MetricsFile, row_to_come
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.run_folder import RunFolder, keep_steps_before
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,8 @@ class RunRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
         self._continue_metrics(trainer)
-        if trainer.is_global_zero and self.folder.selection.exists():
-            lines = self.folder.selection.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < self.steps]
-            write_whole(self.folder.selection, "".join(kept))
+        if trainer.is_global_zero:
+            keep_steps_before(self.steps, self.folder.selection)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""

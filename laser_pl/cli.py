@@ -15,10 +15,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from lightning_utilities.core.rank_zero import rank_zero_only
 
+from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
@@ -31,7 +29,8 @@ from laser_pl.loggers import go_offline_without_key
 from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
-from laser_pl.ranks import is_loss_of_a_process
+from laser_pl.ranks import is_loss_of_a_process, process_number, refuse_other_processes
+from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 from laser_pl.terminal import shown
@@ -94,7 +93,7 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`."
+                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`."
             },
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -168,8 +167,9 @@ class LaserCLI(LightningCLI):
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
+            sample = JudgedSample(self.folder, self.selection, self.record)
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
-            self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
+            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
@@ -181,7 +181,7 @@ class LaserCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:
             raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
-        _refuse_other_processes(trainer)
+        refuse_other_processes(trainer)
         # Lightning's own would end a step without saving it, and broadcasts within the handler.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
@@ -198,7 +198,7 @@ class LaserCLI(LightningCLI):
                     "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that"
                     " are there.",
                 )
-        elif _process() > 0:
+        elif process_number() > 0:
             self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
             self.folder = RunFolder.claim(runs_dir, name)
@@ -229,7 +229,7 @@ class LaserCLI(LightningCLI):
             ) from error
 
     def _discard_new_folder(self) -> None:
-        if not self.resumed and _process() == 0:
+        if not self.resumed and process_number() == 0:
             self.folder.discard_unused()
 
     def before_instantiate_classes(self) -> None:
@@ -271,6 +271,7 @@ class LaserCLI(LightningCLI):
                 write_json(self.folder.summary, self.summary)
         if self.trainer.is_global_zero:
             print_summary(self.summary, str(self.folder.path))
+            report_after_fit(self.folder)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
@@ -326,26 +327,6 @@ def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
     return enabled, [TQDMProgressBar()] if enabled else []
 
 
-def _process() -> int:
-    """This process's number, known from the launcher's environment before there is a trainer. The first one writes."""
-    return int(rank_zero_only.rank)  # type: ignore[attr-defined]
-
-
-def _refuse_other_processes(trainer: Trainer) -> None:
-    """Responses are sampled from whole weights, by processes that run this whole command."""
-    strategy = trainer.strategy
-    name = type(strategy).__name__
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-        raise ConfigurationError(
-            f"trainer.strategy is {name}, under which no process can sample responses by itself. Set it to ddp; nf4"
-            " weights (model.weights.quantization) save memory."
-        )
-    if isinstance(strategy.launcher, _MultiProcessingLauncher):
-        raise ConfigurationError(
-            "trainer.strategy starts copies of this process, whose training would be lost at their end. Set it to ddp."
-        )
-
-
 def _refuse_second_selection(configured: Any) -> None:
     if any(isinstance(callback, RewardSelection) for callback in _given_callbacks(configured)):
         raise ConfigurationError(
@@ -388,7 +369,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
         _say(str(error))
         raise SystemExit(2) from error
     except Interrupted as end:
-        if _process() > 0:
+        if process_number() > 0:
             raise SystemExit(0) from end  # the first one speaks for all
         _say(f"{end}.{_how_to_go_on(given)}")
         raise SystemExit(128 + end.signum) from end
@@ -407,5 +388,5 @@ def _how_to_go_on(given: Sequence[str]) -> str:
 
 
 def _say(what: str) -> None:
-    rank = "" if _process() == 0 else f"[process {_process()}] "
+    rank = "" if process_number() == 0 else f"[process {process_number()}] "
     print(f"laser_pl: {rank}{shown(what)}", file=sys.stderr)

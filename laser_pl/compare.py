@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from laser_pl.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
@@ -15,11 +13,6 @@ from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_c
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
 from laser_pl.run_folder import write_whole
 from laser_pl.terminal import shown
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"compare: {message}. See python -m laser_pl compare --help.")
 
 
 def compare_runs(args: Sequence[str]) -> list[Row]:
@@ -31,7 +24,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     Raises:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
-    parser = _Parser(prog="python -m laser_pl compare", description="Compare finished runs over seeds.")
+    parser = Arguments("compare", "Compare finished runs over seeds.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
     parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
@@ -65,8 +58,4 @@ def main(args: Sequence[str]) -> list[Row]:
     Raises:
         SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
     """
-    try:
-        return compare_runs(args)
-    except ConfigurationError as error:
-        print(f"laser_pl: {shown(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from error
+    return run_command(compare_runs, args)

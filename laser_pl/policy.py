@@ -229,21 +229,33 @@ class Policy(LightningModule):
         """
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
+        lengths = batch.responses.mask.sum(-1)  # (B, n)
+        self.log_dict(
+            {
+                "train/response_length": lengths.float().mean(),
+                "train/truncated": (~batch.responses.finished).float().mean(),
+                "tokens/prompts": batch.prompts.mask.sum().float(),
+                "tokens/responses": lengths.sum().float(),
+            },
+            batch_size=len(batch),
+        )
         ranks, pairs = self._ranks, batch.preferences.pairs
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
-        loss, losses, margin = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
-        found = ranks.gather((loss.item(), margin.item()))
+        loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
+        found = ranks.gather((loss.item(), sums.tolist()))
         self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
         losses = PromptLosses(
             ranks.together(losses.dpo, len(batch)), ranks.together(losses.nll, len(batch)), self.nll_weight
         )
         if len(pairs) > 0:
+            margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
             self.log_dict(
                 {
                     "train/loss": sum(value for value, _ in found) / ranks.size,
                     "train/dpo": losses.dpo.nanmean(),
                     "train/nll": losses.nll.nanmean(),
-                    "train/margin": sum(value for _, value in found) / len(pairs),
+                    "train/margin": margin,
+                    "train/chosen_logprob": chosen,
                     "train/pairs": float(len(pairs)),
                 },
                 batch_size=len(batch),
@@ -251,22 +263,25 @@ class Policy(LightningModule):
         return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": losses}
 
     def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
-        """The loss ``()``, so that its mean over processes is the batch's; each prompt's; the sum of margins ``()``.
+        """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
 
         Args:
             own: This process's rows.
             prompts_with_pairs: In the whole batch.
+
+        Returns:
+            Also the sums over pairs of the margin and of the chosen response's log-probability, in nats, ``(2,)``.
         """
         assert own.preferences is not None
         pairs = own.preferences.pairs
         if len(pairs) == 0:
             none = torch.full((len(own),), math.nan, device=self.device)
-            return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros((), device=self.device)
+            return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)
         objective = Objective(self.beta, self.nll_weight)
         parameters = self.parameters() if self._differentiates_at_once else None
-        loss, losses, margin = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+        loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
         share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
-        return loss * share, losses, margin * len(pairs)
+        return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
 
     def _nothing(self) -> Tensor:
         """A loss of 0 with a gradient of 0 in every parameter, for which other processes wait. Shape ``()``."""

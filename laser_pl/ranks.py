@@ -8,8 +8,12 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 
+from laser_pl.errors import ConfigurationError
 from laser_pl.run_state import digest
 
 T = TypeVar("T")
@@ -87,3 +91,27 @@ class Ranks:
 def is_loss_of_a_process(error: RuntimeError) -> bool:
     """Whether torch says that another process ended or did not answer in time."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+
+
+def process_number() -> int:
+    """This process's number, known from the launcher's environment before there is a trainer. The first one writes."""
+    return int(rank_zero_only.rank)  # type: ignore[attr-defined]
+
+
+def refuse_other_processes(trainer: Trainer) -> None:
+    """Responses are sampled from whole weights, by processes that run the whole command.
+
+    Raises:
+        ConfigurationError: If the strategy splits the weights, or starts its processes otherwise.
+    """
+    strategy = trainer.strategy
+    name = type(strategy).__name__
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ConfigurationError(
+            f"trainer.strategy is {name}, under which no process can sample responses by itself. Set it to ddp; nf4"
+            " weights (model.weights.quantization) save memory."
+        )
+    if isinstance(strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigurationError(
+            "trainer.strategy starts copies of this process, whose training would be lost at their end. Set it to ddp."
+        )

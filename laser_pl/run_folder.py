@@ -26,9 +26,11 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.selection = path / "selection.jsonl"
+        self.judged = path / "judged.jsonl"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.adapter = path / "adapter"
         self.summary = path / "summary.json"
+        self.report = path / "report.html"
 
     @classmethod
     def claim(cls, runs_dir: str, name: str) -> RunFolder:
@@ -137,3 +139,10 @@ def write_whole(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file so that it appears complete or not at all."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def keep_steps_before(step: int, path: Path) -> None:
+    """Drop the lines of a JSONL file from a step on, and what was torn; nothing is done if it is not there."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_whole(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step))
