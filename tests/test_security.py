@@ -84,9 +84,7 @@ ARMS: dict[str, Callable[[Path], str]] = {
     "policy": lambda model: f"--model.weights.name={model}",
     "classifier": lambda model: arm("SequenceClassifier", model),
     "likelihood": lambda model: arm("Likelihood", model),
-    "pointwise judge": lambda model: arm("PointwiseJudge", model),
-    "pairwise judge": lambda model: arm("PairwiseJudge", model),
-    "implicit": lambda model: arm("ImplicitReward", model, reference={"name": str(POLICY)}),
+    "judge": lambda model: arm("PointwiseJudge", model),
     "reference": lambda model: arm("ImplicitReward", POLICY, reference={"name": str(model)}),
 }
 
@@ -275,13 +273,12 @@ def test_a_template_changes_none_of_the_values_it_sees() -> None:
     assert len(seen["prompt"]) == 1
 
 
-@pytest.mark.parametrize("attack", [ATTACKS[0], ATTACKS[-1]])
 @pytest.mark.parametrize("where", ["data", "policy", "reward model", "judge", "remote"])
 def test_hostile_templates_end_with_a_sentence(
-    command: list[str], refused: Callable[[list[str]], str], mark: Path, where: str, attack: str, tmp_path: Path
+    command: list[str], refused: Callable[[list[str]], str], mark: Path, where: str, tmp_path: Path
 ) -> None:
     """The user's own, and those that come with a model's tokenizer."""
-    template = attack.format(mark=str(mark))
+    template = ATTACKS[0].format(mark=str(mark))
     if where in ("policy", "reward model"):
         model = copied("classifier" if where == "reward model" else "policy", tmp_path)
         tokenizer = AutoTokenizer.from_pretrained(model)
