@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint
+.PHONY: help install quickstart study-smoke test lint
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 install: $(INSTALLED) ## make .venv and install the package with everything the tests need
 
@@ -20,6 +20,10 @@ $(INSTALLED): pyproject.toml
 # One thread: on models this small two gain a third on an idle machine and lose far more on a busy one.
 quickstart: $(INSTALLED) ## train the quickstart's policy by LASeR (2 CPU cores, under 2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m laser_pl fit --config experiments/quickstart.yaml
+
+study-smoke: $(INSTALLED) ## five ways to choose, two seeds each, to runs/study-smoke/RESULTS.md (under 10 minutes)
+	$(BIN)/python experiments/study/run.py --parts quickstart --granularities prompt --seeds 2 \
+		--strategies cooling default random mean oracle --out runs/study-smoke --results runs/study-smoke/RESULTS.md
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -14,10 +14,12 @@ from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
-from laser_pl.decision import Decision, conclude, decide
+from laser_pl.decision import Decision, category_of, conclude, decide
 from laser_pl.errors import ConfigurationError
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
-from laser_pl.feedback.signals import Loss, Signal, mean_by_arm
+from laser_pl.feedback.signals import Dpo, Loss, Signal
 from laser_pl.policy import Policy
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.constraints import Constraint, Verdicts
@@ -46,7 +48,8 @@ class RewardSelection(Callback):
         signal: What a trained batch says about its judges.
         scale: Turns that into rewards.
         pairs: Makes preference pairs from scores.
-        granularity: One arm for a ``batch``, whose context is the mean of its prompts', or one for each ``prompt``.
+        granularity: One arm for a ``batch``, for each ``category`` in it, or for each ``prompt``; the context is the
+            mean of the prompts'.
         constraints: Reward models that only forbid: whichever arm judges, a response is chosen only if each of them
             gives it its threshold.
         memory_budget: Bytes of reward models' weights held on a device at a time, such as ``24GiB``; null keeps all
@@ -69,7 +72,7 @@ class RewardSelection(Callback):
         signal: Signal,
         scale: Scale,
         pairs: Pairing,
-        granularity: Literal["batch", "prompt"] = "batch",
+        granularity: Literal["batch", "category", "prompt"] = "batch",
         constraints: dict[str, Constraint] = {},  # noqa: B006 - nobody changes it
         memory_budget: str | int | None = None,
         spill: Literal["cpu", "disk"] = "disk",
@@ -95,7 +98,8 @@ class RewardSelection(Callback):
         self.verdicts = Verdicts()
         self.stuck: str | None = None
         self.arm_changes: list[dict[str, Any]] = []
-        self._contexts: Tensor | None = None  # (M, d) of the decisions under way
+        self._rows: list[list[int]] = []  # of the batch, for each of the M decisions under way
+        self._contexts = torch.empty(0)  # (M, d)
         self._before = Costs()  # what the pool had cost when the step began
         self._started = False
 
@@ -106,11 +110,12 @@ class RewardSelection(Callback):
         if stage != "fit":
             return
         self.pool.check()
-        if isinstance(self.signal, Loss) and isinstance(pl_module, Policy) and pl_module.nll_weight == 0:
+        assert isinstance(pl_module, Policy)
+        if isinstance(self.signal, Dpo) or (isinstance(self.signal, Loss) and pl_module.nll_weight == 0):
             log.warning(
-                "The bandit learns from the loss, and the loss is DPO alone, which says nothing about which reward"
-                " model is right: its first value is ln 2 whoever judged. Train with model.nll_weight > 0, or set"
-                " selection.signal to laser_pl.feedback.signals.Gap, Nll or Trusted."
+                "The bandit learns from the DPO loss alone, which says nothing about which reward model is right: its"
+                " first value is ln 2 whoever judged. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll or"
+                " Trusted, or train with model.nll_weight > 0 and learn from the Loss."
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,16 +132,18 @@ class RewardSelection(Callback):
         self._start(self.context.size(batch.contexts.shape[-1]))
         self._before = self.pool.costs
         self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
-        hidden = batch.contexts.cpu()
-        self._contexts = self.context.prepare(hidden if self.granularity == "prompt" else hidden.mean(0, keepdim=True))
+        self._rows = self._rows_of_decisions(batch)
+        hidden, prompts = batch.contexts.cpu(), batch.prompts.prompts
+        self._contexts = self.context.prepare(torch.stack([hidden[own].mean(0) for own in self._rows]))
+        self.bandit.tell(batch.iteration, [category_of([prompts[row] for row in own]) for own in self._rows])
         explanation = self.bandit.explain(self._contexts)
         # The hook runs outside the precision plugin's context, in which the reward models are meant to run.
         with trainer.precision_plugin.forward_context():
             arms, scores, passed_over = self._judge(batch, pl_module.device)
             allowed, forbidden = self._forbid(batch, pl_module.device)
         batch.preferences = Preferences(arms, scores, self.pairs.pair(batch, scores, self.seed, allowed))
-        rows, costs = self._rows_of_decisions(len(batch)), self.pool.costs - self._before
-        self.decisions = decide(batch, rows, step, self.arms, explanation, passed_over, forbidden, costs)
+        costs = self.pool.costs - self._before
+        self.decisions = decide(batch, self._rows, step, self.arms, explanation, passed_over, forbidden, costs)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -146,27 +153,27 @@ class RewardSelection(Callback):
         if not outputs:
             return
         losses: PromptLosses = outputs["prompt_losses"]
-
-        def score_all(rows: list[int]) -> Tensor:
-            with trainer.precision_plugin.forward_context():
-                return torch.stack([self._ask(name, batch, rows, pl_module.device) for name in self.arms])
-
-        seen = self.signal.measure(batch, losses, score_all)
-        if self.granularity == "batch":
-            seen = mean_by_arm(seen)
-        assert self._contexts is not None
+        assert isinstance(pl_module, Policy)
+        ask = Instruments(
+            lambda rows: torch.stack([self._ask(name, batch, rows, pl_module.device) for name in self.arms]),
+            pl_module.logprobs,
+            pl_module.start_logprobs,
+        )
+        with trainer.precision_plugin.forward_context():
+            seen = self.signal.measure(batch, losses, ask)
+        seen = mean_by_arm(seen, self._decision_of_rows(len(batch)))
         contexts = self._contexts[seen.prompt]  # (O, d)
-        rewards = self.scale.rewards(contexts, seen.value, seen.chance)
+        rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
         self.bandit.update(contexts, seen.arm, rewards)
-        rows, costs = self._rows_of_decisions(len(batch)), self.pool.costs - self._before
-        self.decisions = conclude(self.decisions, rows, self.arms, losses, seen, rewards, costs)
+        self._teach_judges(batch, seen, rewards)
+        costs = self.pool.costs - self._before
+        self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _judge(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, Tensor, list[list[str]]]:
         """Who judges each prompt ``(B,)``, the scores ``(B, n)``, and who was passed over for each decision."""
-        assert self._contexts is not None
-        health, rows = self.pool.health, self._rows_of_decisions(len(batch))
+        health, rows = self.pool.health, self._rows
         scores = torch.full(batch.reference_logprobs.shape, float("nan"), dtype=torch.float64)
         open_ = torch.tensor([health.may_be_asked(name) for name in self.arms]).repeat(len(rows), 1)  # (M, K)
         arms = self.bandit.select(self._contexts).clone()  # (M,)
@@ -189,10 +196,19 @@ class RewardSelection(Callback):
             waiting = [m for m in waiting if not scores[rows[m]].isfinite().any()]
         if not asked or not any(health.may_be_asked(name) for name in self.arms):
             self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
-        of_row = torch.empty(len(batch), dtype=torch.long)
-        for m, own in enumerate(rows):
-            of_row[own] = arms[m]
-        return of_row, scores, passed_over
+        return arms[self._decision_of_rows(len(batch))], scores, passed_over
+
+    def _teach_judges(self, batch: RolloutBatch, seen: Observations, rewards: Tensor) -> None:
+        """Tell the reward models that judged what the bandit learned of them."""
+        assert batch.preferences is not None
+        arms, pairs = batch.preferences.arms, batch.preferences.pairs.to("cpu")
+        decision = self._decision_of_rows(len(batch))
+        for arm in sorted(set(arms.tolist())):
+            own = seen.arm == arm
+            of_decision = torch.full((len(self._rows),), torch.nan, dtype=torch.float64)
+            of_decision[seen.prompt[own]] = rewards[own]
+            judged = of_decision[decision].masked_fill(arms != arm, torch.nan)  # (B,)
+            self.pool.reward_models[self.arms[arm]].learn(batch.prompts.prompts, pairs, judged)
 
     def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
         """One reward model's labels for some rows ``(len(rows), n)``; none if it is aside."""
@@ -269,6 +285,7 @@ class RewardSelection(Callback):
         if not self._started:
             self.bandit.start(self.arms, context_size, derive_seed(self.seed, "bandit"))
             self.signal.start(self.arms)
+            self.scale.start(self.arms)
             self._started = True
         elif self.bandit.context_size != context_size:
             raise ConfigurationError(
@@ -276,9 +293,20 @@ class RewardSelection(Callback):
                 f" {context_size}. Resume with the policy and the selection.context the run was started with."
             )
 
-    def _rows_of_decisions(self, prompts: int) -> list[list[int]]:
+    def _rows_of_decisions(self, batch: RolloutBatch) -> list[list[int]]:
         """Which rows of the batch each decision is about."""
-        return [[row] for row in range(prompts)] if self.granularity == "prompt" else [list(range(prompts))]
+        groups: dict[Any, list[int]] = {}
+        for row, prompt in enumerate(batch.prompts.prompts):
+            group = {"batch": 0, "category": prompt.category, "prompt": row}[self.granularity]
+            groups.setdefault(group, []).append(row)
+        return list(groups.values())
+
+    def _decision_of_rows(self, prompts: int) -> Tensor:
+        """Which decision each row of the batch belongs to. Shape ``(B,)``, int64."""
+        decision = torch.empty(prompts, dtype=torch.long)
+        for m, own in enumerate(self._rows):
+            decision[own] = m
+        return decision
 
 
 def _refuse_names(arms: list[str], constraints: list[str]) -> None:

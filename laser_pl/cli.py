@@ -72,6 +72,10 @@ class LaserCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=Parser,
+            parser_kwargs={
+                "description": "Train a language model from several reward models. Finished runs are put side by side"
+                " by `python -m laser_pl compare`."
+            },
             auto_configure_optimizers=False,
             trainer_defaults={
                 "reload_dataloaders_every_n_epochs": 1,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.base import Explanation
-from laser_pl.batches import PromptLosses, RolloutBatch
-from laser_pl.feedback.signals import Observations
+from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
+from laser_pl.feedback.observations import Observations
 from laser_pl.rewards.costs import Costs
 
 
@@ -66,6 +66,12 @@ class Decision:
         return asdict(self)
 
 
+def category_of(prompts: Sequence[Prompt]) -> str | None:
+    """The category of all the prompts; None if they have several."""
+    categories = {prompt.category for prompt in prompts}
+    return categories.pop() if len(categories) == 1 else None
+
+
 def decide(
     batch: RolloutBatch,
     rows: Sequence[Sequence[int]],
@@ -93,13 +99,12 @@ def decide(
     decisions = []
     for m, own in enumerate(rows):
         prompts = [batch.prompts.prompts[row] for row in own]
-        categories = {prompt.category for prompt in prompts}
         decisions.append(
             Decision(
                 iteration=batch.iteration,
                 step=step,
                 prompt_ids=[prompt.id for prompt in prompts],
-                category=categories.pop() if len(categories) == 1 else None,
+                category=category_of(prompts),
                 arm=arms[int(batch.preferences.arms[own[0]])],
                 passed_over=passed_over[m],
                 mean=dict(zip(arms, why.mean[m].tolist(), strict=True)),

@@ -243,9 +243,17 @@ class Policy(LightningModule):
         responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
         prompt = torch.arange(len(prompts), device=responses.tokens.device).repeat_interleave(sampling.n)
         reading = Reading(prompts, prompt, responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1))
+        return responses, contexts, self.logprobs(reading).view(len(prompts), sampling.n)
+
+    def logprobs(self, reading: Reading) -> Tensor:
+        """Log-probabilities of responses under the policy as it is, in nats, without gradient. Shape ``(R,)``."""
         with evaluating(self.model):
-            logprobs = self.reader.all_logprobs(reading)
-        return responses, contexts, logprobs.view(len(prompts), sampling.n)
+            return self.reader.all_logprobs(reading)
+
+    def start_logprobs(self, reading: Reading) -> Tensor:
+        """The same without the adapter: under the policy that training started from."""
+        with self.model.disable_adapter():
+            return self.logprobs(reading)
 
     # -- validation and test -----------------------------------------------------------------------------------------
 

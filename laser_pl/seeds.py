@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 
 
 def derive_seed(root: int, *position: int | str) -> int:
@@ -28,11 +24,3 @@ def derive_seed(root: int, *position: int | str) -> int:
     """
     digest = hashlib.sha256(repr((root, *position)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block under its own seed; the random state outside is left as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.bandits import Bandit, Fixed, RoundRobin, Uniform
+from laser_pl.bandits import Bandit, Fixed, Oracle, RoundRobin, Uniform
 from laser_pl.errors import ConfigurationError
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
@@ -40,6 +40,37 @@ def test_fixed_needs_an_arm_that_is_there() -> None:
 @given(SIZES)
 def test_round_robin_takes_one_after_the_other_across_batches(sizes: list[int]) -> None:
     assert choices(started(RoundRobin()), sizes) == [i % 3 for i in range(sum(sizes))]
+
+
+@given(SIZES, st.integers(0, 20))
+def test_round_robin_per_iteration_takes_one_arm_for_all_its_decisions(sizes: list[int], iteration: int) -> None:
+    bandit = started(RoundRobin("iteration"))
+    for later in range(3):
+        for size in sizes:
+            bandit.tell(iteration + later, [None] * size)
+            assert choices(bandit, [size]) == [(iteration + later) % 3] * size
+
+
+def test_an_oracle_knows_the_arm_of_each_category_and_nobody_of_a_mixed_batch() -> None:
+    """A third of 6,000 choices for mixed batches, within 4.5 standard errors."""
+    bandit = started(Oracle({"math": "c", "code": "a", "chat": "c"}))
+    bandit.check(ARMS)
+    categories = ["math", "code", "chat", "code"]
+    bandit.tell(0, [*categories, *[None] * 6000])
+    chosen = bandit.select(torch.zeros(6004, 2))
+    assert chosen[:4].tolist() == [2, 0, 2, 0]
+    count = torch.bincount(chosen[4:], minlength=3).double()
+    assert float((count - 2000).abs().max()) < 4.5 * (6000 * 2 / 9) ** 0.5
+
+
+def test_an_oracle_needs_arms_that_are_there_and_categories_it_knows() -> None:
+    with pytest.raises(ConfigurationError, match=r"right names 'd' for 'code'; the reward models are a, b, c"):
+        Oracle({"math": "c", "code": "d"}).check(ARMS)
+    bandit = started(Oracle({"math": "c"}))
+    with pytest.raises(ConfigurationError, match=r"right says nothing of the category 'code'"):
+        bandit.tell(0, ["math", "code"])
+    with pytest.raises(ValueError, match="told of 0 decisions and is asked for 2"):
+        bandit.select(torch.zeros(2, 2))
 
 
 def test_uniform_takes_each_arm_as_often() -> None:

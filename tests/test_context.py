@@ -88,3 +88,28 @@ def test_a_saved_mean_goes_on_bit_by_bit(through_disk: ThroughDisk) -> None:
 def test_a_negative_intercept_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"intercept must be >= 0, got -0.1"):
         ContextPreparation(intercept=-0.1)
+
+
+def test_a_projection_keeps_lengths_and_angles() -> None:
+    """1,024 dimensions to 256: squared lengths and products within 5 standard deviations, sqrt(2 / 256) and less."""
+    hidden = torch.nn.functional.normalize(torch.randn(20, 1024, generator=torch.Generator().manual_seed(0)), dim=-1)
+    preparation = ContextPreparation(center=False, unit_norm=False, intercept=0.0, projection=256)
+    found = preparation.prepare(hidden)
+    assert found.shape == (20, preparation.size(1024)) == (20, 256)
+    assert float((found @ found.T - (hidden @ hidden.T).double()).abs().max()) < 5 * math.sqrt(2 / 256)
+
+
+def test_a_projection_follows_from_the_sizes_alone(through_disk: ThroughDisk) -> None:
+    """So a run that goes on, and a second process, project as the first one did; the mean is the projected one's."""
+    one, two, hidden = ContextPreparation(projection=3), ContextPreparation(projection=3), hidden_states(6)
+    one.observe(hidden)
+    two.load_state_dict(through_disk(one.state_dict()))
+    assert torch.equal(one.prepare(hidden), two.prepare(hidden))
+    assert one.prepare(hidden).shape == (6, one.size(5)) == (6, 4)
+    plain = ContextPreparation(center=False, unit_norm=False, intercept=0.0, projection=3)
+    torch.testing.assert_close(one.mean, plain.prepare(hidden).mean(0), rtol=0, atol=1e-10)
+
+
+def test_a_projection_to_nothing_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="projection must be >= 1, got 0"):
+        ContextPreparation(projection=0)

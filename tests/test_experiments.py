@@ -36,7 +36,9 @@ def test_none_is_missed() -> None:
     ).stdout.splitlines()
     assert listed
     assert {ROOT / name for name in listed} <= set(CONFIGS)
-    assert {"default", "paper", "gap", "trusted"} <= {path.stem for path in CONFIGS if path.parent.name == "presets"}
+    assert {"cooling", "default", "paper", "gap", "trusted"} <= {
+        path.stem for path in CONFIGS if path.parent.name == "presets"
+    }
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -128,11 +128,12 @@ def test_an_arm_that_fails_gives_way_to_the_next_best(
     decisions = decisions_of(run.folder.path)
     assert {d["arm"] for d in decisions} == {"b"}
     assert {step for step in range(6)} == {d["step"] for d in decisions}
-    assert all(d["pairs"] > 0 for d in decisions)
+    paired = [d for d in decisions if d["pairs"]]
+    assert {d["step"] for d in paired} == set(range(6))  # a prompt whose responses are all alike has none
     preferred = [d for d in decisions if d["passed_over"] == ["a"]]
     assert preferred
     assert all(d["passed_over"] in ([], ["a"]) for d in decisions)
-    assert all(set(d["reward"]) == {"b"} for d in decisions)
+    assert all(set(d["reward"]) == {"b"} for d in paired)
     asked = run.summary["reward_model_forwards"]["a"]
     assert asked > 0
     assert run.summary["labels_missing"] == {"a": {kind: asked}}
@@ -283,7 +284,11 @@ def test_what_a_constraint_forbids_is_rejected_but_never_chosen(
 
 def test_a_forbidden_response_may_be_rejected(fit: Fit, rewards: Any, tmp_path: Path) -> None:
     """Arms dislike length here, so that what is forbidden ranks last."""
-    rewards.script["guard"] = lambda number: lambda completions: [float(len(text) <= 1) for text in completions]
+
+    def below_the_longest(completions: list[str]) -> list[float]:
+        return [float(len(text) < max(map(len, completions))) for text in completions]
+
+    rewards.script["guard"] = lambda number: below_the_longest
     for name in "ab":
         rewards.script[name] = lambda number: lambda completions: [-float(len(text)) for text in completions]
     run = fit(tmp_path, *constraint())

@@ -27,32 +27,55 @@ def rollouts_of(run: LaserCLI) -> dict[str, dict[str, Any]]:
     return {row["prompt_id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
 
 
+ALL_ARMS = {"Trusted", "Cooling", "Majority"}
+
+
 @pytest.mark.parametrize("granularity", ["batch", "prompt"])
-@pytest.mark.parametrize("signal", ["Loss", "Nll", "Gap", "Trusted"])
+@pytest.mark.parametrize(
+    "signal", ["Loss", "Dpo", "Nll", "Gap", "Trusted", "Cooling", "Majority", "Advantage", "ProbeGain"]
+)
 def test_every_signal_teaches_at_every_granularity(fit: Fit, tmp_path: Path, signal: str, granularity: str) -> None:
     run = fit(tmp_path, f"--selection.signal=laser_pl.feedback.signals.{signal}",
               f"--selection.granularity={granularity}", "--model.nll_weight=0.5",
-              *(["--selection.signal.share=1"] if signal == "Trusted" else []))  # fmt: skip
+              *(["--selection.signal.share=1"] if signal in ALL_ARMS else []))  # fmt: skip
     decisions = decisions_of(run)
     assert [len(d["prompt_ids"]) for d in decisions] == ([1] * 16 if granularity == "prompt" else [4] * 4)
     assert any(d["reward"] for d in decisions)
     for d in decisions:
         assert set(d["observed"]) == set(d["reward"])
-        if signal == "Trusted":
-            assert set(d["observed"]) in (set(), set(run.selection.arms))
-            assert all(0 <= value <= 1 for value in d["observed"].values())
+        if signal in ALL_ARMS:
+            # Of an arm whose others are split in all pairs the majority says nothing.
+            assert signal == "Majority" or set(d["observed"]) in (set(), set(run.selection.arms))
+            assert signal == "Cooling" or all(0 <= value <= 1 for value in d["observed"].values())
+        elif signal == "ProbeGain" and d["step"] == 0:
+            assert d["observed"] == {}  # there is nothing to compare with yet
         elif d["pairs"]:
             assert list(d["observed"]) == [d["arm"]]
-            expected = {"Loss": -(d["dpo"] + 0.5 * d["nll"]), "Nll": -d["nll"]}
+            expected = {"Loss": -(d["dpo"] + 0.5 * d["nll"]), "Dpo": -d["dpo"], "Nll": -d["nll"]}
             if signal in expected:
                 assert d["observed"][d["arm"]] == pytest.approx(expected[signal], rel=1e-5)
-            else:
+            elif signal == "Gap":
                 assert d["observed"][d["arm"]] > 0
         else:
             assert d["observed"] == {}
             assert d["loss"] is None
     last = decisions[-1]["mean"]
     assert any(last.values())
+
+
+def test_each_category_of_a_batch_may_have_its_own_judge(fit: Fit, tmp_path: Path) -> None:
+    """One decision for each category in the batch, about its prompts."""
+    run = fit(tmp_path, "--selection.granularity=category", "--data.one_category_per_batch=false",
+              "--selection.bandit=laser_pl.bandits.Uniform")  # fmt: skip
+    decisions, rollouts = decisions_of(run), rollouts_of(run)
+    for step in range(4):
+        own = [d for d in decisions if d["step"] == step]
+        assert len({d["category"] for d in own}) == len(own)
+        assert sum(len(d["prompt_ids"]) for d in own) == 4
+        for d in own:
+            assert {rollouts[id_]["category"] for id_ in d["prompt_ids"]} == {d["category"]}
+    assert any(len(d["prompt_ids"]) > 1 for d in decisions)
+    assert len({d["arm"] for d in decisions}) > 1
 
 
 def test_trusted_check_asks_all_about_some(fit: Fit, tmp_path: Path) -> None:

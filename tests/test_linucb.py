@@ -66,6 +66,21 @@ def test_equals_the_explicit_inverse_over_500_steps(arms: int, size: int, every:
         slow[int(chosen)].b += reward * context.numpy()
 
 
+def test_bounds_do_not_drift_in_twenty_thousand_updates() -> None:
+    """Against A and b summed over all of them and inverted once."""
+    arms, size, steps = 3, 5, 20_000
+    bandit, contexts = started(arms, size), unit_contexts(steps, size)
+    rewards = torch.randn(steps, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    bandit.update(contexts, torch.arange(steps) % arms, rewards)
+    questions = unit_contexts(20, size, seed=2)
+    why = bandit.explain(questions)
+    for k in range(arms):
+        slow, own = SlowArm(size), contexts[k::arms].numpy()
+        slow.a, slow.b = slow.a + own.T @ own, own.T @ rewards[k::arms].numpy()
+        expected = [slow.bound(question, 0.5) for question in questions.numpy()]
+        np.testing.assert_allclose((why.mean + why.bonus)[:, k].numpy(), expected, rtol=0, atol=1e-8)
+
+
 def test_several_rewards_at_once_are_learned_one_after_the_other() -> None:
     contexts, arms, rewards = unit_contexts(40, 6), torch.arange(40) % 3, torch.linspace(-1, 1, 40)
     together, in_turn = started(3, 6), started(3, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import re
@@ -18,6 +19,7 @@ import yaml
 from laser_pl.bandits import Bandit
 from laser_pl.batches import Prompt
 from laser_pl.cli import LaserCLI, main
+from laser_pl.compare import main as compare
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.rewards import RewardModel
 from laser_pl.run_folder import RunFolder
@@ -27,7 +29,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
 YAML = [code for kind, code in BLOCKS if kind == "yaml"]
-COMMANDS = re.findall(r"^python -m laser_pl (.+)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m laser_pl ((?!compare).+)$", README, re.MULTILINE)
+COMPARISONS = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
 
 
 def defined(name: str) -> Any:
@@ -59,7 +62,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS)) == (2, 5)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS)) == (2, 5, 1)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -173,8 +176,20 @@ def test_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch, caps
     assert end.value.code == 0, capsys.readouterr().err
 
 
+def test_runs_are_compared_as_shown(
+    fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for preset in ("gap", "paper"):
+        fit(tmp_path, f"--config={ROOT}/experiments/presets/{preset}.yaml", f"--name={preset}-0")
+    monkeypatch.chdir(tmp_path)
+    words = [path for word in shlex.split(COMPARISONS[0]) for path in (sorted(glob.glob(word)) or [word])]
+    assert [row.name for row in compare(words)] == ["gap", "paper"]
+    for ending in ("md", "csv", "png"):
+        assert (tmp_path / "comparison" / f"comparison.{ending}").is_file()
+
+
 def test_make_targets_are_there() -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = re.findall(r"^make (\w+)$|`make (\w+)`", README, re.MULTILINE)
     assert named
     assert {first or second for first, second in named} <= set(targets)

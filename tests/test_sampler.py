@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -72,25 +73,69 @@ def test_greedy_equals_plain_generation_of_each_prompt_alone(model: Any, tokeniz
         assert found[2 * row] == found[2 * row + 1] == plain[0, ids.shape[1] :].tolist()
 
 
-@pytest.mark.parametrize("choice", [{"temperature": 0.8}, {"temperature": 1.3, "top_p": 0.7}], ids=["T", "T, top p"])
-def test_sampling_equals_plain_generation_from_the_same_seed(model: Any, tokenizer: Any, choice: dict) -> None:
-    prompts, n = prompts_of(TEXTS, tokenizer), 4
-    responses, _ = sample(model, tokenizer, prompts, Sampling(n=n, max_new_tokens=12, **choice), SEED)
+@torch.no_grad()
+def slow_samples(model: Any, texts: list[list[int]], n: int, length: int, temperature: float, top_p: float) -> list:
+    """As ``slow_greedy``, by NumPy in float64 from equal random numbers."""
+    torch.manual_seed(SEED)
+    responses: list[list[int]] = [[] for _ in range(n * len(texts))]
+    for _ in range(length):
+        for row, u in enumerate(torch.rand(len(responses), dtype=torch.float64).tolist()):
+            response = responses[row]
+            if response[-1:] == [EOS]:
+                continue
+            logits = model(torch.tensor([texts[row // n] + response])).logits[0, -1].double().numpy() / temperature
+            logits[PAD] = -np.inf
+            chances = np.exp(logits - logits.max())
+            order = np.argsort(-chances)
+            beyond = np.cumsum(chances[order]) - chances[order] >= top_p * chances.sum()  # all the likelier suffice
+            chances[order[beyond]] = 0
+            response.append(int(np.searchsorted(np.cumsum(chances) / chances.sum(), u, side="right")))
+    return responses
+
+
+@pytest.mark.parametrize("choice", [(0.8, 1.0), (1.3, 0.7)], ids=["T", "T, top p"])
+def test_sampling_equals_reading_everything_again_with_the_same_numbers(
+    model: Any, tokenizer: Any, choice: tuple[float, float]
+) -> None:
+    """Also once responses have left the batch."""
+    prefer(model, EOS, 1.5)
+    n, length, (temperature, top_p) = 3, TOKENS_BETWEEN_LOOKS + 4, choice
+    sampling = Sampling(n=n, max_new_tokens=length, temperature=temperature, top_p=top_p)
     with torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        plain = model.generate(
-            prompts.tokens.repeat_interleave(n, dim=0),
-            attention_mask=prompts.mask.repeat_interleave(n, dim=0),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=12,
-            suppress_tokens=[PAD],
-            pad_token_id=PAD,
-            **choice,
-        )
-    plain = plain[:, prompts.tokens.shape[1] :]
-    assert torch.equal(responses.tokens.flatten(0, 1), plain)
-    assert len({tuple(row) for row in plain.tolist()}) > len(TEXTS)
+        responses, _ = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+        ids = [tokenizer(text)["input_ids"] for text in TEXTS]
+        expected = slow_samples(model, ids, n, length, temperature, top_p)
+    assert responses_of(responses.tokens, responses.mask) == expected
+    lengths = [len(response) for response in expected]
+    assert min(lengths) <= TOKENS_BETWEEN_LOOKS < max(lengths)
+    assert len(set(map(tuple, expected))) > len(TEXTS)
+
+
+@pytest.mark.parametrize("choice", [{}, {"top_p": 0.7}], ids=["whole", "top p"])
+def test_a_model_that_cannot_share_its_prompts_samples_the_same(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, choice: dict[str, float]
+) -> None:
+    prefer(model, EOS, 1.0)
+    prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=4, max_new_tokens=3 * TOKENS_BETWEEN_LOOKS, **choice)
+    shared, _ = sample(model, tokenizer, prompts, sampling, SEED)
+    monkeypatch.setattr("laser_pl.generation.sampler.why_attention_is_its_own", lambda _: "it has a will of its own")
+    plain, _ = sample(model, tokenizer, prompts, sampling, SEED)
+    assert responses_of(shared.tokens, shared.mask) == responses_of(plain.tokens, plain.mask)
+
+
+def test_longer_responses_begin_like_shorter_ones(llama: Any, tokenizer: Any) -> None:
+    prompts = prompts_of(TEXTS, tokenizer)
+    short, long = (
+        sample(llama, tokenizer, prompts, Sampling(n=4, max_new_tokens=length), SEED)[0].tokens for length in (5, 20)
+    )
+    assert torch.equal(long[..., :5], short)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_not_finite_stop_the_run(llama: Any, tokenizer: Any, value: float) -> None:
+    prefer(llama, 7, value)
+    with pytest.raises(FloatingPointError, match="logits are not finite"):
+        sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
 
 
 def test_context_is_the_last_hidden_state_of_the_unpadded_prompt(model: Any, tokenizer: Any) -> None:

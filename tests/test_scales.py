@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.scales import ContextBaseline, Moments, PooledQuantiles, Raw, RunningMean, Scale
+from laser_pl.feedback.scales import ArmZScore, ContextBaseline, Moments, PooledQuantiles, Raw, RunningMean, Scale
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
-SCALES = [Raw, PooledQuantiles, RunningMean, ContextBaseline]
+SCALES = [Raw, PooledQuantiles, RunningMean, ArmZScore, ContextBaseline]
+ARMS = ["a", "b", "c"]
 SIZES = (0, 1, 3, 0, 2, 5, 1, 4)
 
 
@@ -33,6 +34,16 @@ def stream(size: int = 3, seed: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
     return steps
 
 
+def arms_of(values: Tensor) -> Tensor:
+    """Arms in turn."""
+    return torch.arange(len(values)) % len(ARMS)
+
+
+def started(scale: Scale) -> Scale:
+    scale.start(ARMS)
+    return scale
+
+
 def clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
@@ -42,7 +53,7 @@ def test_pooled_quantiles_equal_numpy(low: float, high: float) -> None:
     scale, history = PooledQuantiles(low, high), np.zeros(0)
     for contexts, values, chance in stream():
         history = np.concatenate([history, values.numpy()])
-        found = scale.rewards(contexts, values, chance)
+        found = scale.rewards(contexts, arms_of(values), values, chance)
         if len(history) > 1:
             q_low, q_high = np.quantile(history, low), np.quantile(history, high)
             expected = np.clip((values.numpy() - q_low) / (q_high - q_low), 0, 1)
@@ -51,14 +62,18 @@ def test_pooled_quantiles_equal_numpy(low: float, high: float) -> None:
 
 def test_pooled_quantiles_by_hand() -> None:
     """Of 0, 1, 2, 3, 4, 5 the quantiles are 1 and 4."""
-    found = PooledQuantiles().rewards(torch.zeros(6, 1), torch.arange(6, dtype=torch.float64), torch.zeros(6))
+    found = PooledQuantiles().rewards(
+        torch.zeros(6, 1), torch.zeros(6).long(), torch.arange(6, dtype=torch.float64), torch.zeros(6)
+    )
     assert found.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1], abs=1e-12)
 
 
 @pytest.mark.parametrize("values", [[-0.69], [-0.69] * 3])
 def test_equal_values_are_worth_one_half(values: list[float]) -> None:
     nothing = torch.zeros(len(values))
-    found = PooledQuantiles().rewards(nothing[:, None], torch.tensor(values, dtype=torch.float64), nothing)
+    found = PooledQuantiles().rewards(
+        nothing[:, None], nothing.long(), torch.tensor(values, dtype=torch.float64), nothing
+    )
     assert found.tolist() == [0.5] * len(values)
 
 
@@ -66,7 +81,7 @@ def test_running_mean_equals_the_statistics_of_the_whole_history() -> None:
     scale, history = RunningMean(), []
     for contexts, values, chance in stream():
         history += values.tolist()
-        found = scale.rewards(contexts, values, chance)
+        found = scale.rewards(contexts, arms_of(values), values, chance)
         spread = (statistics.pstdev(history) if history else 0.0) or 1.0
         expected = [clip((value - statistics.fmean(history)) / spread, -2, 2) / 2 for value in values.tolist()]
         assert found.tolist() == pytest.approx(expected, abs=1e-10)
@@ -93,7 +108,7 @@ def test_context_baseline_equals_an_explicit_ridge_regression(size: int, penalty
         errors_seen += errors
         spread = math.sqrt(math.fsum(error**2 for error in errors_seen) / max(len(errors_seen), 1)) or 1.0
         expected = [clip(error / spread, -2, 2) / 2 for error in errors]
-        assert scale.rewards(contexts, values, chance).tolist() == pytest.approx(expected, abs=1e-10)
+        assert scale.rewards(contexts, arms_of(values), values, chance).tolist() == pytest.approx(expected, abs=1e-10)
         contexts_seen = np.concatenate([contexts_seen, contexts.numpy()])
         excess_seen = np.concatenate([excess_seen, excess])
 
@@ -102,7 +117,7 @@ def test_context_baseline_starts_at_chance() -> None:
     """The level of the signal rewards nobody, and by hand: errors 1, 0, -1 with a root mean square of sqrt(2 / 3)."""
     chance = torch.tensor([100.0, 50.0, 0.0], dtype=torch.float64)
     excess = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)
-    found = ContextBaseline().rewards(torch.ones(3, 2), chance + excess, chance)
+    found = ContextBaseline().rewards(torch.ones(3, 2), torch.arange(3), chance + excess, chance)
     assert found.tolist() == pytest.approx([0.5 * 1.5**0.5, 0.0, -0.5 * 1.5**0.5], abs=1e-10)
 
 
@@ -114,27 +129,64 @@ def test_context_baseline_takes_out_what_the_context_explains() -> None:
         category, arm = step % 2, (step // 2) % 2
         context = torch.eye(2, dtype=torch.float64)[category : category + 1]
         value = torch.tensor([10.0 * category + arm], dtype=torch.float64)
-        rewards[arm].append(float(scale.rewards(context, value, torch.zeros(1))))
+        rewards[arm].append(float(scale.rewards(context, torch.tensor([arm]), value, torch.zeros(1))))
     assert max(rewards[0][100:]) < 0 < min(rewards[1][100:])
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_arm_z_scores_equal_a_loop_for_each_arm(decay: float) -> None:
+    scale = started(ArmZScore(decay))
+    mean: dict[int, float] = {}
+    square: dict[int, float] = {}  # moving mean of squared distances from the mean at the time
+    for contexts, values, chance in stream():
+        arms, expected = arms_of(values).tolist(), []
+        for arm, value in zip(arms, values.tolist(), strict=True):
+            before, spread = mean.get(arm, value), math.sqrt(square.get(arm, 0.0))
+            expected.append(clip((value - before) / spread, -2, 2) / 2 if spread else 0.0)
+            mean[arm] = decay * before + (1 - decay) * value
+            square[arm] = decay * square.get(arm, 0.0) + (1 - decay) * (value - before) ** 2
+        assert scale.rewards(contexts, arms_of(values), values, chance).tolist() == pytest.approx(expected, abs=1e-10)
+
+
+def test_an_arms_own_mean_is_worth_nothing() -> None:
+    """Two arms, one always better by 10: both are rewarded alike, which is why the scale hides who is better."""
+    scale, found = ArmZScore(), {0: [], 1: []}
+    scale.start(["a", "b"])
+    generator = torch.Generator().manual_seed(0)
+    for noise in torch.randn(200, generator=generator, dtype=torch.float64):
+        values = torch.stack([noise, noise + 10])
+        rewards = scale.rewards(torch.zeros(2, 1), torch.tensor([0, 1]), values, torch.zeros(2))
+        for arm in (0, 1):
+            found[arm].append(float(rewards[arm]))
+    assert found[0] == pytest.approx(found[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_a_decay_out_of_range_is_named(decay: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"decay must be in \(0, 1\), got {decay}"):
+        ArmZScore(decay)
 
 
 @pytest.mark.parametrize("make", SCALES)
 def test_a_saved_scale_goes_on_bit_by_bit(through_disk: ThroughDisk, make: type[Scale]) -> None:
     steps = stream()
     for cut in range(len(steps)):
-        one, two = make(), make()
+        one, two = started(make()), started(make())
         for contexts, values, chance in steps[:cut]:
-            one.rewards(contexts, values, chance)
+            one.rewards(contexts, arms_of(values), values, chance)
         two.load_state_dict(through_disk(one.state_dict()))
         for contexts, values, chance in steps[cut:]:
-            assert torch.equal(one.rewards(contexts, values, chance), two.rewards(contexts, values, chance))
+            assert torch.equal(
+                one.rewards(contexts, arms_of(values), values, chance),
+                two.rewards(contexts, arms_of(values), values, chance),
+            )
 
 
 @pytest.mark.parametrize("make", SCALES)
 def test_rewards_are_float64_and_as_many_as_values(make: type[Scale]) -> None:
-    scale = make()
+    scale = started(make())
     for contexts, values, chance in stream():
-        found = scale.rewards(contexts.float(), values.float(), chance.float())
+        found = scale.rewards(contexts.float(), arms_of(values), values.float(), chance.float())
         assert found.dtype == torch.float64
         assert found.shape == values.shape
         assert found.isfinite().all()
@@ -143,11 +195,11 @@ def test_rewards_are_float64_and_as_many_as_values(make: type[Scale]) -> None:
 @pytest.mark.parametrize("make", [PooledQuantiles, RunningMean, ContextBaseline])
 @given(st.floats(0.1, 100), st.floats(-1000, 1000))
 def test_neither_unit_nor_level_of_the_values_matters(make: type[Scale], unit: float, level: float) -> None:
-    one, two = make(), make()
+    one, two = started(make()), started(make())
     for contexts, values, chance in stream():
         torch.testing.assert_close(
-            two.rewards(contexts, unit * values + level, unit * chance + level),
-            one.rewards(contexts, values, chance),
+            two.rewards(contexts, arms_of(unit * values + level), unit * values + level, unit * chance + level),
+            one.rewards(contexts, arms_of(values), values, chance),
             rtol=0,
             atol=1e-8,
         )
@@ -162,8 +214,8 @@ def test_what_is_said_of_an_unknown_context_counts_less() -> None:
     known, unknown = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     scale = ContextBaseline(penalty=1 / 8)
     chance = torch.zeros(2, dtype=torch.float64)
-    scale.rewards(known.expand(2, 2), chance, chance)
-    found = scale.rewards(torch.cat([known, unknown]), chance + 3, chance)
+    scale.rewards(known.expand(2, 2), arms_of(chance), chance, chance)
+    found = scale.rewards(torch.cat([known, unknown]), arms_of(chance), chance + 3, chance)
     first, second = 3 / math.sqrt(25 / 17), 1.0
     spread = math.sqrt((first**2 + second**2) / 4)
     assert found.tolist() == pytest.approx([min(first / spread, 2) / 2, second / spread / 2], abs=1e-10)
@@ -176,7 +228,8 @@ def test_a_penalty_out_of_range_is_named(penalty: float) -> None:
 
 
 def test_raw_gives_the_values() -> None:
-    assert Raw().rewards(torch.zeros(2, 1), torch.tensor([3.5, -70.0]), torch.ones(2)).tolist() == [3.5, -70.0]
+    values = torch.tensor([3.5, -70.0])
+    assert Raw().rewards(torch.zeros(2, 1), arms_of(values), values, torch.ones(2)).tolist() == [3.5, -70.0]
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1))

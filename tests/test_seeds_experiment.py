@@ -41,27 +41,6 @@ def summary(before: float, after: float, share: dict[str, float], done: int, avo
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("values", "mean", "half"),
-    [
-        # Quantiles of Student's t at 0.975 from a printed table: 12.706 (1 degree of freedom), 4.303 (2), 2.776 (4).
-        ([0.4, 0.6], 0.5, 12.706 * 0.1),
-        ([1.0, 2.0, 3.0], 2.0, 4.303 / math.sqrt(3)),
-        ([1.0, 2.0, 3.0, 4.0, 5.0], 3.0, 2.776 * math.sqrt(2.5 / 5)),
-        ([0.7, 0.7, 0.7], 0.7, 0.0),
-    ],
-)
-def test_mean_and_interval(seeds: ModuleType, values: list[float], mean: float, half: float) -> None:
-    found = seeds.mean_and_interval(iter(values))
-    assert found == (pytest.approx(mean), pytest.approx(half, rel=1e-3, abs=1e-12))
-
-
-def test_one_seed_has_no_interval(seeds: ModuleType) -> None:
-    mean, half = seeds.mean_and_interval([0.25])
-    assert mean == 0.25
-    assert math.isnan(half)
-
-
 def sign_flips(differences: list[float]) -> float:
     """Two-sided p: twice the smaller share of sign patterns with a mean at least as extreme on one side."""
     observed = math.fsum(differences)

@@ -15,8 +15,16 @@ from torch import Tensor
 
 from laser_pl.batches import PairIndices, Preferences, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.signals import Gap, Loss, Nll, Observations, Signal, Trusted, share_ordered_rightly
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, mean_by_arm
+from laser_pl.feedback.share import Share
+from laser_pl.feedback.signals import Advantage, Cooling, Dpo, Gap, Loss, Majority, Nll, ProbeGain, Signal, Trusted
+from laser_pl.feedback.signals.cooling import covariance
+from laser_pl.feedback.signals.majority import agreement
+from laser_pl.feedback.signals.spread import Spread
+from laser_pl.feedback.signals.trusted import share_ordered_rightly
 from laser_pl.metrics.matchers import Number
+from laser_pl.reading.reader import Reading
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 Make = Callable[..., RolloutBatch]
@@ -40,8 +48,16 @@ def losses(dpo: list[float], nll: list[float]) -> PromptLosses:
     return PromptLosses(torch.tensor(dpo), torch.tensor(nll), nll_weight=2.0)
 
 
-def not_asked(rows: list[int]) -> Tensor:
-    raise AssertionError(f"asked about {rows}")
+def refuse(question: object) -> Tensor:
+    raise AssertionError(f"asked about {question}")
+
+
+not_asked = Instruments(refuse, refuse, refuse)
+
+
+def scoring(scores: Callable[[list[int]], Tensor]) -> Instruments:
+    """Only the reward models may be asked."""
+    return Instruments(scores, refuse, refuse)
 
 
 def listed(seen: Observations) -> list[tuple[int, int, float]]:
@@ -51,7 +67,10 @@ def listed(seen: Observations) -> list[tuple[int, int, float]]:
     return list(zip(seen.prompt.tolist(), seen.arm.tolist(), seen.value.tolist(), strict=True))
 
 
-@pytest.mark.parametrize(("signal", "expected"), [(Loss(), [-2.5, -4.75]), (Nll(), [-1.0, -2.0])])
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [(Loss(), [-2.5, -4.75]), (Nll(), [-1.0, -2.0]), (Dpo(), [-0.5, -0.75])],
+)
 def test_the_loss_is_about_the_judge_of_each_prompt(rollouts: Make, signal: Signal, expected: list[float]) -> None:
     """The prompt without a pair has no loss and says nothing."""
     batch = judged(rollouts, [2, 0, 1], [[1.0, 0.0]] * 3, [(0, 0, 1), (2, 0, 1)])
@@ -71,7 +90,7 @@ def test_chance_is_the_mean_over_what_could_have_been_chosen(rollouts: Make) -> 
     assert of_nll.chance.tolist() == pytest.approx([-1.0], abs=1e-10)
 
 
-@pytest.mark.parametrize("signal", [Loss(), Nll()], ids=["loss", "nll"])
+@pytest.mark.parametrize("signal", [Loss(), Nll(), Dpo()], ids=["loss", "nll", "dpo"])
 @pytest.mark.parametrize("seed", range(3))
 def test_before_training_judges_at_random_get_what_chance_gives(rollouts: Make, signal: Signal, seed: int) -> None:
     """Averaged over every response that could be chosen, with the losses of a policy that has not moved."""
@@ -231,7 +250,7 @@ def test_all_arms_are_checked_on_trusted_prompts_only(rollouts: Make) -> None:
         )
 
     signal = Trusted(share=1.0, matcher=Number())
-    seen = signal.measure(trusted_batch(rollouts), losses([0.7] * 4, [1.0] * 4), score_all)
+    seen = signal.measure(trusted_batch(rollouts), losses([0.7] * 4, [1.0] * 4), scoring(score_all))
     assert asked == [[0, 2]]
     # Prompt 0: response 0 is right. Prompt 2: responses 0 and 2 are. The last arm has no opinion on prompt 2.
     assert listed(seen) == [(0, 0, 1.0), (0, 1, 0.25), (0, 2, 0.0), (2, 0, 0.5), (2, 1, 0.5)]
@@ -242,7 +261,7 @@ def test_without_a_trusted_prompt_nobody_is_asked(rollouts: Make) -> None:
     batch = trusted_batch(rollouts)
     for seed in range(100):
         signal = Trusted(share=0.1, matcher=Number(), seed=seed)
-        if not any(signal.is_trusted(id_) for id_ in ("p0", "p2")):
+        if not any(id_ in signal.trusted for id_ in ("p0", "p2")):
             break
     assert listed(signal.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked)) == []
 
@@ -250,17 +269,241 @@ def test_without_a_trusted_prompt_nobody_is_asked(rollouts: Make) -> None:
 @pytest.mark.parametrize("share", [0.05, 0.125, 0.5, 1.0])
 def test_a_share_of_the_prompts_is_trusted(share: float) -> None:
     """Within 4.5 standard errors of 4,000 throws of a coin."""
-    count = sum(Trusted(share).is_trusted(f"prompt {i}") for i in range(4000))
+    count = sum(f"prompt {i}" in Share(share, "trusted", 0) for i in range(4000))
     assert abs(count - 4000 * share) <= 4.5 * math.sqrt(4000 * share * (1 - share))
 
 
 def test_trust_follows_from_seed_and_prompt() -> None:
     ids = [f"prompt {i}" for i in range(200)]
-    chosen = {tuple(map(Trusted(0.5, seed=seed).is_trusted, ids)) for seed in (0, 0, 1)}
-    assert len(chosen) == 2
+    shares = [Share(0.5, purpose, seed) for purpose, seed in (("a", 0), ("a", 0), ("a", 1), ("b", 0))]
+    assert len({tuple(id_ in share for id_ in ids) for share in shares}) == 3
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
-def test_a_share_out_of_range_is_named(share: float) -> None:
+@pytest.mark.parametrize("signal", [Trusted, Majority, Cooling])
+def test_a_share_out_of_range_is_named(signal: Callable[[float], Signal], share: float) -> None:
     with pytest.raises(ConfigurationError, match=rf"share must be in \(0, 1\], got {share}"):
-        Trusted(share)
+        signal(share)
+
+
+# -- observations ------------------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_mean_by_arm_equals_loops(data: st.DataObject) -> None:
+    groups = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+    places = st.tuples(st.integers(0, len(groups) - 1), st.integers(0, 2), st.floats(-3, 3), st.floats(-3, 3))
+    rows = data.draw(st.lists(places, max_size=12))
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    seen = Observations(
+        torch.tensor(columns[0], dtype=torch.long),
+        torch.tensor(columns[1], dtype=torch.long),
+        torch.tensor(columns[2], dtype=torch.float64),
+        torch.tensor(columns[3], dtype=torch.float64),
+    )
+    found = mean_by_arm(seen, torch.tensor(groups))
+    expected = {}
+    for group in range(3):
+        for arm in range(3):
+            own = [row for row in rows if groups[row[0]] == group and row[1] == arm]
+            if own:
+                expected[group, arm] = statistics.fmean(r[2] for r in own), statistics.fmean(r[3] for r in own)
+    assert list(zip(found.prompt.tolist(), found.arm.tolist(), strict=True)) == sorted(expected)
+    both = zip(found.value.tolist(), found.chance.tolist(), strict=True)
+    for pair, key in zip(both, sorted(expected), strict=True):
+        assert pair == pytest.approx(expected[key], abs=1e-12)
+
+
+# -- cooling -----------------------------------------------------------------------------------------------------------
+
+
+def cooling(share: float = 1.0, arms: str = "ab") -> Cooling:
+    signal = Cooling(share)
+    signal.start(list(arms))
+    return signal
+
+
+def sampled(make: Make, logprobs: list[list[float]], **kwargs: Any) -> RolloutBatch:
+    """A batch with these log-likelihoods."""
+    n = len(logprobs[0])
+    batch = judged(make, [0] * len(logprobs), [[0.0] * n] * len(logprobs), [(0, 0, 1)], **kwargs)
+    batch.reference_logprobs = torch.tensor(logprobs, dtype=torch.float64)
+    return batch
+
+
+def test_cooling_by_hand(rollouts: Make) -> None:
+    """Arm a likes what is likely: scores -2, 2 (spread 2) with -3, -1 nats covary by 2. Arm b likes the opposite."""
+    batch = sampled(rollouts, [[-3.0, -1.0]])
+    scores = torch.tensor([[[-2.0, 2.0]], [[5.0, 4.0]]])
+    seen = cooling().measure(batch, losses([0.7], [1.0]), scoring(lambda _: scores))
+    assert listed(seen) == [(0, 0, 1.0), (0, 1, -1.0)]
+    assert seen.chance.tolist() == [0.0, 0.0]
+
+
+def test_cooling_per_token_does_not_favour_the_short(rollouts: Make) -> None:
+    """Every token costs 1 nat: who likes short responses gains by the sum and not by the mean."""
+    batch = rollouts([[[3, 1], [3, 3, 3, 1], [3, 3, 3, 3, 3, 1]]])
+    batch.reference_logprobs = torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64)
+    scores = torch.tensor([[[2.0, 1.0, 0.0]]])
+    found = {}
+    for reduction in ("sum", "mean"):
+        signal = Cooling(1.0, reduction)
+        signal.start(["short"])
+        seen = signal.measure(batch, losses([0.7], [1.0]), scoring(lambda _: scores))
+        found[reduction] = float(seen.value)
+    assert found["sum"] == pytest.approx((8 / 3) ** 0.5)  # perfectly correlated: the deviation of the log-likelihoods
+    assert found["mean"] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cooling_is_the_derivative_of_the_mean_score(rollouts: Make, seed: int) -> None:
+    """Over a small answer space, sampled often: the mean score under p^tau, differentiated numerically at 1."""
+    generator = torch.Generator().manual_seed(seed)
+    logits, score = torch.randn(2, 4, generator=generator, dtype=torch.float64)
+    logprobs = logits.log_softmax(-1)
+
+    def mean_score(tau: float) -> float:
+        return float((tau * logprobs).softmax(-1) @ score)
+
+    slope = (mean_score(1 + 1e-5) - mean_score(1 - 1e-5)) / 2e-5
+    count = (logprobs.exp() * 4000).round().long()
+    answers = torch.arange(4).repeat_interleave(count)  # every answer as often as it is likely
+    batch = sampled(rollouts, [logprobs[answers].tolist()])
+    spread = float(score[answers].std(correction=0))
+    seen = cooling(arms="a").measure(batch, losses([0.7], [1.0]), scoring(lambda _: score[answers].view(1, 1, -1)))
+    assert float(seen.value) * spread == pytest.approx(slope, abs=3e-3)
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-50, 50))
+def test_an_arms_unit_and_zero_do_not_matter_to_cooling(seed: int, factor: float, shift: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores, logprobs = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
+    one, two = (covariance_in_spreads(s, logprobs) for s in (scores, factor * scores + shift))
+    torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-10)
+
+
+def covariance_in_spreads(scores: Tensor, logprobs: Tensor) -> Tensor:
+    spread = Spread()
+    spread.start(["a"])
+    return covariance(scores, logprobs) / spread.observe(0, scores)
+
+
+def test_cooling_asks_about_its_share_only(rollouts: Make) -> None:
+    """And says nothing of responses that an arm has no opinion on."""
+    signal = cooling(0.5)
+    batch = sampled(rollouts, [[-3.0, -1.0, -2.0]] * 8)
+    rows = [row for row in range(8) if f"p{row}" in signal.asked]
+    assert 0 < len(rows) < 8
+    asked: list[list[int]] = []
+
+    def score_all(about: list[int]) -> Tensor:
+        asked.append(about)
+        scores = torch.randn(2, len(about), 3, generator=torch.Generator().manual_seed(0))
+        scores[1, 0] = NAN
+        return scores
+
+    seen = signal.measure(batch, losses([0.7] * 8, [1.0] * 8), scoring(score_all))
+    assert asked == [rows]
+    expected = [(row, arm) for row in rows for arm in (0, 1) if (row, arm) != (rows[0], 1)]
+    assert [place[:2] for place in listed(seen)] == expected
+
+
+def test_a_saved_cooling_goes_on_bit_by_bit(through_disk: ThroughDisk, rollouts: Make) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, two = cooling(), cooling()
+    steps = [torch.randn(2, 2, 3, generator=generator, dtype=torch.float64) for _ in range(4)]
+    batch = sampled(rollouts, [[-3.0, -1.0, -2.0], [-1.0, -1.5, -4.0]])
+
+    def measured(signal: Cooling, scores: Tensor) -> Tensor:
+        return signal.measure(batch, losses([0.7] * 2, [1.0] * 2), scoring(lambda _: scores)).value
+
+    for scores in steps[:2]:
+        measured(one, scores)
+    two.load_state_dict(through_disk(one.state_dict()))
+    for scores in steps[2:]:
+        assert torch.equal(measured(one, scores), measured(two, scores))
+
+
+# -- the others --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(2, 4).flatmap(
+        lambda arms: st.integers(2, 4).flatmap(
+            lambda n: st.lists(st.lists(SCORE, min_size=n, max_size=n), min_size=arms, max_size=arms)
+        )
+    )
+)
+def test_agreement_equals_loops(scores: list[list[float]]) -> None:
+    found = agreement(torch.tensor(scores, dtype=torch.float64)[:, None])[:, 0].tolist()
+    n = len(scores[0])
+
+    def vote(arm: int, i: int, j: int) -> int | None:
+        a, b = scores[arm][i], scores[arm][j]
+        return None if a != a or b != b else (a > b) - (a < b)
+
+    for arm in range(len(scores)):
+        points = []
+        for i in range(n):
+            for j in range(n):
+                others = sum(vote(other, i, j) or 0 for other in range(len(scores)) if other != arm)
+                own = vote(arm, i, j)
+                if own is not None and others != 0:
+                    points.append(0.5 if own == 0 else float((own > 0) == (others > 0)))
+        assert found[arm] == pytest.approx(statistics.fmean(points) if points else NAN, abs=1e-12, nan_ok=True)
+
+
+def test_majority_is_asked_for_every_arm(rollouts: Make) -> None:
+    scores = torch.tensor([[[2.0, 1.0]], [[5.0, 3.0]], [[0.0, 1.0]]])
+    batch = sampled(rollouts, [[-3.0, -1.0]])
+    seen = Majority(1.0).measure(batch, losses([0.7], [1.0]), scoring(lambda _: scores))
+    # Arm a's others are split, so nothing is said of it or of b; c is against both.
+    assert listed(seen) == [(0, 2, 0.0)]
+    assert seen.chance.tolist() == [0.5]
+
+
+def test_advantage_by_hand(rollouts: Make) -> None:
+    """Each response in a pair is read once; the prompt without a pair says nothing."""
+    batch = judged(rollouts, [1, 0, 1], [[3.0, 2.0, 1.0]] * 3, [(0, 0, 1), (0, 0, 2), (2, 1, 2)])
+    read: list[tuple[int, int]] = []
+
+    def start_logprobs(reading: Reading) -> Tensor:
+        read.extend(zip(reading.prompt.tolist(), (reading.tokens[:, 0] - 5).tolist(), strict=True))
+        return torch.tensor([-10.0 * p - i for p, i in read])
+
+    seen = Advantage().measure(batch, losses([0.7, NAN, 0.7], [1.0] * 3), Instruments(refuse, refuse, start_logprobs))
+    assert sorted(read) == [(0, 0), (0, 1), (0, 2), (2, 1), (2, 2)]
+    assert listed(seen) == [(0, 1, 1.5), (2, 1, 1.0)]
+    assert seen.chance.tolist() == [0.0, 0.0]
+
+
+def test_probe_gain_by_hand(rollouts: Make, through_disk: ThroughDisk) -> None:
+    """Two probes are found in the first step and measured; from the second on, every judge gets the mean gain."""
+    signal = ProbeGain(size=2, matcher=Number())
+    batch = trusted_batch(rollouts)
+    readings: list[Reading] = []
+    levels = iter([[1.0, 2.0, 0.0, 0.0], [1.5, 2.5, -1.0, 0.0], [1.5, 2.5, 0.0, 0.0]])
+
+    def logprobs(reading: Reading) -> Tensor:
+        readings.append(reading)
+        return torch.tensor(next(levels))  # of the right responses, then of the wrong ones
+
+    ask = Instruments(refuse, logprobs, refuse)
+    assert listed(signal.measure(batch, losses([0.7] * 4, [1.0] * 4), ask)) == []
+    # Prompt 0: response 0 is right, 1 is not. Prompt 2: 0 is right and 1 is not. Tokens 5 and 6, then the end.
+    assert readings[0].tokens.tolist() == [[5, 1], [5, 1], [6, 1], [6, 1]]
+    assert readings[0].prompt.tolist() == [0, 1, 0, 1]
+    for row, of in enumerate((0, 2)):
+        known = batch.prompts.tokens[of][batch.prompts.mask[of].bool()]
+        assert torch.equal(readings[0].prompts.tokens[row][readings[0].prompts.mask[row].bool()], known)
+    again = ProbeGain(size=2, matcher=Number())
+    again.load_state_dict(through_disk(signal.state_dict()))
+    second = again.measure(batch, losses([0.7, NAN, 0.7, 0.7], [1.0] * 4), ask)
+    assert listed(second) == [(0, 0, 1.0), (2, 0, 1.0), (3, 0, 1.0)]  # gains 1.5 and 0.5
+    third = again.measure(batch, losses([0.7] * 4, [1.0] * 4), ask)
+    assert [place[2] for place in listed(third)] == [-0.5] * 4
+
+
+def test_probes_must_be_some() -> None:
+    with pytest.raises(ConfigurationError, match="size must be >= 1, got 0"):
+        ProbeGain(size=0)

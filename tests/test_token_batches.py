@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.rewards.token_batches import TokenBatches, is_out_of_memory, pad_left, pad_right, padded_tokens
+from laser_pl.reading.padding import pad_left, pad_right
+from laser_pl.rewards.token_batches import TokenBatches, is_out_of_memory, padded_tokens
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=30)
 

@@ -4,7 +4,8 @@ The twin imports nothing from ``laser_pl`` or ``callbacks``, nor PEFT, nor ``gen
 does everything its own way:
 
 - seeds from SHA-256, the order of prompts, batches and chunks from NumPy's generator;
-- sampling one prompt at a time, unpadded, with a forward over the whole text for each token and no KV cache;
+- sampling one prompt at a time, unpadded, with a forward over the whole text for each token and no KV cache; a token is
+  found by adding up float64 probabilities one after the other until they exceed a uniform number;
 - contexts, centring and scaling in float64 from a list of everything seen, not from running moments;
 - LinUCB and the baseline with explicit matrices ``A`` that are inverted when they are needed;
 - reward models one response at a time: last hidden state times the head's weights;
@@ -12,8 +13,8 @@ does everything its own way:
   from a copy of the adapter made at the iteration's start;
 - LoRA as a low-rank term added to each layer's output, and AdamW as its four equations.
 
-Only ``torch.multinomial`` and the order in which PEFT draws initial weights are the same by agreement: they turn equal
-seeds into equal draws.
+Only ``torch.rand`` in float64, ``torch.multinomial`` for the bandit's ties and the order in which PEFT draws initial
+weights are the same by agreement: they turn equal seeds into equal draws.
 """
 
 from __future__ import annotations
@@ -181,14 +182,25 @@ class TwinPolicy:
                 texts = torch.tensor([prompt + response + [PAD] * (width - len(response)) for response in row])
                 ends = torch.tensor([len(prompt) + len(response) - 1 for response in row])
                 logits.append(self.model(texts).logits[torch.arange(N), ends])
-            scores = torch.cat(logits).float()
+            scores = torch.cat(logits)
             scores[:, PAD] = -math.inf
-            drawn = torch.multinomial((scores / TEMPERATURE).softmax(-1), 1)[:, 0].tolist()
-            for number, token in enumerate(drawn):
+            uniform = torch.rand(len(scores), dtype=torch.float64).tolist()
+            for number, (row, u) in enumerate(zip(scores.tolist(), uniform, strict=True)):
                 response = responses[number // N][number % N]
                 if EOS not in response:
-                    response.append(token)
+                    response.append(self.draw(row, u))
         return responses
+
+    @staticmethod
+    def draw(scores: list[float], u: float) -> int:
+        """The first token up to which, it included, there is more than ``u`` of the probability."""
+        weights = [math.exp(score / TEMPERATURE) for score in scores]
+        total, passed = math.fsum(weights), 0.0
+        for token, weight in enumerate(weights):
+            passed += weight / total
+            if passed > u:
+                return token
+        raise AssertionError("u is below 1")
 
     @torch.no_grad()
     def context(self, prompt: list[int]) -> Tensor:

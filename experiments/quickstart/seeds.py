@@ -16,13 +16,14 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from laser_pl.report.statistics import advantage, mean_and_interval
+from laser_pl.report.summary import checked_out
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -83,28 +84,6 @@ def fit(job: Job) -> dict[str, Any]:
     return result
 
 
-def mean_and_interval(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval by Student's t."""
-    from scipy import stats
-
-    values = list(values)
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, float("nan")
-    return mean, float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-
-
-def advantage(ours: list[float], theirs: list[float]) -> str:
-    """Mean paired difference over seeds, and the two-sided p of a sign-flip permutation test."""
-    from scipy import stats
-
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    if len(differences) < 2:
-        return f"{differences[0]:+.3f}"
-    test = stats.permutation_test((differences,), lambda x: sum(x) / len(x), permutation_type="samples", rng=0)
-    return f"{sum(differences) / len(differences):+.3f} (p {test.pvalue:.3f})"
-
-
 def right_share(result: dict[str, Any]) -> float:
     """Share of prompts that the category's specialist judged, mean over categories."""
     shares = [share.get(SPECIALISTS[category], 1.0) for category, share in result["arm_share"].items()]
@@ -142,7 +121,6 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
 
 def page(results: dict[tuple[str, str], list[dict[str, Any]]], command: str) -> str:
     """The results with what is needed to repeat them."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout
     seconds = [run["seconds"]["total"] for runs in results.values() for run in runs]
     seeds = len(next(iter(results.values())))
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers", "peft"))
@@ -150,7 +128,7 @@ def page(results: dict[tuple[str, str], list[dict[str, Any]]], command: str) -> 
         [
             "# The quickstart's world, every way to choose",
             "",
-            f"Written by `{command}` on {date.today()}, at commit {commit.strip() or 'unknown'}, Python"
+            f"Written by `{command}` on {date.today()}, at commit {checked_out(ROOT)}, Python"
             f" {platform.python_version()}, {versions}; one thread a fit, {sum(seconds) / len(seconds):.0f} s a fit on"
             " average.",
             "",

@@ -50,6 +50,14 @@ class Bandit(ABC):
         self.context_size = context_size
         self.generator = torch.Generator().manual_seed(seed)
 
+    def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
+        """What is known of the decisions to come besides their contexts. Baselines listen; who learns must not.
+
+        Args:
+            iteration: Counted from 0.
+            categories: Of each context that is asked about next; None where its prompts have several. ``M`` of them.
+        """
+
     @abstractmethod
     def select(self, contexts: Tensor) -> Tensor:
         """The arm for each context.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,17 +51,31 @@ class Uniform(Bandit):
 
 
 class RoundRobin(Bandit):
-    """One arm after the other (the paper's "sequential" baseline), one per decision."""
+    """One arm after the other (the paper's "sequential" baseline).
+
+    Args:
+        per: Whether the next arm's turn comes with each ``decision`` or with each ``iteration``.
+    """
+
+    def __init__(self, per: Literal["decision", "iteration"] = "decision") -> None:
+        self.per = per
 
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
         """Begin with the first arm."""
         super().start(arms, context_size, seed)
         self.decisions = 0
+        self.iteration = 0
+
+    def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
+        """Note the iteration."""
+        self.iteration = iteration
 
     def select(self, contexts: Tensor) -> Tensor:
         """The next arms in turn."""
         first = self.decisions
         self.decisions += len(contexts)
+        if self.per == "iteration":
+            return torch.full((len(contexts),), self.iteration % len(self.arms))
         return torch.arange(first, self.decisions) % len(self.arms)
 
     def state_dict(self) -> dict[str, Any]:
@@ -72,3 +86,54 @@ class RoundRobin(Bandit):
         """Go on after them."""
         super().load_state_dict(dict(state))
         self.decisions = state["decisions"]
+
+
+class Oracle(Bandit):
+    """The right arm of each category, for worlds in which it is known. Where categories are mixed, any arm.
+
+    Args:
+        right: The arm of each category, by name.
+    """
+
+    def __init__(self, right: dict[str, str]) -> None:
+        self.right = right
+        self._categories: list[str | None] = []
+
+    def check(self, arms: Sequence[str]) -> None:
+        """Look the arms up.
+
+        Raises:
+            ConfigurationError: If there is no arm of such a name.
+        """
+        for category, arm in self.right.items():
+            if arm not in arms:
+                raise ConfigurationError(
+                    f"selection.bandit.right names '{arm}' for '{category}'; the reward models are {', '.join(arms)}."
+                    " Name one of them."
+                )
+
+    def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
+        """Note the categories.
+
+        Raises:
+            ConfigurationError: If nobody said which arm is right in one of them.
+        """
+        for category in categories:
+            if category is not None and category not in self.right:
+                raise ConfigurationError(
+                    f"selection.bandit.right says nothing of the category '{category}'. Add its right reward model."
+                )
+        self._categories = list(categories)
+
+    def select(self, contexts: Tensor) -> Tensor:
+        """The right arms.
+
+        Raises:
+            ValueError: If other decisions were told of.
+        """
+        if len(self._categories) != len(contexts):
+            raise ValueError(f"Oracle was told of {len(self._categories)} decisions and is asked for {len(contexts)}.")
+        anyone = torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
+        known = [-1 if name is None else self.arms.index(self.right[name]) for name in self._categories]
+        right = torch.tensor(known, dtype=torch.long)
+        return torch.where(right < 0, anyone, right)

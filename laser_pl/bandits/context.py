@@ -20,37 +20,55 @@ class ContextPreparation:
         center: Subtract the running mean of all contexts seen so far.
         unit_norm: Scale to norm 1 after that.
         intercept: A constant appended as one more dimension; 0 appends none.
+        projection: Project to so many dimensions before all this, by random numbers that follow from the sizes alone
+            (Johnson and Lindenstrauss 1984: norms and angles change little); null keeps all.
     """
 
-    def __init__(self, center: bool = True, unit_norm: bool = True, intercept: float = 0.3) -> None:
+    def __init__(
+        self, center: bool = True, unit_norm: bool = True, intercept: float = 0.3, projection: int | None = None
+    ) -> None:
         if intercept < 0:
             raise ConfigurationError(f"intercept must be >= 0, got {intercept}. Set selection.context.intercept.")
+        if projection is not None and projection < 1:
+            raise ConfigurationError(f"projection must be >= 1, got {projection}. Set selection.context.projection.")
         self.center = center
         self.unit_norm = unit_norm
+        self.projection = projection
         self.intercept = intercept
+        self._directions: Tensor | None = None  # (hidden size, projection)
         self.mean: Tensor | None = None  # (d,)
         self.count = 0
 
     def size(self, hidden_size: int) -> int:
         """``d`` of the prepared contexts."""
-        return hidden_size + (1 if self.intercept > 0 else 0)
+        return (self.projection or hidden_size) + (1 if self.intercept > 0 else 0)
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        hidden = hidden.double()
+        if self.projection is None:
+            return hidden
+        if self._directions is None:
+            generator = torch.Generator().manual_seed(hidden.shape[-1])
+            shape = hidden.shape[-1], self.projection
+            self._directions = torch.randn(shape, generator=generator, dtype=torch.float64) / self.projection**0.5
+        return hidden @ self._directions
 
     def observe(self, hidden: Tensor) -> None:
         """Take hidden states into the running mean. Shape ``(B, d)``."""
-        hidden = hidden.double()
+        hidden = self._project(hidden)
         mean = hidden.mean(0) if self.mean is None else self.mean
         self.count += len(hidden)
         self.mean = mean + (hidden - mean).sum(0) / self.count
 
     def prepare(self, hidden: Tensor) -> Tensor:
         """Contexts for the bandit. Shapes ``(M, hidden size)`` to ``(M, d)``, float64."""
-        contexts = hidden.double()
+        projected = contexts = self._project(hidden)
         if self.center and self.mean is not None:
             contexts = contexts - self.mean
         if self.unit_norm:
             # Where the hidden state is the mean itself, float32 rounding leaves some 1e-7 of it: that is no direction.
             norm = contexts.norm(dim=-1, keepdim=True)
-            noise = 1e-5 * hidden.double().norm(dim=-1, keepdim=True)
+            noise = 1e-5 * projected.norm(dim=-1, keepdim=True)
             contexts = torch.where(norm > noise, contexts / norm.clamp(min=1e-12), 0.0)
         if self.intercept > 0:
             contexts = torch.cat([contexts, contexts.new_full((len(contexts), 1), self.intercept)], dim=-1)

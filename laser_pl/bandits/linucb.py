@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
-from laser_pl.bandits.ridge import Ridge
+from laser_pl.bandits.base import Explanation
+from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
 
 
-class LinUCB(Bandit):
+class LinUCB(Regressions):
     r"""Chooses :math:`\arg\max_k c^\top\theta_k + \alpha\sqrt{c^\top A_k^{-1} c}`, Algorithm 1 of Li et al. 2010.
 
     Each arm has its own ridge regression with :math:`A_k = I` and :math:`b_k = 0` at the start. Arms that are equally
@@ -29,41 +25,6 @@ class LinUCB(Bandit):
             raise ConfigurationError(f"alpha must be >= 0, got {alpha}. Set selection.bandit.alpha in the config.")
         self.alpha = alpha
 
-    def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
-        """Begin with a ridge regression per arm that knows nothing."""
-        super().start(arms, context_size, seed)
-        self.models = [Ridge(context_size) for _ in self.arms]
-        self._explained: tuple[Tensor, Explanation] | None = None  # the last question, until something is learned
-
-    def select(self, contexts: Tensor) -> Tensor:
-        """The arm with the largest upper confidence bound, for every context."""
-        explanation = self.explain(contexts)
-        return argmax_with_random_ties(explanation.mean + explanation.bonus, self.generator)
-
-    def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
-        """Learn each reward in its arm's model, in order."""
-        self._explained = None
-        for context, arm, reward in zip(contexts, arms.tolist(), rewards.tolist(), strict=True):
-            self.models[arm].update(context, reward)
-
-    def explain(self, contexts: Tensor) -> Explanation:
-        """Expected reward and exploration bonus of every arm; asked again about the same contexts, it remembers."""
-        contexts = contexts.double()
-        if self._explained is None or not torch.equal(self._explained[0], contexts):
-            mean = torch.stack([model.mean(contexts) for model in self.models], dim=-1)
-            width = torch.stack([model.width(contexts) for model in self.models], dim=-1)
-            self._explained = contexts.clone(), Explanation(mean, self.alpha * width)
-        return self._explained[1]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Each arm's regression, by the arm's name."""
-        models = {arm: model.state_dict() for arm, model in zip(self.arms, self.models, strict=True)}
-        return {**super().state_dict(), "models": models}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the regressions of the arms that are still there; a new arm starts fresh."""
-        super().load_state_dict(state)
-        self._explained = None
-        for arm, model in zip(self.arms, self.models, strict=True):
-            if arm in state["models"]:
-                model.load_state_dict(state["models"][arm])
+    def opinion(self, contexts: Tensor) -> Explanation:
+        """Expected reward and exploration bonus of every arm."""
+        return Explanation(self.means(contexts), self.alpha * self.widths(contexts))

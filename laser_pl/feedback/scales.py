@@ -16,12 +16,16 @@ from laser_pl.errors import ConfigurationError
 class Scale(ABC):
     """Turns values into rewards and learns from them what is usual."""
 
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the arms' names, in the order of their indices."""
+
     @abstractmethod
-    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Rewards of some values, which are then remembered.
 
         Args:
             contexts: Prepared contexts. Shape ``(O, d)``.
+            arms: The arm each value is about. Shape ``(O,)``, int64.
             values: Higher is better. Shape ``(O,)``.
             chance: The values to expect of a judge that scores at random. Shape ``(O,)``.
 
@@ -40,7 +44,7 @@ class Scale(ABC):
 class Raw(Scale):
     """The values as they are."""
 
-    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """The values."""
         return values.double()
 
@@ -60,7 +64,7 @@ class PooledQuantiles(Scale):
         self.high = high
         self.history: list[float] = []
 
-    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Each value's place between the quantiles."""
         values = values.double()
         self.history += values.tolist()
@@ -87,7 +91,7 @@ class RunningMean(Scale):
     def __init__(self) -> None:
         self.moments = Moments()
 
-    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Standardised values."""
         self.moments.observe(values.tolist())
         return ((values.double() - self.moments.mean) / self.moments.deviation).clamp(-2, 2) / 2
@@ -99,6 +103,49 @@ class RunningMean(Scale):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
         self.moments.load_state_dict(state)
+
+
+class ArmZScore(Scale):
+    r"""The distance from the arm's own moving mean in its own moving deviations, the scale of BayesianRouter.
+
+    With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise (arXiv 2510.02850 keeps one pair
+    for each reward model), the reward is :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm
+    is worth on average, so what is left says where an arm is better than it usually is, not which arm is better.
+
+    Args:
+        decay: :math:`\rho` in (0, 1).
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        if not 0 < decay < 1:
+            raise ConfigurationError(f"decay must be in (0, 1), got {decay}. Set selection.scale.init_args.decay.")
+        self.decay = decay
+        self._arms: list[str] = []
+        self.moments: dict[str, tuple[float, float]] = {}  # mean and variance by arm
+
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the arms' names, under which their moments are kept."""
+        self._arms = list(arms)
+
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+        """Each value against those of its arm before it, which then move."""
+        found = []
+        for index, value in zip(arms.tolist(), values.tolist(), strict=True):
+            arm = self._arms[index]
+            mean, variance = self.moments.get(arm, (value, 0.0))
+            error = value - mean
+            found.append(max(-2.0, min(2.0, error / variance**0.5)) / 2 if variance > 0 else 0.0)
+            mean, variance = mean + (1 - self.decay) * error, self.decay * variance + (1 - self.decay) * error**2
+            self.moments[arm] = mean, variance
+        return torch.tensor(found, dtype=torch.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Each arm's moving mean and variance."""
+        return {"moments": dict(self.moments)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.moments = {arm: (mean, variance) for arm, (mean, variance) in state["moments"].items()}
 
 
 class ContextBaseline(Scale):
@@ -121,18 +168,18 @@ class ContextBaseline(Scale):
             raise ConfigurationError(f"penalty must be > 0, got {penalty}. Set selection.scale.init_args.penalty.")
         self.penalty = penalty
         self.model: Ridge | None = None
-        self.start = 0.0
+        self.level = 0.0
         self.errors = Moments()
 
-    def rewards(self, contexts: Tensor, values: Tensor, chance: Tensor) -> Tensor:
+    def rewards(self, contexts: Tensor, arms: Tensor, values: Tensor, chance: Tensor) -> Tensor:
         """Standardised distances from the baseline, which then learns the values."""
         if len(values) == 0:
             return values.double()
         values = values.double() - chance
         if self.model is None:
             self.model = Ridge(contexts.shape[-1], self.penalty)
-            self.start = float(values.mean())
-        values = values - self.start
+            self.level = float(values.mean())
+        values = values - self.level
         errors = values - self.model.mean(contexts)  # (O,)
         errors = errors / (1 + self.model.width(contexts).square()).sqrt()
         for context, value in zip(contexts, values.tolist(), strict=True):
@@ -143,11 +190,11 @@ class ContextBaseline(Scale):
     def state_dict(self) -> dict[str, Any]:
         """The regression and the spread of its errors."""
         model = None if self.model is None else self.model.state_dict()
-        return {"model": model, "start": self.start, "errors": self.errors.state_dict()}
+        return {"model": model, "level": self.level, "errors": self.errors.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
-        self.start = state["start"]
+        self.level = state["level"]
         self.errors.load_state_dict(state["errors"])
         self.model = None
         if state["model"] is not None:

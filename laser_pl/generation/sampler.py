@@ -14,11 +14,12 @@ from transformers import GenerationConfig
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
+from laser_pl.generation.inverse_cdf import Draw
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.reading.attention import attending
 from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
-from laser_pl.seeds import derive_seed, seeded
+from laser_pl.seeds import derive_seed
 
 TOKENS_BETWEEN_LOOKS = 16
 """After so many tokens responses that have ended leave the batch."""
@@ -138,15 +139,20 @@ def _sample(
     model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, eos: list[int], seed: int
 ) -> tuple[Tensor, Tensor]:
     """One batch: token ids ``(B, n, T)``, to be cut at EOS, and contexts ``(B, d)``."""
-    choice: dict[str, Any] = {"do_sample": False}
+    pad, width = tokenizer.pad_token_id, prompts.tokens.shape[1]
+    never = [] if pad in eos else [pad]
+    draws: list[Draw] = []
     if sampling.temperature > 0:
-        choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    choice |= {
-        "pad_token_id": tokenizer.pad_token_id,
+        numbers = _numbers(sampling.max_new_tokens, len(prompts) * sampling.n, seed).to(prompts.tokens.device)
+        draws = [Draw(numbers, width, sampling.temperature, sampling.top_p, never)]
+    choice: dict[str, Any] = {
+        "do_sample": False,  # the likeliest token, or what was drawn
+        "logits_processor": draws,
+        "suppress_tokens": None if draws or not never else never,
+        "pad_token_id": pad,
         "eos_token_id": eos,
-        "suppress_tokens": None if tokenizer.pad_token_id in eos else [tokenizer.pad_token_id],
     }
-    with evaluating(model), seeded(seed, prompts.tokens.device), _bare_generation_config(model):
+    with evaluating(model), _bare_generation_config(model):
         shares = why_attention_is_its_own(model) is None
         cache, contexts = _read_prompts(model, prompts, shares)
         if cache is not None and shares:
@@ -160,7 +166,7 @@ def _sample(
                 past_key_values=cache,
                 max_new_tokens=sampling.max_new_tokens,
                 **choice,
-            )[:, prompts.tokens.shape[1] :]
+            )[:, width:]
     return tokens.view(len(prompts), sampling.n, -1), contexts
 
 
@@ -169,7 +175,7 @@ def _continue_shared(
 ) -> Tensor:
     """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
 
-    Until the first one leaves, the random numbers are those of plain generation.
+    Each response draws by its own random numbers, which are those of plain generation whoever leaves.
 
     Returns:
         What was sampled, with PAD behind the end. Shape ``(B * n, T)``.
@@ -197,8 +203,15 @@ def _continue_shared(
             if len(going) < len(rows):
                 rows, texts = rows[going], texts[going]
                 shared.keep(going)
+                for draw in choice["logits_processor"]:
+                    draw.keep(going)
             mask = torch.cat([prompts.mask[shared.owner], torch.ones_like(texts[:, width:])], dim=-1)
     return result[:, :written]
+
+
+def _numbers(tokens: int, rows: int, seed: int) -> Tensor:
+    """Uniform in [0, 1) for each token of each row, ``(T, R)`` in float64. With more tokens the first stay the same."""
+    return torch.rand(tokens, rows, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def _read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool) -> tuple[Any, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from decimal import Decimal
 
 from laser_pl.errors import ConfigurationError
@@ -33,6 +34,18 @@ class Matcher(ABC):
         """Whether ``response`` gives ``answer``."""
         found = self.extract(final_part(response))
         return found is not None and found == self.extract(final_part(answer))
+
+
+def divided(matcher: Matcher, responses: Sequence[str], answer: str | None) -> list[bool] | None:
+    """Which responses are right, where some are and some are not; None where they say nothing of who can tell.
+
+    >>> divided(Exact(), ["4", "5"], "4"), divided(Exact(), ["5", "5"], "4"), divided(Exact(), ["4", "5"], None)
+    ([True, False], None, None)
+    """
+    if answer is None:
+        return None
+    right = [matcher.matches(response, answer) for response in responses]
+    return right if any(right) and not all(right) else None
 
 
 class Exact(Matcher):

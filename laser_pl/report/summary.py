@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +22,12 @@ def versions() -> dict[str, str]:
     """Versions of Python, this package and what its results depend on."""
     installed = {name: version(name) for name in PACKAGES}
     return {"laser_pl": __version__, "python": platform.python_version(), **installed}
+
+
+def checked_out(folder: Path) -> str:
+    """The commit of the repository that a folder lies in, for results that say what made them."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=folder)
+    return found.stdout.strip() or "unknown"
 
 
 def arm_shares(shares: Mapping[str, Mapping[str, int]], arms: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ from laser_pl.rewards.ensemble import AgreementEnsemble, CautiousEnsemble, MeanE
 from laser_pl.rewards.function import FunctionReward
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.likelihood import Likelihood
+from laser_pl.rewards.online_ensemble import OnlineEnsemble
 from laser_pl.rewards.pairwise_judge import PairwiseJudge
 from laser_pl.rewards.pointwise_judge import PointwiseJudge
 from laser_pl.rewards.pool import Pool
@@ -24,6 +25,7 @@ __all__ = [
     "Likelihood",
     "MeanEnsemble",
     "MinEnsemble",
+    "OnlineEnsemble",
     "PairwiseJudge",
     "PointwiseJudge",
     "Pool",

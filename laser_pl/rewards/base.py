@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from laser_pl.batches import Prompt
+from laser_pl.batches import PairIndices, Prompt
 
 Scores = Tensor | Sequence[Sequence[float | None]]
 """Scores of ``B`` prompts' ``n`` responses, higher is better: a tensor ``(B, n)`` or lists of that shape.
@@ -65,3 +66,19 @@ class RewardModel(ABC):
         Returns:
             Shape ``(B, n)``.
         """
+
+    def learn(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> None:
+        """What came of its judgement. Reward models that stay as they are ignore it.
+
+        Args:
+            prompts: ``B`` prompts, of which it judged some.
+            pairs: What was trained.
+            rewards: What the bandit learned of it on each prompt; NaN where it did not judge. Shape ``(B,)``.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has learned, as tensors and plain builtins; never weights that are configured."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was learned."""

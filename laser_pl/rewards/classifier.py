@@ -12,9 +12,9 @@ from transformers import AutoModelForSequenceClassification
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
+from laser_pl.reading.padding import pad_right
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import cut_text, tokenize
-from laser_pl.rewards.token_batches import pad_right
 
 
 class SequenceClassifier(LocalModel):

@@ -101,8 +101,8 @@ class AgreementEnsemble(Ensemble):
 
     def combine(self, scores: Tensor) -> Tensor:
         """Mean over the others of the majority's sign (Copeland's rule); ties and equal votes count nothing."""
-        votes = (scores[..., :, None] - scores[..., None, :]).sign()  # (E, B, n, n)  NaN: abstains
-        majority = votes.nan_to_num(0.0).sum(0).sign()  # (B, n, n)
+        votes = (scores[..., :, None] - scores[..., None, :]).nan_to_num(0.0).sign()  # (E, B, n, n)
+        majority = votes.sum(0).sign()  # (B, n, n)
         known = (~scores.isnan()).any(0)  # (B, n)
         return majority.mean(-1).masked_fill(~known, float("nan"))
 

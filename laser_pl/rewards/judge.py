@@ -14,9 +14,9 @@ from laser_pl.data.templates import SandboxedText, content_of, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.reading.logprobs import position_ids
+from laser_pl.reading.padding import pad_left
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import cut_text
-from laser_pl.rewards.token_batches import pad_left
 
 
 class Judge(LocalModel):

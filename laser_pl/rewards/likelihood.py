@@ -11,10 +11,10 @@ from torch import Tensor
 from laser_pl.batches import Prompt
 from laser_pl.language_model import Weights
 from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.padding import pad_left, pad_right
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import cut_parts, tokenize
-from laser_pl.rewards.token_batches import pad_left, pad_right
 
 
 class Likelihood(LocalModel):

@@ -115,6 +115,7 @@ class Pool:
             "missing": {name: dict(counts) for name, counts in self.missing.items()},
             "seconds": self.seconds,
             "health": self.health.state_dict(),
+            "learned": {name: model.state_dict() for name, model in self.reward_models.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,6 +124,9 @@ class Pool:
         self.missing |= {name: Counter(kinds) for name, kinds in state["missing"].items() if name in self.missing}
         self.seconds = state["seconds"]
         self.health.load_state_dict(state["health"])
+        for name, model in self.reward_models.items():
+            if state["learned"].get(name):
+                model.load_state_dict(state["learned"][name])
 
 
 def _in_words(missing: Missing) -> str:

@@ -99,17 +99,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         "can't allocate memory" in text or "not enough memory" in text
     )
-
-
-def pad_right(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and mask, padded on the right. Shapes ``(R, T)``."""
-    width = max(map(len, ids))
-    tokens = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in ids], device=device)
-    lengths = torch.tensor([len(row) for row in ids], device=device)
-    return tokens, (torch.arange(width, device=device) < lengths[:, None]).long()
-
-
-def pad_left(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and mask, padded on the left. Shapes ``(R, T)``."""
-    tokens, mask = pad_right([row[::-1] for row in ids], pad_id, device)
-    return tokens.flip(-1), mask.flip(-1)

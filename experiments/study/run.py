@@ -1,0 +1,163 @@
+"""Every way to choose, at equal budget, in the worlds of this repository.
+
+Run:  python experiments/study/run.py --seeds 10
+Cost: about 20 s per fit and core; --parts says which parts. A fit that is in --out already is not run again, so the
+command can be stopped and started, and asked for more seeds later.
+
+It writes ``RESULTS.md`` and ``alpha.png`` beside itself, or where --results says; each part rewrites its own section.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from jobs import Job, finished, read, run
+from plots import plot_alphas
+from tables import Results, alphas, comparison, pools
+from worlds import ROOT, WORLDS
+
+from experiments.benchmarks.results import write_section
+
+HERE = Path(__file__).resolve().parent
+ALPHAS = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0, 3.0]
+LEADING = ["cooling", "default", "gap", "paper", "trusted", "random", "oracle"]
+OTHERS = [
+    *("sequential", "mean", "agreement", "uwo", "online", "classifier", "exp3", "thompson", "thompson_prior", "truth"),
+    *("thompson_zscore", "majority", "advantage", "nll", "dpo", "probe"),
+    *("sequential_iterations", "ucb1", "epsilon_greedy", "discounted", "sliding_window"),
+]
+ADVERSE = ["inverted", "yes_man", "random_arm", "noise_0.1", "noise_0.3", "noise_1.0", "k2", "k4", "k8", "late"]
+IN_POOLS = ["cooling", "default", "paper", "random", "mean"]
+ALPHA_PRESETS = ["paper", "default"]
+BOTH = ["batch", "prompt"]
+MOST_SEEDS = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the results.
+
+    Attributes:
+        title: Its heading.
+        world: Where.
+        strategies: Which.
+        pools: In which pools.
+        granularities: At which.
+    """
+
+    title: str
+    world: str
+    strategies: list[str]
+    pools: list[str] = field(default_factory=lambda: ["base"])
+    granularities: list[str] = field(default_factory=lambda: BOTH)
+
+    def jobs(self, seed: int) -> list[Job]:
+        """Its fits with one seed."""
+        every = itertools.product(self.strategies, self.granularities, self.pools)
+        return [Job(self.world, pool, strategy, granularity, seed) for strategy, granularity, pool in every]
+
+
+def parts() -> dict[str, Part]:
+    """All parts of the study, by name."""
+    singles = [f"single_{arm}" for arm in WORLDS["quickstart"].arms]
+    by_alpha = [f"{preset}_alpha_{alpha:g}" for preset in ALPHA_PRESETS for alpha in ALPHAS]
+    return {
+        "quickstart": Part("The quickstart's world", "quickstart", [*LEADING, *singles, *OTHERS]),
+        "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
+        "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
+    }
+
+
+def section(name: str, part: Part, results: Results) -> list[str]:
+    """The Markdown of one part."""
+    lines = [f"## {part.title}", ""]
+    for granularity in part.granularities:
+        if name == "alpha":
+            found = [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
+        elif name == "pools":
+            note = "Accuracy, share of decisions for the right specialist in the last iteration, and seeds."
+            found = pools(results, part.strategies, part.pools, granularity)
+            found = [note, "", *found] if found else []
+        else:
+            found = comparison(results, part.strategies, granularity, "cooling")
+        if found:
+            lines += [f"### One reward model per {granularity}", "", *found, ""]
+    return lines
+
+
+def stamp(command: str, commits: Iterable[str]) -> str:
+    """What is needed to repeat it.
+
+    Args:
+        command: That wrote it.
+        commits: Of the code that ran.
+    """
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers", "peft"))
+    return (
+        f"Written by `{command}` on {date.today()}; ran at commit {', '.join(sorted(set(commits)))}, Python"
+        f" {platform.python_version()}, {versions}, {os.cpu_count()} CPU cores, one thread a fit."
+    )
+
+
+def write_part(path: Path, name: str, lines: Sequence[str]) -> None:
+    """Put a part on the page, in its place if it was there."""
+    write_section(path, name, "\n".join(lines), INTRODUCTION)
+
+
+INTRODUCTION = """# The study: every way to choose, at equal budget
+
+Test accuracy of sampled responses (temperature 0.8), mean over categories, then over training seeds (adapter, prompt
+order, rollouts, ties) with the 95 % interval by Student's t. Same prompts, rollouts, steps and pairs for all; what
+differs is who judges. Differences are paired by seed, with a two-sided sign-flip permutation test. Bold: uses no label.
+"Right specialist": the reward model that the world card says is best in the category, mean over categories.
+Reward-model forwards are per sampled response.
+"""
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
+    os.chdir(ROOT)  # the configurations name their files from here
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="0: only write what is there")
+    parser.add_argument("--parts", nargs="+", choices=[*parts()], default=[*parts()])
+    parser.add_argument("--strategies", nargs="+", default=[], help="only these")
+    parser.add_argument("--pools", nargs="+", default=[], help="only these")
+    parser.add_argument("--granularities", nargs="+", choices=BOTH, default=BOTH)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "study", help="where the runs' folders lie")
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    options = parser.parse_args()
+    chosen = {name: parts()[name] for name in options.parts}
+    wanted = [
+        job
+        for seed in range(options.seeds)
+        for part in chosen.values()
+        for job in part.jobs(seed)
+        if job.granularity in options.granularities
+        and (not options.strategies or job.strategy in options.strategies)
+        and (not options.pools or job.pool in options.pools)
+    ]
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        pool.map(partial(run, out=options.out), wanted, chunksize=1)
+    command = shlex.join(["python", "experiments/study/run.py", *sys.argv[1:]])
+    for name, part in chosen.items():
+        done = [job for seed in range(MOST_SEEDS) for job in part.jobs(seed) if finished(job, options.out)]
+        results = {job: read(job, options.out / job.name) for job in done}
+        lines = section(name, part, results)
+        commits = [outcome.commit for outcome in results.values()]
+        write_part(options.results, name, [*lines, stamp(command, commits)])
+        print("\n".join(lines))
+        if name == "alpha":
+            plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))

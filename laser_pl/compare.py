@@ -1,0 +1,71 @@
+"""``python -m laser_pl compare``: finished runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.report.comparison import Row, compare
+from laser_pl.report.comparison_plot import plot_comparison
+from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
+from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
+from laser_pl.run_folder import write_whole
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"compare: {message}. See python -m laser_pl compare --help.")
+
+
+def compare_runs(args: Sequence[str]) -> list[Row]:
+    """Read runs, print the comparison, and write it as ``comparison.md``, ``.csv`` and ``.png``.
+
+    Args:
+        args: What stands behind ``compare`` on the command line.
+
+    Raises:
+        ConfigurationError: If something is no finished run, or the runs cannot be compared.
+    """
+    parser = _Parser(prog="python -m laser_pl compare", description="Compare finished runs over seeds.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
+    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
+    parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
+    options = parser.parse_args(args)
+    strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
+    if not options.different_budgets:
+        refuse_different_budgets(strategies)
+    baseline = options.baseline or next(iter(strategies))
+    if baseline not in strategies:
+        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.")
+    rows = compare(strategies, baseline)
+    print_comparison(rows, baseline)
+    try:
+        write_whole(options.out / "comparison.md", markdown(rows, baseline))
+        write_whole(options.out / "comparison.csv", tidy_csv(rows))
+        picture = options.out / "comparison.png"
+        picture.unlink(missing_ok=True)  # without matplotlib an older one would stay
+        drawn = plot_comparison(rows, picture)
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
+    print(f"Written: {options.out}/comparison.md, .csv" + (", .png" if drawn else ""))
+    if not drawn:
+        print("There is no picture without matplotlib: pip install 'laser_pl[report]'")
+    return rows
+
+
+def main(args: Sequence[str]) -> list[Row]:
+    """The command.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    try:
+        return compare_runs(args)
+    except ConfigurationError as error:
+        print(f"laser_pl: {error}", file=sys.stderr)
+        raise SystemExit(2) from error

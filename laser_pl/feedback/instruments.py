@@ -1,0 +1,25 @@
+"""What a signal may ask beyond the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from laser_pl.reading.reader import Reading
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """Questions a signal may ask after a step. Each costs forwards, so that what is not asked costs nothing.
+
+    Attributes:
+        scores: Of every reward model for some rows of the batch: rows to ``(K, len(rows), n)``. K forwards of them.
+        logprobs: Of responses under the policy as it is now, in nats, ``(R,)``. One forward of them.
+        start_logprobs: The same under the frozen policy that training started from.
+    """
+
+    scores: Callable[[list[int]], Tensor]
+    logprobs: Callable[[Reading], Tensor]
+    start_logprobs: Callable[[Reading], Tensor]

@@ -1,0 +1,33 @@
+"""What the policy that training started from thinks of the pairs."""
+
+from __future__ import annotations
+
+import torch
+
+from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.reading.reader import Reading
+
+
+class Advantage(Signal):
+    """The log-likelihood of the chosen over the rejected responses under the frozen start policy, in nats.
+
+    The start policy cannot be talked round: what training has made likely since does not count. It costs one forward of
+    the policy for every response in a pair.
+    """
+
+    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+        """The mean over each prompt's pairs."""
+        assert batch.preferences is not None
+        pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+        both = torch.stack([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])  # (2, M)
+        distinct, place = torch.unique(both, return_inverse=True)  # (R,), (2, M)
+        tokens, mask = batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1)  # (B n, T)
+        logprobs = ask.start_logprobs(Reading(batch.prompts, distinct // n, tokens[distinct], mask[distinct]))
+        chosen, rejected = logprobs.double()[place]  # (M,) each
+        count = torch.bincount(pairs.prompt, minlength=len(batch))
+        total = torch.zeros(len(batch), dtype=torch.float64, device=chosen.device)
+        values = total.index_add(0, pairs.prompt, chosen - rejected) / count  # (B,) NaN: no pair
+        return of_judges(batch, values, torch.zeros_like(values))

@@ -1,0 +1,35 @@
+"""What every signal offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations
+
+
+class Signal(ABC):
+    """Measures arms on a batch that was just trained."""
+
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the arms' names, in the order of their indices."""
+
+    @abstractmethod
+    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+        """What this batch says.
+
+        Args:
+            batch: The batch with its preferences.
+            losses: The training loss of each prompt.
+            ask: For what the batch does not hold.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned; nothing for most signals."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was learned."""

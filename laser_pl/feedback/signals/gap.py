@@ -1,0 +1,50 @@
+"""The judge's own decisiveness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.feedback.signals.spread import Spread
+
+
+class Gap(Signal):
+    """The score gap of the judge's pairs over the spread of its scores so far.
+
+    A judge at home tells responses clearly apart; away from home its scores lie close together. It needs no labels and
+    no further forward, but a judge that is confident and wrong fools it.
+    """
+
+    def __init__(self) -> None:
+        self._spread = Spread()
+
+    def start(self, arms: Sequence[str]) -> None:
+        """Learn the judges' names."""
+        self._spread.start(arms)
+
+    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+        """The mean gap of each prompt's pairs in standard deviations of its judge."""
+        assert batch.preferences is not None
+        arms, pairs = batch.preferences.arms, batch.preferences.pairs.to("cpu")
+        scores = batch.preferences.scores.double().cpu()  # (B, n)
+        spread = torch.empty(len(batch), dtype=torch.float64)
+        for arm in sorted(set(arms.tolist())):
+            spread[arms == arm] = self._spread.observe(arm, scores[arms == arm])
+        gap = scores[pairs.prompt, pairs.chosen] - scores[pairs.prompt, pairs.rejected]  # (M,)
+        count = torch.bincount(pairs.prompt, minlength=len(batch))
+        mean = torch.zeros(len(batch), dtype=torch.float64).index_add(0, pairs.prompt, gap) / count  # (B,) NaN: no pair
+        return of_judges(batch, mean / spread, torch.zeros_like(mean))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Each judge's spread."""
+        return self._spread.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up each judge's spread."""
+        self._spread.load_state_dict(state)

@@ -1,0 +1,89 @@
+"""What a step gained on a few fixed questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from laser_pl.batches import Prompt, PromptBatch, PromptLosses, RolloutBatch
+from laser_pl.errors import ConfigurationError
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.metrics.matchers import Exact, Matcher, divided
+from laser_pl.reading.padding import pad_left, pad_right
+from laser_pl.reading.reader import Reading
+
+Probe = tuple[list[int], list[int], list[int]]
+"""Token ids of a prompt, of a right response and of a wrong one."""
+
+
+class ProbeGain(Signal):
+    """How much a step raised the log-odds of a right over a wrong response, on prompts with a known answer.
+
+    It measures what we want, and nothing else that the judge might please; but one step moves few questions, so it is
+    noisy, and all judges of a step share its gain. It costs two forwards of the policy per probe and step.
+
+    Args:
+        size: Probes, >= 1: the first prompts of the run that have right and wrong responses.
+        matcher: Decides whether a response gives the reference answer.
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+    ) -> None:
+        if size < 1:
+            raise ConfigurationError(f"size must be >= 1, got {size}. Set selection.signal.size in the config.")
+        self.size = size
+        self.matcher = matcher
+        self.probes: list[Probe] = []
+        self.margins: list[float] = []  # of each probe after the last step
+
+    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+        """The mean gain of all probes, about every judge of the step."""
+        known = len(self.probes)
+        self._collect(batch)
+        values = torch.full((len(batch),), torch.nan, dtype=torch.float64)
+        if self.probes:
+            right, wrong = ask.logprobs(_reading(self.probes, batch.prompts.tokens.device)).double().cpu().view(2, -1)
+            margins = (right - wrong).tolist()
+            gains = [after - before for after, before in zip(margins, self.margins, strict=False)]
+            if known:
+                values[losses.dpo.isfinite().cpu()] = sum(gains) / known
+            self.margins = margins
+        return of_judges(batch, values, torch.zeros_like(values))
+
+    def _collect(self, batch: RolloutBatch) -> None:
+        prompts, responses = batch.prompts, batch.responses
+        for row, prompt in enumerate(prompts.prompts):
+            if len(self.probes) >= self.size:
+                return
+            right = divided(self.matcher, responses.texts[row], prompt.answer)
+            if right is not None:
+                head = prompts.tokens[row][prompts.mask[row].bool()].tolist()
+                first_right, first_wrong = (
+                    responses.tokens[row, i][responses.mask[row, i].bool()].tolist()
+                    for i in (right.index(True), right.index(False))
+                )
+                self.probes.append((head, first_right, first_wrong))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The probes, and where the policy stood on them."""
+        return {"probes": list(self.probes), "margins": list(self.margins)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them up."""
+        self.probes = [(head, right, wrong) for head, right, wrong in state["probes"]]
+        self.margins = list(state["margins"])
+
+
+def _reading(probes: list[Probe], device: torch.device) -> Reading:
+    """All right responses, then all wrong ones."""
+    heads = [head for head, _, _ in probes]
+    tails = [right for _, right, _ in probes] + [wrong for _, _, wrong in probes]
+    prompts = tuple(Prompt(str(i), "", "") for i in range(len(probes)))
+    of = torch.arange(len(probes), device=device).repeat(2)
+    return Reading(PromptBatch(prompts, *pad_left(heads, 0, device)), of, *pad_right(tails, 0, device))

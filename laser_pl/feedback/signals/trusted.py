@@ -1,0 +1,68 @@
+"""The trusted check: known answers to a few prompts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.observations import Observations, of_all_arms
+from laser_pl.feedback.share import Share
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.metrics.matchers import Exact, Matcher, divided
+
+
+class Trusted(Signal):
+    """On a share of prompts with a known answer every reward model is asked, and all arms learn.
+
+    The value is how often a reward model puts a right response above a wrong one (ties count half). It costs K forwards
+    on those prompts.
+
+    Args:
+        share: Share of the prompts with an answer that are trusted, in (0, 1], chosen by a hash of the prompt.
+        matcher: Decides whether a response gives the reference answer.
+        seed: Root of the choice.
+    """
+
+    def __init__(
+        self,
+        share: float = 0.125,
+        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        seed: int = 0,
+    ) -> None:
+        self.trusted = Share(share, "trusted", seed)
+        self.matcher = matcher
+
+    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+        """Every arm's share of pairs ordered rightly, on the trusted prompts that have right and wrong responses."""
+        rows: list[int] = []
+        right: list[Tensor] = []
+        for row in self.trusted.rows(batch.prompts.prompts):
+            found = divided(self.matcher, batch.responses.texts[row], batch.prompts.prompts[row].answer)
+            if found is not None:
+                rows.append(row)
+                right.append(torch.tensor(found))
+        if not rows:
+            return of_all_arms([], torch.zeros(0, 0), 0.5)
+        scores = ask.scores(rows).double().cpu()  # (K, R, n)
+        values = [[float(share_ordered_rightly(own[r], right[r])) for own in scores] for r in range(len(rows))]
+        return of_all_arms(rows, torch.tensor(values, dtype=torch.float64), chance=0.5)
+
+
+def share_ordered_rightly(scores: Tensor, right: Tensor) -> Tensor:
+    """Share of (right, wrong) response pairs in which the right one scores higher; ties count half.
+
+    Args:
+        scores: Shape ``(n,)``; NaN is no opinion.
+        right: Shape ``(n,)``, bool.
+
+    Returns:
+        A scalar; NaN where no pair has an opinion.
+
+    >>> share_ordered_rightly(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([False, True, False]))
+    tensor(0.5000)
+    """
+    difference = scores[right][:, None] - scores[~right][None, :]
+    difference = difference[difference.isfinite()]
+    return ((difference > 0).to(scores.dtype) + 0.5 * (difference == 0)).mean()

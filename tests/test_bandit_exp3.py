@@ -1,0 +1,149 @@
+"""Exp3 against its figure, with weights instead of their logarithms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from laser_pl.bandits import Exp3
+from laser_pl.errors import ConfigurationError
+
+ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
+NOWHERE = torch.ones(1, 1)
+
+
+def started(gamma: float, arms: int, low: float = 0.0, high: float = 1.0, seed: int = 0) -> Exp3:
+    bandit = Exp3(gamma, low, high)
+    bandit.start([f"arm {k}" for k in range(arms)], 1, seed)
+    return bandit
+
+
+class SlowExp3:
+    """Figure 1 of Auer et al. 2002 (The nonstochastic multiarmed bandit problem)."""
+
+    def __init__(self, gamma: float, arms: int) -> None:
+        self.gamma, self.w = gamma, np.ones(arms)
+
+    @property
+    def p(self) -> np.ndarray:
+        return (1 - self.gamma) * self.w / self.w.sum() + self.gamma / len(self.w)
+
+    def learn(self, arm: int, x: float) -> None:
+        estimate = np.zeros(len(self.w))
+        estimate[arm] = x / self.p[arm]
+        self.w = self.w * np.exp(self.gamma * estimate / len(self.w))
+
+
+@pytest.mark.parametrize("gamma", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
+def test_equals_the_figure(gamma: float, low: float, high: float) -> None:
+    """One context for all, so every arm's reward at it is told in the long run, but never more than was chosen."""
+    bandit, slow = started(gamma, 4, low, high), SlowExp3(gamma, 4)
+    noise = np.random.default_rng(0)
+    for _ in range(200):
+        np.testing.assert_allclose(bandit.explain(NOWHERE).mean[0].numpy(), slow.p, rtol=0, atol=1e-12)
+        arm, x = bandit.select(NOWHERE), float(noise.random())
+        bandit.update(NOWHERE, arm, torch.tensor([low + (high - low) * x], dtype=torch.float64))
+        slow.learn(int(arm), x)
+
+
+def test_rewards_outside_the_range_count_as_its_ends() -> None:
+    far, near = started(0.3, 2, -1, 1), started(0.3, 2, -1, 1)
+    for bandit, rewards in ((far, [7.0, -5.0]), (near, [1.0, -1.0])):
+        for arm, reward in enumerate(rewards):
+            bandit.update(NOWHERE, torch.tensor([arm]), torch.tensor([reward]))
+    assert torch.equal(far.probabilities, near.probabilities)
+    assert far.probabilities[0] > far.probabilities[1]
+
+
+def test_rewards_of_all_arms_at_a_context_count_as_they_are() -> None:
+    """Two contexts of which all is known, after one choice at each: log w_k = gamma / K times the sum of rewards."""
+    bandit = started(0.3, 3)
+    contexts = torch.tensor([[1.0], [2.0]])
+    bandit.select(contexts)
+    rewards = torch.tensor([[0.9, 0.1, 0.5], [0.2, 0.4, 0.0]], dtype=torch.float64)
+    bandit.update(contexts.repeat_interleave(3, 0), torch.arange(3).repeat(2), rewards.flatten())
+    weights = torch.exp(0.1 * rewards.sum(0))
+    torch.testing.assert_close(bandit.probabilities, 0.7 * weights / weights.sum() + 0.1, rtol=0, atol=1e-12)
+
+
+def test_choices_at_equal_contexts_are_not_taken_for_a_check_of_all_arms() -> None:
+    """Two decisions at one context chose both arms. Each reward counts by its probability, as if contexts differed."""
+    equal, different = started(0.5, 2), started(0.5, 2)
+    rewards = torch.tensor([1.0, 0.25], dtype=torch.float64)
+    for bandit in (equal, different):
+        bandit.log_weights = torch.tensor([0.0, -1.0], dtype=torch.float64)
+    for bandit, contexts in ((equal, torch.ones(2, 1)), (different, torch.tensor([[1.0], [2.0]]))):
+        bandit.select(contexts)
+        bandit.update(contexts, torch.tensor([0, 1]), rewards)
+    torch.testing.assert_close(equal.probabilities, different.probabilities, rtol=0, atol=1e-12)
+
+
+def test_a_check_of_all_arms_after_two_choices_at_one_context_is_taken_for_one() -> None:
+    bandit, rewards = started(0.3, 3), torch.tensor([0.9, 0.1, 0.5] * 2, dtype=torch.float64)
+    bandit.select(torch.ones(2, 1))
+    bandit.update(torch.ones(6, 1), torch.arange(3).repeat(2), rewards)
+    weights = torch.exp(0.1 * 2 * rewards[:3])
+    torch.testing.assert_close(bandit.probabilities, 0.7 * weights / weights.sum() + 0.1, rtol=0, atol=1e-12)
+
+
+def test_rewards_that_come_together_are_weighed_by_the_probabilities_at_their_choice() -> None:
+    """Four contexts at once; log w_k = gamma / K times the sum of x / p_k with the p before all four."""
+    bandit, arms = started(0.4, 2), torch.tensor([0, 0, 1, 0])
+    bandit.log_weights = torch.tensor([0.0, -0.7], dtype=torch.float64)
+    p, rewards = bandit.probabilities, torch.tensor([0.5, 1.0, 0.3, 0.2], dtype=torch.float64)
+    bandit.update(torch.arange(4.0)[:, None], arms, rewards)
+    estimates = torch.stack([rewards[arms == k].sum() / p[k] for k in range(2)])
+    weights = torch.exp(torch.tensor([0.0, -0.7], dtype=torch.float64) + 0.2 * estimates)
+    torch.testing.assert_close(bandit.probabilities, 0.6 * weights / weights.sum() + 0.2, rtol=0, atol=1e-12)
+
+
+def frequencies(chosen: Tensor, arms: int) -> Tensor:
+    return torch.bincount(chosen, minlength=arms).double() / len(chosen)
+
+
+def test_draws_follow_the_probabilities_and_so_do_those_among_the_rest() -> None:
+    """20,000 each, within 4.5 standard errors."""
+    bandit, count = started(0.2, 3), 20_000
+    bandit.log_weights = torch.tensor([0.0, -1.0, -2.0], dtype=torch.float64)
+    p, contexts = bandit.probabilities, torch.ones(count, 1)
+    error = 4.5 * 0.5 / count**0.5
+    assert ((frequencies(bandit.select(contexts), 3) - p).abs() < error).all()
+    left = torch.tensor([False, True, True])
+    rest = frequencies(bandit.next_best(contexts, left.expand(count, -1)), 3)
+    assert rest[0] == 0
+    assert ((rest - p * left / p[left].sum()).abs() < error).all()
+
+
+def test_weights_do_not_overflow() -> None:
+    """Without logarithms the weight would be exp(20,000)."""
+    bandit = started(1.0, 2)
+    bandit.update(torch.arange(40_000.0)[:, None], torch.zeros(40_000, dtype=torch.long), torch.ones(40_000))
+    assert bandit.log_weights.isfinite().all()
+    assert float(bandit.log_weights.softmax(-1)[0]) == 1.0
+
+
+def test_the_others_keep_their_ratios_when_the_best_arm_is_gone_and_a_new_one_starts_with_the_best_left(
+    through_disk: ThroughDisk,
+) -> None:
+    old, new = started(0.1, 3), Exp3(0.1)
+    old.log_weights = torch.tensor([0.0, -40.0, -41.0], dtype=torch.float64)
+    new.start(["fresh", "arm 2", "arm 1"], 1)
+    new.load_state_dict(through_disk(old.state_dict()))
+    expected = torch.tensor([1.0, np.exp(-1.0), 1.0], dtype=torch.float64)
+    torch.testing.assert_close(new.log_weights.softmax(-1), expected / expected.sum(), rtol=0, atol=1e-12)
+
+
+def test_what_is_out_of_range_is_named() -> None:
+    for gamma in (0.0, 1.5, float("nan")):
+        with pytest.raises(
+            ConfigurationError, match=rf"gamma must be in \(0, 1\], got {gamma}.*selection.bandit.gamma"
+        ):
+            Exp3(gamma)
+    with pytest.raises(ConfigurationError, match=r"low must be below high, got 1.0 and 1.0.*selection.bandit.low"):
+        Exp3(low=1.0)
