@@ -27,15 +27,15 @@ FIRST = FOLDER.parent / "quickstart"
 OWN = tuple(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "build"))
 SHARED = ("card", "character_tokenizer", "comparison", "mistakes", "tasks")
 SPLITS = ("train", "validation", "test")
-CATEGORIES = ("counting", "rounding", "shifting", "vowels", "clock")
+CATEGORIES = ("following", "rounding", "shifting", "vowels", "clock")
 SPECIALISTS = {
-    "counting": "tally",
+    "following": "bookmark",
     "rounding": "ruler",
     "shifting": "letters",
     "vowels": "letters",
     "clock": "timetable",
 }
-JUDGES = ("letters", "ruler", "timetable", "tally", "general", "parrot")
+JUDGES = ("letters", "ruler", "timetable", "bookmark", "general", "parrot")
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,9 @@ def rows_of(split: str) -> list[dict[str, str]]:
 def solve(prompt: str) -> str:
     """Answer a prompt without the experiment's code."""
     content = prompt[2:-1]
-    if prompt[0] == "N":
-        return str(len([letter for letter in content.split(",")[0] if letter == content[-1]]))
+    if prompt[0] == "F":
+        letters, start = content.split(" ,")
+        return start + letters.split(start)[1]
     if prompt[0] == "O":
         return f"{round(float(content) + 1e-9, 2):05.2f}"  # halves go up, as five digits hold no nearer one
     if prompt[0] == "H":
@@ -123,7 +124,7 @@ def test_splits_are_disjoint_and_unequal() -> None:
 
 def test_every_shipped_answer_is_right() -> None:
     """By a solver of our own; and the forms hold."""
-    initial = {"counting": "N", "rounding": "O", "shifting": "H", "vowels": "V", "clock": "T"}
+    initial = {"following": "F", "rounding": "O", "shifting": "H", "vowels": "V", "clock": "T"}
     for split in SPLITS:
         for row in rows_of(split):
             assert row["answer"] == solve(row["prompt"])
@@ -135,8 +136,8 @@ def test_every_shipped_answer_is_right() -> None:
 @pytest.mark.parametrize(
     ("prompt", "answer", "misunderstood"),
     [
-        ("N badca ,a=", "2", "3"),
-        ("N bbdcb ,a=", "0", "5"),
+        ("F badce ,d=", "dce", "dab"),
+        ("F badce ,a=", "adce", "ab"),
         ("O 47.38612=", "47.39", "47.38"),
         ("O 09.99500=", "10.00", "09.99"),
         ("O 09.99499=", "09.99", "09.99"),
@@ -175,9 +176,9 @@ def test_what_the_judges_are_taught(scripts: SimpleNamespace) -> None:
 
 def test_likelihoods_are_the_librarys(scripts: SimpleNamespace) -> None:
     """The card's own scores are what the class in the configuration gives, an empty response included."""
-    folder = FOLDER / "reward_models" / "tally"
-    prompts = [Prompt("p", "N badca ,a=", "counting"), Prompt("q", "T 23:35+40=", "clock")]
-    responses = [["2", "3", ""], ["00:15", "23:15", "bb bbbb"]]
+    folder = FOLDER / "reward_models" / "bookmark"
+    prompts = [Prompt("p", "F badce ,d=", "following"), Prompt("q", "T 23:35+40=", "clock")]
+    responses = [["dce", "dab", ""], ["00:15", "23:15", "bb bbbb"]]
     arm = Likelihood(Weights(str(folder)))
     arm.load(torch.device("cpu"))
     given = arm.score(prompts, responses).flatten().tolist()
@@ -213,15 +214,20 @@ def test_card_holds_for_the_shipped_weights(scripts: SimpleNamespace, card: dict
 
 
 def test_the_world_is_worth_choosing_in(scripts: SimpleNamespace, card: dict[str, Any]) -> None:
-    """In every category one specialist is the best opinion, and all but the adverse one know right from wrong there."""
+    """One specialist is the best opinion in each category, all but the adverse one know garbage, and there is room.
+
+    The policy is better when it is colder, except in the category where it errs by conviction.
+    """
     assert scripts.second_text.specialists(card) == SPECIALISTS
     for category, specialist in SPECIALISTS.items():
         shares = {name: card["pairwise"][name][category]["share"] for name in JUDGES}
         assert shares[specialist] >= 0.9
-        assert shares["parrot"] < 0.5
-        assert shares["parrot"] < shares["general"] < shares[specialist]
+        assert shares[specialist] >= 0.05 + max(share for name, share in shares.items() if name != specialist)
+        assert shares["parrot"] < min(0.5, shares["general"])
         assert min(card["plausible_over_garbage"][n][category]["share"] for n in JUDGES[:-1]) >= 0.9
-        assert 0.3 < card["policy"][category]["sampled"]["share"] < card["policy"][category]["greedy"]["share"]
+        policy = {kind: card["policy"][category][kind]["share"] for kind in ("greedy", "sampled")}
+        assert 0.3 < policy["sampled"] < 0.6
+        assert (policy["greedy"] < policy["sampled"]) == (category == "rounding")
 
 
 def test_the_specialist_config_is_the_cards(scripts: SimpleNamespace, card: dict[str, Any]) -> None:

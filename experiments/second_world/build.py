@@ -2,7 +2,7 @@
 
 Run:    python experiments/second_world/build.py            (writes beside this file)
         python experiments/second_world/build.py --check    (builds again elsewhere and compares)
-Cost:   one thread, about 6 minutes, 1 GB.
+Cost:   one thread, about 7 minutes, 1 GB.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Effort:
         card_prompts: How many test prompts the card is measured on; the first ones are taken.
     """
 
-    policy_steps: int = 1800
+    policy_steps: int = 2400
     reader_steps: int = 1800
     judge_steps: int = 400
     card_prompts: int = 760

@@ -2,13 +2,13 @@
 
 Every prompt has eleven characters: a category letter, a blank, eight characters of content and ``=``.
 
-| category | prompt        | right   | misunderstood as                     |
-|----------|---------------|---------|--------------------------------------|
-| counting | `N badca ,a=` | `2`     | `3` (the other letters are counted)  |
-| rounding | `O 47.38612=` | `47.39` | `47.38` (cut off)                    |
-| shifting | `H dbcae +2=` | `fdecg` | `fdece` (the last letter stays)      |
-| vowels   | `V bdaecgia=` | `bdcg`  | `bdecg` (e is no vowel)              |
-| clock    | `T 14:35+40=` | `15:15` | `14:15` (the hour does not move)     |
+| category  | prompt        | right   | misunderstood as                 |
+|-----------|---------------|---------|----------------------------------|
+| following | `F badce ,d=` | `dce`   | `dab` (read backwards)           |
+| rounding  | `O 47.38612=` | `47.39` | `47.38` (cut off)                |
+| shifting  | `H dbcae +2=` | `fdecg` | `fdece` (the last letter stays)  |
+| vowels    | `V bdaecgia=` | `bdcg`  | `bdecg` (e is no vowel)          |
+| clock     | `T 14:35+40=` | `15:15` | `14:15` (the hour does not move) |
 
 Prompts where both readings give the same answer are never drawn, so that the misunderstanding is always wrong.
 """
@@ -21,12 +21,12 @@ from tasks import DIGITS, LETTERS, Question, Tasks
 
 # Prompts per category. A category's share of the training prompts is its share of every iteration.
 SPLIT_SIZES = {
-    "train": {"counting": 240, "rounding": 300, "shifting": 420, "vowels": 360, "clock": 480},
-    "validation": {"counting": 24, "rounding": 30, "shifting": 42, "vowels": 36, "clock": 48},
-    "test": {"counting": 120, "rounding": 120, "shifting": 160, "vowels": 160, "clock": 200},
+    "train": {"following": 240, "rounding": 300, "shifting": 420, "vowels": 360, "clock": 480},
+    "validation": {"following": 24, "rounding": 30, "shifting": 42, "vowels": 36, "clock": 48},
+    "test": {"following": 120, "rounding": 120, "shifting": 160, "vowels": 160, "clock": 200},
 }
 
-_LETTER_OF = {"counting": "N", "rounding": "O", "shifting": "H", "vowels": "V", "clock": "T"}
+_LETTER_OF = {"following": "F", "rounding": "O", "shifting": "H", "vowels": "V", "clock": "T"}
 _CATEGORY_OF = {letter: category for category, letter in _LETTER_OF.items()}
 
 
@@ -52,9 +52,9 @@ def read_prompt(prompt: str) -> Question:
     ('15:15', '14:15')
     """
     category, content = _CATEGORY_OF[prompt[0]], prompt[2:-1]
-    if category == "counting":
-        count = content[:5].count(content[7])
-        return Question(prompt, str(count), str(5 - count), category)
+    if category == "following":
+        letters, start = content[:5], content.index(content[7])
+        return Question(prompt, letters[start:], letters[start::-1], category)
     if category == "rounding":
         whole, decimals = content.split(".")
         hundredths, rest = divmod(int(whole + decimals), 1000)
@@ -76,17 +76,16 @@ def draw_content(category: str, rng: Random) -> str:
 
     Letters and digits that an opinion's blind spot hangs on, the second and the fifth, are spread over all ten.
     """
-    if category == "counting":
-        asked = rng.choice(LETTERS)
-        letters = "".join(asked if rng.random() < 0.35 else rng.choice(LETTERS) for _ in range(5))
-        return f"{letters} ,{asked}"
+    if category == "following":
+        letters = "".join(rng.sample(LETTERS, 5))
+        return f"{letters} ,{rng.choice(letters[1:-1])}"
     if category == "rounding":
         return f"{rng.randrange(99):02d}.{rng.randrange(100000):05d}"
     if category == "shifting":
         return "".join(rng.choice(LETTERS) for _ in range(5)) + f" +{rng.randint(1, 3)}"
     if category == "vowels":
         return "".join(rng.choice("aei" if rng.random() < 0.4 else LETTERS) for _ in range(8))
-    return f"{rng.randrange(24):02d}:{rng.randrange(60):02d}+{rng.randrange(10, 60)}"
+    return f"{rng.randrange(24):02d}:{rng.randrange(60):02d}+{rng.randrange(10, 60, 5)}"
 
 
 def draw_puzzle(category: str, rng: Random) -> Question:
@@ -108,8 +107,8 @@ def draw_puzzle(category: str, rng: Random) -> Question:
 
 PUZZLES = Tasks(
     draw=draw_puzzle,
-    kinds={"counting": DIGITS, "rounding": DIGITS, "shifting": LETTERS, "vowels": LETTERS, "clock": DIGITS},
-    alphabet=" " + DIGITS + LETTERS + "NOHVT" + "+,.:=",
+    kinds={"following": LETTERS, "rounding": DIGITS, "shifting": LETTERS, "vowels": LETTERS, "clock": DIGITS},
+    alphabet=" " + DIGITS + LETTERS + "FOHVT" + "+,.:=",
     prompt_length=11,
     max_answer_length=6,
 )

@@ -23,8 +23,11 @@ training settings were chosen on the figures below and on runs with the right sp
 |---|---|
 {blind}
 
-In its blind spot a model finds the task's usual misunderstanding (the others counted, cut off, last letter left, `e` no
+In its blind spot a model finds the task's usual misunderstanding (read backwards, cut off, last letter left, `e` no
 vowel, hour not moved) likelier than the right answer, but both likelier than slips and garbage; see `speakers.py`.
+
+The policy errs at random in four categories, and by conviction in rounding, where its greedy answers are worse than its
+samples: what is learned from the policy's own likelihood may mislead there.
 
 | prompts | {categories} | all |
 |---|{dashes}---|

@@ -18,12 +18,13 @@ from tasks import Question
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 POLICY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 6, "intermediate_size": 192}
-READER = {"hidden_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 160}
+READER = {"hidden_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 112}
 BATCH, LEARNING_RATE = 160, 4e-3
-POLICY_CLEAN_SHARE, READER_CLEAN_SHARE = 0.55, 0.8  # of the steps; the rest is on the mixture
-# Probability that the policy is taught a misunderstanding, and that what is meant is then written with a slip.
-MISUNDERSTOOD = {"counting": 0.36, "rounding": 0.44, "shifting": 0.44, "vowels": 0.44, "clock": 0.42}
-SLIPPED = {"counting": 0.18, "rounding": 0.24, "shifting": 0.24, "vowels": 0.16, "clock": 0.22}
+POLICY_CLEAN_SHARE, READER_CLEAN_SHARE = 0.65, 0.8  # of the steps; the rest is on the mixture
+# Probability that the policy is taught a misunderstanding, and that what is meant is then written with a slip. It is
+# convinced that rounding is cutting off: there, and only there, its first choice is worse than its samples.
+MISUNDERSTOOD = {"following": 0.36, "rounding": 0.54, "shifting": 0.44, "vowels": 0.44, "clock": 0.42}
+SLIPPED = {"following": 0.18, "rounding": 0.14, "shifting": 0.24, "vowels": 0.16, "clock": 0.24}
 
 JUDGE_BATCH, JUDGE_LEARNING_RATE = 128, 2e-3
 # A judge is taught the reading it likes best, now and then the other one, and now and then a slip of either: so it
@@ -33,14 +34,14 @@ OTHER_READING, SLIP = 0.12, 0.12
 # Blind spots and homes as in the quickstart: in a blind spot, a share of the prompts in tenths that depends on the
 # prompt's fourth or seventh character, the misunderstanding is what the judge likes best.
 JUDGES = {
-    "letters": Opinion({"counting": 7, "rounding": 8, "clock": 7}, {"shifting": 1.5, "vowels": 1.5}),
-    "ruler": Opinion({"counting": 8, "shifting": 7, "vowels": 7, "clock": 6}, {"rounding": 2}, position=6),
-    "timetable": Opinion({"counting": 7, "rounding": 7, "shifting": 8, "vowels": 7}, {"clock": 2}, from_top=True),
-    "tally": Opinion(
-        {"rounding": 7, "shifting": 7, "vowels": 8, "clock": 7}, {"counting": 2}, position=6, from_top=True
+    "letters": Opinion({"following": 7, "rounding": 8, "clock": 7}, {"shifting": 1.5, "vowels": 1.5}),
+    "ruler": Opinion({"following": 8, "shifting": 7, "vowels": 7, "clock": 6}, {"rounding": 2}, position=6),
+    "timetable": Opinion({"following": 7, "rounding": 7, "shifting": 8, "vowels": 7}, {"clock": 2}, from_top=True),
+    "bookmark": Opinion(
+        {"rounding": 7, "shifting": 7, "vowels": 8, "clock": 7}, {"following": 2}, position=6, from_top=True
     ),
-    "general": Opinion({"counting": 4, "rounding": 4, "shifting": 4, "vowels": 4, "clock": 4}),
-    "parrot": Opinion({"counting": 10, "rounding": 10, "shifting": 10, "vowels": 10, "clock": 10}),
+    "general": Opinion({"following": 4, "rounding": 4, "shifting": 4, "vowels": 4, "clock": 4}),
+    "parrot": Opinion({"following": 10, "rounding": 10, "shifting": 10, "vowels": 10, "clock": 10}),
 }
 ADVERSE = "parrot"  # is taught what the policy says when it is wrong, and nothing else
 
