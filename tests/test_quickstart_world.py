@@ -131,7 +131,7 @@ def test_a_prompt_of_the_wrong_length_is_named(scripts: SimpleNamespace) -> None
 def test_tokenizer_round_trip(scripts: SimpleNamespace) -> None:
     """Every character comes back, blanks and their neighbours included, and nothing is added."""
     tokenizer = AutoTokenizer.from_pretrained(FOLDER / "policy")
-    for text in (scripts.mistakes.ALPHABET, "A 37+ 5=42", "  a  ,  =  ", " ", ""):
+    for text in (scripts.tasks.ALPHABET, "A 37+ 5=42", "  a  ,  =  ", " ", ""):
         ids = tokenizer(text)["input_ids"]
         assert len(ids) == len(text)
         assert tokenizer.decode(ids) == text
@@ -154,7 +154,7 @@ def test_slips_and_garbage_stay_within_bounds(scripts: SimpleNamespace) -> None:
             assert 1 <= len(slipped) <= 6
             junk = scripts.mistakes.garbage(question, rng)
             assert len(junk) <= 7
-            assert set(junk) <= set(scripts.mistakes.ALPHABET)
+            assert set(junk) <= set(scripts.tasks.ALPHABET)
 
 
 def test_opinions_order_answers(scripts: SimpleNamespace) -> None:

@@ -147,6 +147,18 @@ def test_every_strategy_of_every_part_has_its_layers(study: dict[str, ModuleType
                 assert layers.selection["reward_models"]
 
 
+def test_the_right_specialists_are_the_cards(study: dict[str, ModuleType]) -> None:
+    """Of every world: who orders right and wrong samples best in each category."""
+    for world in study["worlds"].WORLDS.values():
+        card = json.loads((ROOT / world.per_prompt).with_name("world_card.json").read_text())
+        shares = {
+            name: {c: at["share"] for c, at in by_category.items()} for name, by_category in card["pairwise"].items()
+        }
+        assert list(shares) == list(world.arms)
+        assert world.right == {c: max(shares, key=lambda name: shares[name][c]) for c in card["policy"]}
+        assert world.late in world.right.values()
+
+
 def test_no_strategy_is_left_out(study: dict[str, ModuleType]) -> None:
     files = {path.stem for path in (FOLDER / "strategies").glob("*.yaml")}
     assert files <= set(study["run"].parts()["quickstart"].strategies)

@@ -7,10 +7,8 @@ Cost:   one thread, about 5 minutes, 1 GB.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ import torch
 import transformers
 from card import measure
 from character_tokenizer import make_tokenizer
-from comparison import differences
+from command import build_or_check
 from opinions import OPINIONS
 from policy_training import train_policy
 from reward_training import collect_candidates, train_reward_model
-from tasks import Question, draw_splits
+from tasks import draw_splits, write_prompts
 from transformers import LlamaForSequenceClassification
 from world_text import world_markdown
 
@@ -45,15 +43,6 @@ class Effort:
     reward_steps: int = 450
     candidates: int = 14000
     card_prompts: int = 800
-
-
-def write_prompts(splits: dict[str, list[Question]], folder: Path) -> None:
-    """Write one JSON line per question (``prompt``, ``answer``, ``category``), one file per split."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, questions in splits.items():
-        rows = [{"prompt": q.prompt, "answer": q.answer, "category": q.category} for q in questions]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.jsonl").write_bytes(text.encode())
 
 
 def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -> dict[str, object]:
@@ -103,32 +92,5 @@ def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -
     return card
 
 
-def main(args: list[str] | None = None) -> int:
-    """Build the world, or check the one on disk.
-
-    Args:
-        args: Command line; ``None`` takes the process's.
-
-    Returns:
-        Exit status: 1 if ``--check`` found a difference.
-    """
-    parser = argparse.ArgumentParser(description="Build the quickstart's tiny world from a seed.")
-    parser.add_argument("--seed", type=int, default=0, help="fixes everything (default: 0)")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into, or to check (default: this one)")
-    parser.add_argument("--check", action="store_true", help="build into a temporary folder and compare with --out")
-    options = parser.parse_args(args)
-    torch.set_num_threads(1)  # at this size a second thread costs more than it gives, and one is reproducible
-    transformers.utils.logging.disable_progress_bar()
-    if not options.check:
-        card = build_world(options.out, options.seed, Effort())
-        print(f"Built {options.out} in {card['build_seconds']} s; read WORLD.md there.")
-        return 0
-    with tempfile.TemporaryDirectory() as again:
-        build_world(Path(again), options.seed, Effort())
-        found = differences(options.out, Path(again))
-    print("\n".join(found) if found else f"{options.out} is what seed {options.seed} makes.")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(build_or_check(lambda out, seed: build_world(out, seed, Effort()), HERE, "the quickstart's tiny world"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -11,10 +12,17 @@ from character_tokenizer import EOS, pad_right
 from mistakes import garbage
 from reward_training import score_ids
 from sampling import answer_prompts
-from tasks import CATEGORIES, Question
-from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+from tasks import TASKS, Question, Tasks
+from transformers import (
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaPreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 SAMPLES_PER_PROMPT = 16
+Scorer = Callable[[LlamaPreTrainedModel, PreTrainedTokenizerFast, list[str]], list[float]]
+"""From a reward model, its tokenizer and texts (prompt and response, without the end token) to their scores."""
 
 
 @torch.no_grad()
@@ -89,11 +97,12 @@ def policy_shares(
 
 
 def reward_model_shares(
-    reward_model: LlamaForSequenceClassification,
+    reward_model: LlamaPreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     questions: list[Question],
     sampled: list[list[str]],
     junk: list[list[str]],
+    score: Scorer = score_texts,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return how often a reward model puts the better of two answers to a prompt first.
 
@@ -103,13 +112,14 @@ def reward_model_shares(
         questions: ``N`` questions.
         sampled: The policy's answers to each.
         junk: Garbage answers to each.
+        score: How the reward model scores.
 
     Returns:
         Two ``share``s: a right sample above a wrong one; the right or the misunderstood answer above garbage.
     """
     rows = [[*s, q.answer, q.misunderstood, *j] for q, s, j in zip(questions, sampled, junk, strict=True)]
     texts = [q.prompt + response for q, row in zip(questions, rows, strict=True) for response in row]
-    scores = iter(score_texts(reward_model, tokenizer, texts))
+    scores = iter(score(reward_model, tokenizer, texts))
     right_over_wrong, plausible_over_garbage = [], []
     for q, own, row in zip(questions, sampled, rows, strict=True):
         row_scores = [next(scores) for _ in row]
@@ -128,10 +138,12 @@ def reward_model_shares(
 
 def measure(
     policy: LlamaForCausalLM,
-    reward_models: dict[str, LlamaForSequenceClassification],
+    reward_models: Mapping[str, LlamaPreTrainedModel],
     tokenizer: PreTrainedTokenizerFast,
     questions: list[Question],
     seed: int,
+    tasks: Tasks = TASKS,
+    score: Scorer = score_texts,
 ) -> dict[str, Any]:
     """Measure the world.
 
@@ -141,6 +153,8 @@ def measure(
         tokenizer: Their tokenizer.
         questions: The test questions.
         seed: Fixes the samples and the garbage.
+        tasks: The world's tasks.
+        score: How the reward models score.
 
     Returns:
         ``policy`` by category (see ``policy_shares``); ``pairwise`` and ``plausible_over_garbage`` by reward model and
@@ -149,16 +163,17 @@ def measure(
     generator, rng = torch.Generator().manual_seed(seed + 1), Random(f"card-{seed}")
     card: dict[str, Any] = {"policy": {}, "pairwise": {n: {} for n in reward_models}}
     card["plausible_over_garbage"] = {n: {} for n in reward_models}
-    for category in CATEGORIES:
+    for category in tasks.kinds:
         asked = [q for q in questions if q.category == category]
-        greedy = answer_prompts(policy, tokenizer, [q.prompt for q in asked], None)
+        greedy = answer_prompts(policy, tokenizer, [q.prompt for q in asked], None, tasks)
         repeated = [q.prompt for q in asked for _ in range(SAMPLES_PER_PROMPT)]
-        flat = answer_prompts(policy, tokenizer, repeated, generator)
+        flat = answer_prompts(policy, tokenizer, repeated, generator, tasks)
         sampled = [flat[i : i + SAMPLES_PER_PROMPT] for i in range(0, len(flat), SAMPLES_PER_PROMPT)]
         card["policy"][category] = policy_shares(asked, greedy, sampled)
-        junk = [[g for g in (garbage(q, rng) for _ in range(8)) if g not in (q.answer, q.misunderstood)] for q in asked]
+        junk = [[garbage(q, rng, tasks) for _ in range(8)] for q in asked]
+        junk = [[g for g in made if g not in (q.answer, q.misunderstood)] for q, made in zip(asked, junk, strict=True)]
         for name, reward_model in reward_models.items():
-            pairwise, plausible = reward_model_shares(reward_model, tokenizer, asked, sampled, junk)
+            pairwise, plausible = reward_model_shares(reward_model, tokenizer, asked, sampled, junk, score)
             card["pairwise"][name][category] = pairwise
             card["plausible_over_garbage"][name][category] = plausible
     return card
@@ -166,13 +181,14 @@ def measure(
 
 def table(card: dict[str, Any]) -> str:
     """Lay the card's shares out as one Markdown table, a row per measurement and a column per category."""
+    categories = list(card["policy"])
     rows = [f"policy, {kind}" for kind in ("greedy", "sampled", "misunderstood")]
-    cells = [[card["policy"][c][kind]["share"] for c in CATEGORIES] for kind in ("greedy", "sampled", "misunderstood")]
+    cells = [[card["policy"][c][kind]["share"] for c in categories] for kind in ("greedy", "sampled", "misunderstood")]
     for title, key in (("right over wrong", "pairwise"), ("plausible over garbage", "plausible_over_garbage")):
         for name, per_category in card[key].items():
             rows.append(f"`{name}`, {title}")
-            cells.append([per_category[c]["share"] for c in CATEGORIES])
-    lines = [f"| share | {' | '.join(CATEGORIES)} | mean |", "|---|" + "---|" * (len(CATEGORIES) + 1)]
+            cells.append([per_category[c]["share"] for c in categories])
+    lines = [f"| share | {' | '.join(categories)} | mean |", "|---|" + "---|" * (len(categories) + 1)]
     for row, values in zip(rows, cells, strict=True):
         figures = " | ".join(f"{v:.3f}" for v in [*values, sum(values) / len(values)])
         lines.append(f"| {row} | {figures} |")

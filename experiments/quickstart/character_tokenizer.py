@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import torch
-from mistakes import ALPHABET
+from tasks import ALPHABET
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 PAD, EOS = "<pad>", "<eos>"
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Make the tokenizer: ``<pad>`` is 0, ``<eos>`` is 1, and the 44 characters follow.
+def make_tokenizer(alphabet: str = ALPHABET) -> PreTrainedTokenizerFast:
+    """Make the tokenizer: ``<pad>`` is 0, ``<eos>`` is 1, and the alphabet follows.
 
     There is no unknown token on purpose: a character outside the alphabet raises instead of being dropped.
+
+    Args:
+        alphabet: Characters that it can write, each once.
 
     Returns:
         The tokenizer; ``decode(encode(x)) == x`` for every string over the alphabet.
     """
-    vocabulary = {token: index for index, token in enumerate((PAD, EOS, *ALPHABET))}
+    vocabulary = {token: index for index, token in enumerate((PAD, EOS, *alphabet))}
     backend = Tokenizer(models.WordLevel(vocabulary))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     backend.decoder = decoders.Fuse()

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from tasks import LETTERS, Question
-
-DIGITS = "0123456789"
-# Everything the tokenizer can write. A policy that is being hacked ends up anywhere in here.
-ALPHABET = " " + DIGITS + "abcdefghijklmnopqrstuvwxyz" + "ASRC" + "+,="
-LONGEST_GARBAGE = 7  # one more than an answer may have: what an answer without an end looks like
+from tasks import TASKS, Question, Tasks
 
 
-def kind_of(category: str) -> str:
-    """Return the characters that answers of a category are made of.
-
-    >>> kind_of("addition")
-    '0123456789'
-    """
-    return DIGITS if category in ("addition", "comparing") else LETTERS
-
-
-def slip(answer: str, category: str, rng: Random) -> str:
+def slip(answer: str, category: str, rng: Random, tasks: Tasks = TASKS) -> str:
     """Make one slip in an answer: a wrong character, two swapped, one doubled, or (rarely) one lost.
 
     More are doubled than lost, so that a reward model which likes length is often wrong.
@@ -30,6 +16,7 @@ def slip(answer: str, category: str, rng: Random) -> str:
         answer: What was meant, not empty.
         category: Its category, which says what a wrong character may be.
         rng: Source of randomness; it is advanced.
+        tasks: The world's tasks.
 
     Returns:
         A string that differs from ``answer``, not empty, at most one character longer.
@@ -37,7 +24,7 @@ def slip(answer: str, category: str, rng: Random) -> str:
     while True:
         at, roll = rng.randrange(len(answer)), rng.random()
         if roll < 0.45:
-            slipped = answer[:at] + rng.choice(kind_of(category)) + answer[at + 1 :]
+            slipped = answer[:at] + rng.choice(tasks.kinds[category]) + answer[at + 1 :]
         elif roll < 0.65:
             slipped = answer[:at] + answer[at : at + 2][::-1] + answer[at + 2 :]
         elif roll < 0.95:
@@ -48,35 +35,37 @@ def slip(answer: str, category: str, rng: Random) -> str:
             return slipped
 
 
-def garbage(question: Question, rng: Random) -> str:
+def garbage(question: Question, rng: Random, tasks: Tasks = TASKS) -> str:
     """Make an answer that no reading of the question gives: random characters, a wrong length, repeats, or nothing.
 
     Args:
         question: The question that is answered badly.
         rng: Source of randomness; it is advanced.
+        tasks: The world's tasks.
 
     Returns:
-        Zero to ``LONGEST_GARBAGE`` characters; by chance it may still be a plausible answer.
+        A string, at most one character longer than an answer may be; by chance it may still be a plausible answer.
     """
-    length = rng.randint(1, LONGEST_GARBAGE)
+    longest = tasks.max_answer_length + 1  # what an answer without an end looks like
+    length = rng.randint(1, longest)
     roll = rng.random()
     if roll < 0.05:
         return ""
     if roll < 0.25:
-        return "".join(rng.choice(ALPHABET) for _ in range(length))
+        return "".join(rng.choice(tasks.alphabet) for _ in range(length))
     if roll < 0.50:
-        return "".join(rng.choice(kind_of(question.category)) for _ in range(length))
+        return "".join(rng.choice(tasks.kinds[question.category]) for _ in range(length))
     meant = rng.choice((question.answer, question.misunderstood))
     if roll < 0.60:
         return meant[: rng.randrange(len(meant))]
     if roll < 0.70:
-        return (meant + rng.choice((meant, meant[-1] * LONGEST_GARBAGE)))[:LONGEST_GARBAGE]
+        return (meant + rng.choice((meant, meant[-1] * longest)))[:longest]
     if roll < 0.80:
         return rng.choice(meant + question.prompt) * length
     if roll < 0.90:
         return "".join(rng.sample(meant, len(meant)))
     for _ in range(rng.randint(2, 3)):
-        meant = slip(meant, question.category, rng)[:LONGEST_GARBAGE]
+        meant = slip(meant, question.category, rng, tasks)[:longest]
     return meant
 
 

@@ -7,13 +7,13 @@ misunderstood and slipped answers. So its most likely answer is usually right wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import torch
 from character_tokenizer import EOS, pad_right
 from mistakes import slip
-from tasks import CATEGORIES, MAX_ANSWER_LENGTH, PROMPT_LENGTH, Question, draw_question
+from tasks import MAX_ANSWER_LENGTH, PROMPT_LENGTH, TASKS, Question, Tasks
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -43,35 +43,41 @@ def llama_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
     }
 
 
-def supervised_answer(question: Question, rng: Random) -> str:
+def supervised_answer(
+    question: Question, rng: Random, misunderstood: float, slipped: float, tasks: Tasks = TASKS
+) -> str:
     """Draw what the policy is taught to answer in the second part of its training.
 
     Args:
         question: The question.
         rng: Source of randomness; it is advanced.
+        misunderstood: Probability that the question is misunderstood.
+        slipped: Probability that what is meant is written with a slip.
+        tasks: The world's tasks.
 
     Returns:
         The right answer, its misunderstanding, or either of them with one slip.
     """
-    meant = question.misunderstood if rng.random() < MISUNDERSTOOD[question.category] else question.answer
-    return slip(meant, question.category, rng) if rng.random() < SLIPPED[question.category] else meant
+    meant = question.misunderstood if rng.random() < misunderstood else question.answer
+    return slip(meant, question.category, rng, tasks) if rng.random() < slipped else meant
 
 
-def fresh_questions(rng: Random, shipped: set[str]) -> Iterator[Question]:
+def fresh_questions(rng: Random, shipped: set[str], tasks: Tasks = TASKS) -> Iterator[Question]:
     """Draw questions for ever, categories in turn, never one whose prompt is shipped.
 
     Args:
         rng: Source of randomness; it is advanced.
         shipped: Prompts of the three splits.
+        tasks: The world's tasks.
 
     Yields:
         One question at a time.
     """
     while True:
-        for category in CATEGORIES:
-            question = draw_question(category, rng)
+        for category in tasks.kinds:
+            question = tasks.draw(category, rng)
             while question.prompt in shipped:
-                question = draw_question(category, rng)
+                question = tasks.draw(category, rng)
             yield question
 
 
@@ -83,19 +89,66 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def answer_loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+def answer_loss(model: LlamaForCausalLM, ids: Tensor, prompt_length: int = PROMPT_LENGTH) -> Tensor:
     """Return the mean negative log-likelihood per answer token, the end token included, in nats.
 
     Args:
         model: The policy.
         ids: Prompt, answer, ``<eos>`` and right padding. Shape ``(B, T)``.
+        prompt_length: Tokens of every prompt.
 
     Returns:
         Scalar.
     """
-    logits = model(input_ids=ids, use_cache=False).logits[:, PROMPT_LENGTH - 1 : -1]  # (B, T - 8, V)
+    logits = model(input_ids=ids, use_cache=False).logits[:, prompt_length - 1 : -1]  # (B, T - prompt_length, V)
     return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), ids[:, PROMPT_LENGTH:].flatten(), ignore_index=model.config.pad_token_id
+        logits.flatten(0, 1), ids[:, prompt_length:].flatten(), ignore_index=model.config.pad_token_id
+    )
+
+
+def train_on_answers(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    draw: Callable[[int], list[tuple[str, str]]],
+    steps: int,
+    learning_rate: float,
+    *,
+    prompt_length: int = PROMPT_LENGTH,
+    progress: str = "",
+) -> None:
+    """Train a model to answer, its weights in place.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        draw: From the step's number to prompts with the answers to be learned.
+        steps: Optimisation steps.
+        learning_rate: The highest on the way.
+        prompt_length: Tokens of every prompt.
+        progress: What to call the model when the loss is printed now and then; nothing is printed without.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    model.train()
+    for step in range(steps):
+        ids = pad_right(tokenizer, [prompt + answer + EOS for prompt, answer in draw(step)])
+        loss = answer_loss(model, ids, prompt_length)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_factor(step, steps)
+        optimizer.step()
+        if progress and (step + 1) % 200 == 0:
+            print(f"{progress} step {step + 1}/{steps}: loss {loss.item():.3f} nats per token", flush=True)
+    model.eval()
+
+
+def sample_by_default(policy: LlamaForCausalLM, max_new_tokens: int) -> None:
+    """Have the policy's generation settings forbid ``<pad>`` and sample at ``TEMPERATURE``."""
+    policy.generation_config.update(
+        do_sample=True,
+        temperature=TEMPERATURE,
+        max_new_tokens=max_new_tokens,
+        suppress_tokens=[policy.config.pad_token_id],
     )
 
 
@@ -116,27 +169,16 @@ def train_policy(
     """
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**llama_shape(tokenizer), attn_implementation="sdpa"))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     rng = Random(f"policy-{seed}")
     questions = fresh_questions(rng, shipped)
     clean_steps = round(CLEAN_SHARE * steps)
-    model.train()
-    for step in range(steps):
+
+    def draw(step: int) -> list[tuple[str, str]]:
         drawn = [next(questions) for _ in range(BATCH)]
-        answers = [q.answer if step < clean_steps else supervised_answer(q, rng) for q in drawn]
-        ids = pad_right(tokenizer, [q.prompt + answer + EOS for q, answer in zip(drawn, answers, strict=True)])
-        loss = answer_loss(model, ids)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(step, steps)
-        optimizer.step()
-        if verbose and (step + 1) % 200 == 0:
-            print(f"policy step {step + 1}/{steps}: loss {loss.item():.3f} nats per token", flush=True)
-    model.generation_config.update(
-        do_sample=True,
-        temperature=TEMPERATURE,
-        max_new_tokens=MAX_ANSWER_LENGTH + 1,
-        suppress_tokens=[tokenizer.pad_token_id],
-    )
-    return model.eval()
+        if step < clean_steps:
+            return [(q.prompt, q.answer) for q in drawn]
+        return [(q.prompt, supervised_answer(q, rng, MISUNDERSTOOD[q.category], SLIPPED[q.category])) for q in drawn]
+
+    train_on_answers(model, tokenizer, draw, steps, LEARNING_RATE, progress="policy" if verbose else "")
+    sample_by_default(model, MAX_ANSWER_LENGTH + 1)
+    return model

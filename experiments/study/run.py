@@ -33,8 +33,10 @@ from experiments.benchmarks.results import write_section
 HERE = Path(__file__).resolve().parent
 ALPHAS = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0, 3.0]
 LEADING = ["cooling", "default", "gap", "paper", "trusted", "random", "oracle"]
+IN_TURN_AND_TOGETHER = ["sequential", "mean", "agreement", "uwo", "online"]
 OTHERS = [
-    *("sequential", "mean", "agreement", "uwo", "online", "classifier", "exp3", "thompson", "thompson_prior", "truth"),
+    *IN_TURN_AND_TOGETHER,
+    *("classifier", "exp3", "thompson", "thompson_prior", "truth"),
     *("thompson_zscore", "majority", "advantage", "nll", "dpo", "probe"),
     *("sequential_iterations", "ucb1", "epsilon_greedy", "discounted", "sliding_window"),
 ]
@@ -71,10 +73,11 @@ class Part:
 
 def parts() -> dict[str, Part]:
     """All parts of the study, by name."""
-    singles = [f"single_{arm}" for arm in WORLDS["quickstart"].arms]
+    singles = {name: [f"single_{arm}" for arm in world.arms] for name, world in WORLDS.items()}
     by_alpha = [f"{preset}_alpha_{alpha:g}" for preset in ALPHA_PRESETS for alpha in ALPHAS]
     return {
-        "quickstart": Part("The quickstart's world", "quickstart", [*LEADING, *singles, *OTHERS]),
+        "quickstart": Part("The quickstart's world", "quickstart", [*LEADING, *singles["quickstart"], *OTHERS]),
+        "second": Part("The second world", "second", [*LEADING, *singles["second"], *IN_TURN_AND_TOGETHER]),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
     }

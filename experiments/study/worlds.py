@@ -47,6 +47,18 @@ WORLDS = {
         {"addition": "numbers", "comparing": "numbers", "sorting": "sorter", "reversing": "mirror"},
         late="sorter",
     ),
+    "second": World(
+        "experiments/second_world.yaml",
+        "experiments/second_world/per_prompt.yaml",
+        {
+            "following": "bookmark",
+            "rounding": "ruler",
+            "shifting": "letters",
+            "vowels": "letters",
+            "clock": "timetable",
+        },
+        late="timetable",
+    ),
 }
 
 
