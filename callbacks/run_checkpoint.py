@@ -83,7 +83,7 @@ class RunCheckpoint(Checkpoint):
 
     def _end_if_wanted(self, asked: int | None) -> None:
         if asked is not None:
-            raise Interrupted(asked)
+            raise Interrupted(asked, everywhere=True)
         if self.selection.stuck is not None:
             raise ConfigurationError(
                 f"{self.selection.stuck} What was trained is in {self.folder.checkpoint}: mend the reward models and go"

@@ -29,7 +29,7 @@ from laser_pl.loggers import go_offline_without_key
 from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
-from laser_pl.ranks import is_loss_of_a_process, process_number, refuse_other_processes
+from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
@@ -256,7 +256,7 @@ class LaserCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run():
+        with self._no_folder_without_run(), ending_those_started(self.trainer):
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)

@@ -18,11 +18,13 @@ class Interrupted(BaseException):
 
     Args:
         signum: The signal that asked.
+        everywhere: Whether all processes of the run end at this place.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, everywhere: bool = False) -> None:
         super().__init__(f"Interrupted by {signal.Signals(signum).name}")
         self.signum = signum
+        self.everywhere = everywhere
 
 
 class Interruption:

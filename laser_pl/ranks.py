@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,11 +12,12 @@ import torch
 import torch.distributed
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.interruption import Interrupted
 from laser_pl.run_state import digest
 
 T = TypeVar("T")
@@ -86,6 +90,17 @@ class Ranks:
         odd = [rank for rank, other in enumerate(digests) if other != digests[0]]
         if odd:
             raise RuntimeError(f"{what} of process {odd[0]} is not that of process 0.")
+
+
+@contextmanager
+def ending_those_started(trainer: Trainer) -> Iterator[None]:
+    """When this process alone is interrupted, interrupt those that it has started, which would else work on."""
+    try:
+        yield
+    except Interrupted as end:
+        if not end.everywhere and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+            trainer.strategy.launcher.kill(signal.SIGTERM)
+        raise
 
 
 def is_loss_of_a_process(error: RuntimeError) -> bool:
