@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow.parquet as pq
 import torch
@@ -59,17 +59,28 @@ def contexts_of(records: RunRecords) -> Iterator[list[Seen]]:
     preparation = part(records, "context", ContextPreparation)
     for iteration, lines in groupby(records.decisions, key=lambda line: int(line["iteration"])):
         rows = _rollouts(records, iteration)
-        preparation.observe(torch.tensor([row["context"] for row in rows]))
+        preparation.observe(rows.hidden)
         start = 0
         for _, group in groupby(lines, key=lambda line: int(line["step"])):
             decisions = list(group)
             end = start + sum(len(line["prompt_ids"]) for line in decisions)
-            yield _seen(decisions, rows[start:end], preparation)
+            yield _seen(decisions, rows, range(start, end), preparation)
             start = end
 
 
-def _seen(decisions: Sequence[Line], rows: Sequence[dict[str, Any]], preparation: ContextPreparation) -> list[Seen]:
-    place = {row["prompt_id"]: row for row in rows}
+@dataclass(frozen=True)
+class _Rollouts:
+    """An iteration's prompts: ids, texts, and hidden states ``(B, hidden size)``, float32."""
+
+    ids: list[str]
+    texts: list[str]
+    hidden: Tensor
+
+
+def _seen(
+    decisions: Sequence[Line], rollouts: _Rollouts, rows: Sequence[int], preparation: ContextPreparation
+) -> list[Seen]:
+    place = {rollouts.ids[row]: row for row in rows if row < len(rollouts.ids)}
     try:
         own = [[place[id_] for id_ in line["prompt_ids"]] for line in decisions]
     except KeyError as error:
@@ -77,18 +88,26 @@ def _seen(decisions: Sequence[Line], rows: Sequence[dict[str, Any]], preparation
             f"The rollouts do not hold prompt {error}, which step {decisions[0]['step']} of selection.jsonl judged. The"
             " folder's files are not one run's."
         ) from error
-    hidden = torch.stack([torch.tensor([row["context"] for row in group]).mean(0) for group in own])
-    contexts = preparation.prepare(hidden)
+    contexts = preparation.prepare(torch.stack([rollouts.hidden[group].mean(0) for group in own]))
     return [
-        Seen(line, context, [row["text"] for row in group])
+        Seen(line, context, [rollouts.texts[row] for row in group])
         for line, context, group in zip(decisions, contexts, own, strict=True)
     ]
 
 
-def _rollouts(records: RunRecords, iteration: int) -> list[dict[str, Any]]:
+def _rollouts(records: RunRecords, iteration: int) -> _Rollouts:
     folder = records.folder.path / "rollouts" / f"iteration-{iteration:03d}"
     files = sorted(folder.glob("chunk-*.parquet"))
     if not files:
         raise ConfigurationError(f"There are no rollouts in '{folder}', from which the contexts are made again.")
-    columns = ["prompt_id", "text", "context"]
-    return [row for path in files for row in pq.read_table(path, columns=columns).to_pylist()]
+    ids: list[str] = []
+    texts: list[str] = []
+    hidden = []
+    for path in files:
+        table = pq.read_table(path, columns=["prompt_id", "text", "context"])
+        ids += table["prompt_id"].to_pylist()
+        texts += table["text"].to_pylist()
+        # As one array: lists of Python's numbers would take ten times the memory.
+        numbers = torch.tensor(table["context"].combine_chunks().flatten().to_numpy())
+        hidden.append(numbers.view(len(table), -1))
+    return _Rollouts(ids, texts, torch.cat(hidden))
