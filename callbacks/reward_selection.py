@@ -21,6 +21,7 @@ from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
 from laser_pl.feedback.signals import Dpo, Loss, Signal
 from laser_pl.policy import Policy
+from laser_pl.ranks import Ranks
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.constraints import Constraint, Verdicts
 from laser_pl.rewards.costs import Costs
@@ -38,6 +39,9 @@ class RewardSelection(Callback):
     Just before ``training_step`` it puts preferences into the batch; the module never calls it. The choice for step
     t + 1 has seen the result of step t. Where the chosen reward model gives no label, the next best is asked.
 
+    With several processes each holds the whole batch and the whole bandit, and scores the rows it trains; scores and
+    losses are exchanged, so that all decide and learn the same.
+
     On resume it takes up what was learned (bandit, context mean, scales, counts); what it is configured with comes from
     the configuration alone. An arm is known by its name: a new name starts fresh, a name that is gone is forgotten.
 
@@ -48,8 +52,8 @@ class RewardSelection(Callback):
         signal: What a trained batch says about its judges.
         scale: Turns that into rewards.
         pairs: Makes preference pairs from scores.
-        granularity: One arm for a ``batch``, for each ``category`` in it, or for each ``prompt``; the context is the
-            mean of the prompts'.
+        granularity: One arm for a ``batch``, for each ``category`` in it, for each ``prompt``, or for what each process
+            trains of the batch (``rank``); the context is the mean of the prompts'.
         constraints: Reward models that only forbid: whichever arm judges, a response is chosen only if each of them
             gives it its threshold.
         memory_budget: Bytes of reward models' weights held on a device at a time, such as ``24GiB``; null keeps all
@@ -57,11 +61,13 @@ class RewardSelection(Callback):
         spill: Where weights that give way go: ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
         max_failures: A reward model that fails so often in a row is put aside.
         cooldown: For so many steps.
+        check_ranks: Compare what the processes have learned, to the last bit, after every step; for debugging.
         seed: Root of the bandit's and the pairs' randomness.
 
     Attributes:
         stuck: Why training cannot go on, once no reward model is left that could judge.
         arm_changes: Which arms came and went when the run was continued.
+        polled: Every arm's scores ``(K, n)`` for those rows of the last batch for which the signal asked them.
     """
 
     def __init__(
@@ -72,12 +78,13 @@ class RewardSelection(Callback):
         signal: Signal,
         scale: Scale,
         pairs: Pairing,
-        granularity: Literal["batch", "category", "prompt"] = "batch",
+        granularity: Literal["batch", "category", "prompt", "rank"] = "batch",
         constraints: dict[str, Constraint] = {},  # noqa: B006 - nobody changes it
         memory_budget: str | int | None = None,
         spill: Literal["cpu", "disk"] = "disk",
         max_failures: int = 3,
         cooldown: int = 20,
+        check_ranks: bool = False,
         seed: int = 0,
     ) -> None:
         self.arms = list(reward_models)
@@ -93,11 +100,14 @@ class RewardSelection(Callback):
         self.scale = scale
         self.pairs = pairs
         self.granularity = granularity
+        self.check_ranks = check_ranks
         self.seed = seed
+        self.ranks = Ranks()
         self.decisions: list[Decision] = []
         self.verdicts = Verdicts()
         self.stuck: str | None = None
         self.arm_changes: list[dict[str, Any]] = []
+        self.polled: dict[int, Tensor] = {}
         self._rows: list[list[int]] = []  # of the batch, for each of the M decisions under way
         self._contexts = torch.empty(0)  # (M, d)
         self._before = Costs()  # what the pool had cost when the step began
@@ -109,6 +119,7 @@ class RewardSelection(Callback):
         """Check that signal and objective fit, and that the reward models are there."""
         if stage != "fit":
             return
+        self.ranks = Ranks.of(trainer)
         self.pool.check()
         assert isinstance(pl_module, Policy)
         if isinstance(self.signal, Dpo) or (isinstance(self.signal, Loss) and pl_module.nll_weight == 0):
@@ -131,6 +142,7 @@ class RewardSelection(Callback):
         """Choose, score, forbid, pair."""
         self._start(self.context.size(batch.contexts.shape[-1]))
         self._before = self.pool.costs
+        self.polled = {}
         self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
         self._rows = self._rows_of_decisions(batch)
         hidden, prompts = batch.contexts.cpu(), batch.prompts.prompts
@@ -149,18 +161,19 @@ class RewardSelection(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
-        """Let the bandit learn from the step. A batch without pairs teaches nothing."""
-        if not outputs:
+        """Let the bandit learn from the step. A batch that trained nothing teaches nothing."""
+        assert isinstance(pl_module, Policy)
+        if not pl_module.step.learned:
             return
         losses: PromptLosses = outputs["prompt_losses"]
-        assert isinstance(pl_module, Policy)
         ask = Instruments(
-            lambda rows: torch.stack([self._ask(name, batch, rows, pl_module.device) for name in self.arms]),
+            lambda rows: self._poll(batch, rows, pl_module.device),
             pl_module.logprobs,
             pl_module.start_logprobs,
         )
         with trainer.precision_plugin.forward_context():
             seen = self.signal.measure(batch, losses, ask)
+        seen = self.ranks.gather(seen)[0]  # the same everywhere, but for the rounding of unlike devices
         seen = mean_by_arm(seen, self._decision_of_rows(len(batch)))
         contexts = self._contexts[seen.prompt]  # (O, d)
         rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
@@ -168,6 +181,8 @@ class RewardSelection(Callback):
         self._teach_judges(batch, seen, rewards)
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
+        if self.check_ranks:
+            self.ranks.check_equal(self.state_dict(), "The selection")
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
@@ -208,15 +223,30 @@ class RewardSelection(Callback):
             of_decision = torch.full((len(self._rows),), torch.nan, dtype=torch.float64)
             of_decision[seen.prompt[own]] = rewards[own]
             judged = of_decision[decision].masked_fill(arms != arm, torch.nan)  # (B,)
-            self.pool.reward_models[self.arms[arm]].learn(batch.prompts.prompts, pairs, judged)
+            model = self.pool.reward_models[self.arms[arm]]
+            every = self.ranks.gather(model.lessons(batch.prompts.prompts, pairs, judged))
+            model.learn(dict(sorted(lesson for lessons in every for lesson in lessons.items())))
+
+    def _poll(self, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
+        """Every reward model's labels for some rows ``(K, len(rows), n)``."""
+        scores = torch.stack([self._ask(name, batch, rows, device) for name in self.arms])
+        self.polled |= dict(zip(rows, scores.unbind(1), strict=True))
+        return scores
 
     def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
-        """One reward model's labels for some rows ``(len(rows), n)``; none if it is aside."""
-        prompts = [batch.prompts.prompts[row] for row in rows]
-        responses = [batch.responses.texts[row] for row in rows]
-        if not self.pool.health.may_be_asked(name):
-            return torch.full((len(rows), len(responses[0])), float("nan"), dtype=torch.float64)
-        return self.pool.score(name, prompts, responses, device)
+        """One reward model's labels for some rows ``(len(rows), n)``, each asked where it is trained; none if aside."""
+        n = batch.reference_logprobs.shape[1]
+        labels = torch.full((len(batch), n), float("nan"), dtype=torch.float64)
+        if self.pool.health.may_be_asked(name):
+            own = [row for row in rows if row in self.ranks.rows(len(batch))]
+            prompts = [batch.prompts.prompts[row] for row in own]
+            responses = [batch.responses.texts[row] for row in own]
+            answers = self.ranks.gather(self.pool.ask(name, prompts, responses, device))
+            self.pool.note(name, answers)
+            for rank, answer in enumerate(answers):
+                theirs = [row for row in rows if row in self.ranks.rows(len(batch), rank)]
+                labels[theirs] = answer.labels.reshape(len(theirs), n)
+        return labels[rows]
 
     def _forbid(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, dict[str, int]]:
         """Which responses every constraint allows to be chosen ``(B, n)``, and how many each forbids."""
@@ -240,6 +270,7 @@ class RewardSelection(Callback):
         return {
             "context_size": self.bandit.context_size,
             "arms": list(self.arms),
+            "parts": self._parts(),
             "arm_changes": list(self.arm_changes),
             "stuck": self.stuck is not None,
             "verdicts": self.verdicts.as_dict(),
@@ -259,6 +290,7 @@ class RewardSelection(Callback):
         if not state_dict:
             return
         try:
+            self._refuse_other_parts(state_dict["parts"])
             self._start(state_dict["context_size"])
             for part in ("bandit", "context", "signal", "scale", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
@@ -272,6 +304,18 @@ class RewardSelection(Callback):
                 f"The checkpoint's selection has no {error}: it was written by another version of laser_pl, or with"
                 " another bandit, signal or scale than selection names now. Go on with those, or start a new run."
             ) from error
+
+    def _parts(self) -> dict[str, str]:
+        """Which classes learn."""
+        return {name: type(getattr(self, name)).__name__ for name in ("bandit", "context", "signal", "scale")}
+
+    def _refuse_other_parts(self, before: dict[str, str]) -> None:
+        for name, now in self._parts().items():
+            if before[name] != now:
+                raise ConfigurationError(
+                    f"The checkpoint's {name} is {before[name]}, and selection.{name} is {now} now. Go on with"
+                    f" {before[name]}, or start a new run."
+                )
 
     def _note_arm_changes(self, before: list[str]) -> None:
         added = [name for name in self.arms if name not in before]
@@ -297,7 +341,8 @@ class RewardSelection(Callback):
         """Which rows of the batch each decision is about."""
         groups: dict[Any, list[int]] = {}
         for row, prompt in enumerate(batch.prompts.prompts):
-            group = {"batch": 0, "category": prompt.category, "prompt": row}[self.granularity]
+            of = {"batch": 0, "category": prompt.category, "prompt": row, "rank": row % self.ranks.size}
+            group = of[self.granularity]
             groups.setdefault(group, []).append(row)
         return list(groups.values())
 

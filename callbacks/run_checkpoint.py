@@ -9,7 +9,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.errors import ConfigurationError
-from laser_pl.run_folder import RunFolder
+from laser_pl.interruption import Interrupted, Interruption
+from laser_pl.policy import Policy
+from laser_pl.ranks import Ranks
+from laser_pl.run_folder import RunFolder, writing
 
 
 class RunCheckpoint(Checkpoint):
@@ -19,38 +22,68 @@ class RunCheckpoint(Checkpoint):
     ``ModelCheckpoint`` does one or the other, and not under a name that is replaced atomically; add it to
     ``trainer.callbacks`` to keep the best by some metric.
 
-    When no reward model is left that can judge, it saves once more and ends the run.
+    When no reward model is left that can judge, or a signal asks for it, it saves once more and ends the run. While
+    training steps go bad it saves nothing, so that what is there is from before.
 
     Args:
         folder: The run's folder.
         every: Batches between checkpoints within an iteration.
-        selection: Says when that is so.
+        keep: Iterations that have ended whose rollouts are kept; None keeps all.
+        selection: Says when nobody can judge.
+        interruption: Says when a signal came.
     """
 
-    def __init__(self, folder: RunFolder, every: int, selection: RewardSelection) -> None:
-        if every < 1:
-            raise ConfigurationError(f"checkpoint_every must be >= 1, got {every}. Set --checkpoint_every.")
+    def __init__(
+        self,
+        folder: RunFolder,
+        every: int,
+        keep: int | None,
+        selection: RewardSelection,
+        interruption: Interruption,
+    ) -> None:
+        for name, value in (("checkpoint_every", every), ("keep_iterations", keep)):
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} must be >= 1, got {value}. Set --{name}.")
         self.folder = folder
         self.every = every
+        self.keep = keep
         self.selection = selection
+        self.interruption = interruption
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on a signal waits for the end of the batch, where it can be saved."""
+        self.interruption.patient = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save within an iteration, between optimizer steps; its last batch is left to the iteration's end."""
+        assert isinstance(pl_module, Policy)
         done = batch_idx + 1
         between_steps = done % trainer.accumulate_grad_batches == 0
-        stuck = self.selection.stuck is not None
-        if (stuck or done % self.every == 0) and between_steps and done < trainer.num_training_batches:
+        asked = self._asked(trainer)
+        wanted = asked is not None or self.selection.stuck is not None or done % self.every == 0
+        if wanted and between_steps and done < trainer.num_training_batches and pl_module.step.bad is None:
             self.save(trainer)
-            self._end_if_stuck()
+            self._end_if_wanted(asked)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the iteration's end, after validation."""
         self.save(trainer)
-        self._end_if_stuck()
+        if self.keep is not None and trainer.is_global_zero:
+            # This iteration's own are read once more if the run goes on from here.
+            self.folder.discard_rollouts(trainer.current_epoch - self.keep)
+        self._end_if_wanted(self._asked(trainer))
+        self.interruption.patient = False
 
-    def _end_if_stuck(self) -> None:
+    def _asked(self, trainer: Trainer) -> int | None:
+        """The signal that any process got, the same in all."""
+        signals = Ranks.of(trainer).gather(self.interruption.asked)
+        return next((signum for signum in signals if signum is not None), None)
+
+    def _end_if_wanted(self, asked: int | None) -> None:
+        if asked is not None:
+            raise Interrupted(asked)
         if self.selection.stuck is not None:
             raise ConfigurationError(
                 f"{self.selection.stuck} What was trained is in {self.folder.checkpoint}: mend the reward models and go"
@@ -63,8 +96,9 @@ class RunCheckpoint(Checkpoint):
             return
         for logger in trainer.loggers:
             logger.save()
-        self.folder.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder.checkpoint.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
-            temporary.replace(self.folder.checkpoint)
+            with writing(self.folder.checkpoint) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=False)
+        else:
+            trainer.save_checkpoint(self.folder.checkpoint, weights_only=False)  # takes part and writes nothing
+        trainer.strategy.barrier("checkpoint")

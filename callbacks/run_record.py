@@ -12,9 +12,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
-from laser_pl.loggers import MetricsRow, continue_metrics
+from laser_pl.metrics_csv import MetricsRow
+from laser_pl.metrics_file import MetricsFile, row_to_come
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.run_folder import RunFolder, keep_steps_before
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,10 @@ class RunRecord(Callback):
     Attributes:
         before: Test accuracy by category before training, once it was measured.
         shares: How many prompts of each category each arm judged.
-        earlier_metrics: What an interrupted run had logged.
         judged: Responses in the batches so far.
         steps: Training batches so far.
         skipped: Those without a single pair.
+        bad: Those whose loss or gradient was no finite number.
         seconds: Time in training steps (without scoring) and in validation and test.
     """
 
@@ -43,11 +44,13 @@ class RunRecord(Callback):
         self.selection = selection
         self.before: dict[str, float] | None = None
         self.shares: dict[str, Counter[str]] = {}
-        self.earlier_metrics: list[MetricsRow] = []
         self.judged = 0
         self.steps = 0
         self.skipped = 0
+        self.bad = 0
         self.seconds = {"steps": 0.0, "validation": 0.0}
+        self._row: MetricsRow | None = None
+        self._goes_on = False
         self._elapsed_before = 0.0
         self._began = time.perf_counter()
         self._clock = 0.0
@@ -63,10 +66,8 @@ class RunRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
         self._continue_metrics(trainer)
-        if trainer.is_global_zero and self.folder.selection.exists():
-            lines = self.folder.selection.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < self.steps]
-            write_whole(self.folder.selection, "".join(kept))
+        if trainer.is_global_zero:
+            keep_steps_before(self.steps, self.folder.selection)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
@@ -85,11 +86,18 @@ class RunRecord(Callback):
             self.shares.setdefault(prompt.category, Counter())[judge] += 1
         self.judged += batch.responses.finished.numel()
         self.steps += 1
-        self.skipped += 0 if outputs else 1
+        assert isinstance(pl_module, Policy)
+        self.skipped += 0 if pl_module.step.pairs else 1
+        self.bad += 0 if pl_module.step.bad is None else 1
         pl_module.log_dict({f"selection/{name}": judges.count(name) / len(judges) for name in names}, on_step=True)
         if trainer.is_global_zero:
             with self.folder.selection.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)
+        self._row = row_to_come(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """All is written by now."""
+        self._row = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""
@@ -99,14 +107,11 @@ class RunRecord(Callback):
             pl_module.model.save_pretrained(str(self.folder.adapter), safe_serialization=True)
 
     def _continue_metrics(self, trainer: Trainer) -> None:
-        rows, self.earlier_metrics = self.earlier_metrics, []
-        if rows:
-            continue_metrics(trainer, rows)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Say how to go on after Ctrl-C."""
-        if isinstance(exception, KeyboardInterrupt):
-            log.warning("Interrupted. The same command with --resume goes on with %s.", self.folder.path)
+        if self._goes_on:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.keep_before(trainer.global_step, self._row)
+        self._goes_on, self._row = False, None
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
@@ -136,14 +141,18 @@ class RunRecord(Callback):
             "judged": self.judged,
             "steps": self.steps,
             "skipped": self.skipped,
+            "bad": self.bad,
             "seconds": dict(self.seconds),
             "elapsed": self.elapsed,
+            "row": self._row,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.before = state_dict["before"]
         self.shares = {category: Counter(counts) for category, counts in state_dict["shares"].items()}
-        self.judged, self.steps, self.skipped = state_dict["judged"], state_dict["steps"], state_dict["skipped"]
+        self.judged, self.steps = state_dict["judged"], state_dict["steps"]
+        self.skipped, self.bad = state_dict["skipped"], state_dict["bad"]
         self.seconds = dict(state_dict["seconds"])
         self._elapsed_before = state_dict["elapsed"]
+        self._row, self._goes_on = state_dict["row"], True

@@ -6,11 +6,20 @@ import sys
 
 
 def run() -> None:
-    """The process's own command. Comparing needs none of what training imports, and starts at once without it."""
-    if sys.argv[1:2] == ["compare"]:
+    """The process's own command. Looking at runs needs none of what training imports, and starts at once without it."""
+    command, args = sys.argv[1:2], sys.argv[2:]
+    if command == ["compare"]:
         from laser_pl.compare import main as compare
 
-        compare(sys.argv[2:])
+        compare(args)
+    elif command == ["report"]:
+        from laser_pl.report.command import main as report
+
+        report(args)
+    elif command == ["explain"]:
+        from laser_pl.explain import main as explain
+
+        explain(args)
     else:
         from laser_pl.cli import main
 

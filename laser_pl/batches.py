@@ -62,6 +62,10 @@ class PromptBatch:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def part(self, rows: list[int]) -> PromptBatch:
+        """Some of them."""
+        return PromptBatch(tuple(self.prompts[row] for row in rows), self.tokens[rows], self.mask[rows])
+
     def to(self, device: torch.device | str, **kwargs: Any) -> PromptBatch:
         """The same batch on another device."""
         return replace(self, tokens=self.tokens.to(device, **kwargs), mask=self.mask.to(device, **kwargs))
@@ -90,6 +94,11 @@ class Responses:
                 f"Responses got tokens {tuple(self.tokens.shape)}, mask {tuple(self.mask.shape)}, finished"
                 f" {tuple(self.finished.shape)} and {len(self.texts)} lists of texts; all must agree."
             )
+
+    def part(self, rows: list[int]) -> Responses:
+        """Those to some prompts."""
+        texts = [self.texts[row] for row in rows]
+        return Responses(self.tokens[rows], self.mask[rows], self.finished[rows], texts)
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Responses:
         """The same responses on another device."""
@@ -127,6 +136,12 @@ class PairIndices:
     def __len__(self) -> int:
         return len(self.prompt)
 
+    def part(self, rows: list[int]) -> PairIndices:
+        """Those of some prompts, which are counted anew."""
+        own = self.prompt[:, None] == torch.tensor(rows, dtype=torch.long, device=self.prompt.device)  # (M, rows)
+        pair, prompt = torch.nonzero(own, as_tuple=True)
+        return PairIndices(prompt, self.chosen[pair], self.rejected[pair])
+
     def to(self, device: torch.device | str) -> PairIndices:
         """The same pairs on another device."""
         return PairIndices(self.prompt.to(device), self.chosen.to(device), self.rejected.to(device))
@@ -145,6 +160,10 @@ class Preferences:
     arms: Tensor
     scores: Tensor
     pairs: PairIndices
+
+    def part(self, rows: list[int]) -> Preferences:
+        """Those of some prompts, which are counted anew."""
+        return Preferences(self.arms[rows], self.scores[rows], self.pairs.part(rows))
 
 
 @dataclass
@@ -169,6 +188,17 @@ class RolloutBatch:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def part(self, rows: list[int]) -> RolloutBatch:
+        """Some of its prompts, with their preferences."""
+        return RolloutBatch(
+            prompts=self.prompts.part(rows),
+            responses=self.responses.part(rows),
+            contexts=self.contexts[rows],
+            reference_logprobs=self.reference_logprobs[rows],
+            iteration=self.iteration,
+            preferences=None if self.preferences is None else self.preferences.part(rows),
+        )
 
     def to(self, device: torch.device | str, **kwargs: Any) -> RolloutBatch:
         """The same batch on another device."""

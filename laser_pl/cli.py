@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
+from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl.checkpoints import check_checkpoint
+from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.loggers import go_offline_without_key, read_metrics
+from laser_pl.interruption import Interrupted, Interruption
+from laser_pl.loggers import go_offline_without_key
+from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.ranks import is_loss_of_a_process, process_number, refuse_other_processes
+from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.terminal import shown
 
 DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
@@ -50,12 +59,21 @@ class Parser(LightningArgumentParser):
         """
         raise ConfigurationError(" ".join(message.split()))
 
+    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
+        """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
+        super().validate(namespace, skip_unset=False, **kwargs)
+        for name in [group for group in self.groups or {} if group in namespace]:
+            value = namespace[name]
+            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
+                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
+
 
 class LaserCLI(LightningCLI):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
     Args:
         args: The command line; None takes the process's own.
+        interruption: Who is told when a signal asks the run to end.
     """
 
     trainer: Trainer
@@ -65,7 +83,8 @@ class LaserCLI(LightningCLI):
     resumed: bool
     summary: dict[str, Any]
 
-    def __init__(self, args: list[str] | None = None) -> None:
+    def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
+        self.interruption = interruption
         super().__init__(
             Policy,
             PreferenceData,
@@ -74,7 +93,7 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`."
+                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`."
             },
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -105,6 +124,8 @@ class LaserCLI(LightningCLI):
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
+        parser.add_argument("--keep_iterations", type=int | None, default=None,
+                            help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:
@@ -117,7 +138,18 @@ class LaserCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands that make sense here."""
         every = LightningCLI.subcommands()
-        return {name: every[name] for name in ("fit", "validate", "test")}
+        # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
+        return {name: every[name] | {"weights_only"} for name in ("fit", "validate", "test")}
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning's, and that nothing in a checkpoint may run code."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing, where Lightning's lets the checkpoint's hyperparameters overrule the configuration.
+
+        Ours hold none; somebody else's could name other weights, or let code that comes with them run.
+        """
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -127,23 +159,31 @@ class LaserCLI(LightningCLI):
         kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
             self.trainer_defaults["callbacks"] = bars
-            return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
+            return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
         with self._no_folder_without_run():
-            checkpoint = RunCheckpoint(self.folder, self._get(self.config, "checkpoint_every"), self.selection)
-            self.trainer_defaults["callbacks"] = [self.record, checkpoint, *bars]
-            try:
-                trainer = super().instantiate_trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
-            except (ValueError, MisconfigurationException) as error:
-                raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
-            _refuse_several_processes(trainer)
+            every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
+            sample = JudgedSample(self.folder, self.selection, self.record)
+            checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
+            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
+            trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
-            if not isinstance(logger, CSVLogger):  # its folder has config.yaml
+            if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
+        return trainer
+
+    def _trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+        refuse_other_processes(trainer)
+        # Lightning's own would end a step without saving it, and broadcasts within the handler.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
 
     def _open_folder(self) -> None:
@@ -151,10 +191,20 @@ class LaserCLI(LightningCLI):
         self.resumed = self._get(self.config, "resume")
         if self.resumed:
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
+            if self.folder.checkpoint.exists():
+                check_checkpoint(
+                    self.folder.checkpoint,
+                    True,
+                    "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that"
+                    " are there.",
+                )
+        elif process_number() > 0:
+            self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
             self.folder = RunFolder.claim(runs_dir, name)
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-            write_whole(self.folder.config, config)
+            with self._no_folder_without_run():
+                write_whole(self.folder.config, config)
 
     @contextmanager
     def _no_folder_without_run(self) -> Iterator[None]:
@@ -162,19 +212,45 @@ class LaserCLI(LightningCLI):
         try:
             yield
         except (ConfigurationError, MisconfigurationException):
-            if not self.resumed:
-                self.folder.discard_unused()
+            self._discard_new_folder()
             raise
+        except OSError as error:
+            if not self.folder.is_what_cannot_be_written(error):
+                raise
+            self._discard_new_folder()
+            begun = self.folder.path.exists()
+            advice = (
+                "What was saved is intact: make room and go on with --resume."
+                if begun
+                else "Make room or set --runs_dir."
+            )
+            raise ConfigurationError(
+                f"Cannot write '{error.filename or self.folder.path}': {error.strerror}. {advice}"
+            ) from error
+
+    def _discard_new_folder(self) -> None:
+        if not self.resumed and process_number() == 0:
+            self.folder.discard_unused()
 
     def before_instantiate_classes(self) -> None:
         """Find out what is missing before anything is loaded.
 
         Raises:
-            ConfigurationError: If the checkpoint is not there.
+            ConfigurationError: If the checkpoint is not there, or is none.
         """
         checkpoint = self._get(self.config, "ckpt_path")
-        if checkpoint is not None and not Path(checkpoint).is_file():
+        if checkpoint is None:
+            return
+        if not Path(checkpoint).is_file():
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+        check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
+
+    def _set_seed(self) -> None:
+        """Lightning's, which takes what NumPy takes."""
+        seed = self._get(self.config, "seed_everything")
+        if not 0 <= seed < 2**32:
+            raise ConfigurationError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}. Set another.")
+        super()._set_seed()
 
     # -- fit ---------------------------------------------------------------------------------------------------------
 
@@ -183,14 +259,19 @@ class LaserCLI(LightningCLI):
         with self._no_folder_without_run():
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
-                kwargs |= {"ckpt_path": str(self.folder.checkpoint), "weights_only": True}
-                self.record.earlier_metrics = read_metrics(self.folder.metrics)
+                kwargs["ckpt_path"] = str(self.folder.checkpoint)
             else:
+                for logger in self.trainer.loggers:
+                    if isinstance(logger, MetricsFile):
+                        logger.keep_before(0)
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
             self.summary = self._sum_up(self._test_accuracy())
-        write_json(self.folder.summary, self.summary)
-        print_summary(self.summary, str(self.folder.path))
+            if self.trainer.is_global_zero:
+                write_json(self.folder.summary, self.summary)
+        if self.trainer.is_global_zero:
+            print_summary(self.summary, str(self.folder.path))
+            report_after_fit(self.folder)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
@@ -223,6 +304,7 @@ class LaserCLI(LightningCLI):
             "iterations": self.trainer.current_epoch,
             "steps": record.steps,
             "steps_without_pairs": record.skipped,
+            "steps_not_finite": record.bad,
             "config": str(self.folder.config),
             "versions": versions(),
         }
@@ -245,15 +327,6 @@ def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
     return enabled, [TQDMProgressBar()] if enabled else []
 
 
-def _refuse_several_processes(trainer: Trainer) -> None:
-    processes = trainer.num_devices * trainer.num_nodes
-    if processes > 1:
-        raise ConfigurationError(
-            f"The trainer would start {processes} processes, which cannot share one bandit yet. Set trainer.devices and"
-            " trainer.num_nodes to 1."
-        )
-
-
 def _refuse_second_selection(configured: Any) -> None:
     if any(isinstance(callback, RewardSelection) for callback in _given_callbacks(configured)):
         raise ConfigurationError(
@@ -268,19 +341,7 @@ def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
         return False
     own = [logger for logger in (configured if isinstance(configured, list) else [configured])
            if isinstance(logger, Logger)]  # fmt: skip
-    return [*own, CSVLogger(folder.path.parent, name=folder.path.name, version="")]
-
-
-def _refuse_broken_yaml(args: Sequence[str]) -> None:
-    """Name the config that is no YAML; the parser's message does not."""
-    for before, value in zip(["", *args], args, strict=False):
-        path = Path(value.removeprefix("--config="))
-        if (before in {"--config", "-c"} or value.startswith("--config=")) and path.is_file():
-            try:
-                yaml.safe_load(path.read_text(encoding="utf-8"))
-            except yaml.MarkedYAMLError as error:
-                line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-                raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None
+    return [*own, MetricsFile(folder.metrics)]
 
 
 def main(args: list[str] | None = None) -> LaserCLI:
@@ -293,13 +354,39 @@ def main(args: list[str] | None = None) -> LaserCLI:
         The finished command, for tests and notebooks: ``.trainer``, ``.model``, ``.datamodule``, ``.summary``.
 
     Raises:
-        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+        SystemExit: With one sentence on standard error, and code 2 if the user has something to mend; after a signal,
+            with 128 and its number.
     """
     quieten()
     go_offline_without_key()
+    given = sys.argv[1:] if args is None else args
+    interruption = Interruption()
     try:
-        _refuse_broken_yaml(sys.argv[1:] if args is None else args)
-        return LaserCLI(args)
+        with interruption.listening():
+            refuse_broken_yaml(given)
+            return LaserCLI(args, interruption)
     except (ConfigurationError, MisconfigurationException) as error:
-        print(f"laser_pl: {error}", file=sys.stderr)
+        _say(str(error))
         raise SystemExit(2) from error
+    except Interrupted as end:
+        if process_number() > 0:
+            raise SystemExit(0) from end  # the first one speaks for all
+        _say(f"{end}.{_how_to_go_on(given)}")
+        raise SystemExit(128 + end.signum) from end
+    except RuntimeError as error:
+        if not is_loss_of_a_process(error):
+            raise
+        _say(f"Another process of the run ended, or did not answer in time.{_how_to_go_on(given)}")
+        raise SystemExit(1) from error
+
+
+def _how_to_go_on(given: Sequence[str]) -> str:
+    if "fit" not in given:
+        return ""
+    resume = [] if "--resume" in given else ["--resume"]
+    return f" Go on with: {shlex.join(['python', '-m', 'laser_pl', *given, *resume])}"
+
+
+def _say(what: str) -> None:
+    rank = "" if process_number() == 0 else f"[process {process_number()}] "
+    print(f"laser_pl: {rank}{shown(what)}", file=sys.stderr)

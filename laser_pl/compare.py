@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from laser_pl.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
 from laser_pl.run_folder import write_whole
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"compare: {message}. See python -m laser_pl compare --help.")
+from laser_pl.terminal import shown
 
 
 def compare_runs(args: Sequence[str]) -> list[Row]:
@@ -30,7 +24,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     Raises:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
-    parser = _Parser(prog="python -m laser_pl compare", description="Compare finished runs over seeds.")
+    parser = Arguments("compare", "Compare finished runs over seeds.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
     parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
@@ -52,7 +46,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         drawn = plot_comparison(rows, picture)
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
-    print(f"Written: {options.out}/comparison.md, .csv" + (", .png" if drawn else ""))
+    print(f"Written: {shown(str(options.out))}/comparison.md, .csv" + (", .png" if drawn else ""))
     if not drawn:
         print("There is no picture without matplotlib: pip install 'laser_pl[report]'")
     return rows
@@ -64,8 +58,4 @@ def main(args: Sequence[str]) -> list[Row]:
     Raises:
         SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
     """
-    try:
-        return compare_runs(args)
-    except ConfigurationError as error:
-        print(f"laser_pl: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    return run_command(compare_runs, args)

@@ -17,6 +17,19 @@ from laser_pl.summed_gradients import sum_with_gradients
 
 
 @dataclass(frozen=True)
+class PairMeans:
+    """What is told of a batch's pairs besides the loss, in nats.
+
+    Attributes:
+        margin: How much further chosen and rejected are apart than under the reference. Shape ``()``.
+        chosen_logprob: Log-probability of the chosen response, summed over its tokens. Shape ``()``.
+    """
+
+    margin: Tensor
+    chosen_logprob: Tensor
+
+
+@dataclass(frozen=True)
 class Objective:
     """What is minimised: DPO, and the chosen responses' negative log-likelihood.
 
@@ -53,7 +66,7 @@ def batch_loss(
     objective: Objective,
     parameters: Iterable[torch.nn.Parameter] | None,
     loss_scale: float = 1.0,
-) -> tuple[Tensor, PromptLosses, Tensor]:
+) -> tuple[Tensor, PromptLosses, PairMeans]:
     """The mean loss over the prompts with pairs.
 
     Every response that occurs in some pair is computed once, however many pairs use it. Prompts do not depend on one
@@ -68,7 +81,7 @@ def batch_loss(
         loss_scale: Factor on a loss while it is differentiated at once.
 
     Returns:
-        The loss, with gradient, ``()``; the loss of each prompt, without; and the mean margin in nats ``()``.
+        The loss, with gradient, ``()``; the loss of each prompt, without; and means over the pairs, without.
     """
     assert batch.preferences is not None
     pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
@@ -82,6 +95,7 @@ def batch_loss(
     groups = reader.groups(reading)
     seen: list[PromptLosses] = []
     margins: list[Tensor] = []
+    chosen_logprobs: list[Tensor] = []
 
     def loss_of(group: list[Part]) -> Tensor:
         rows = torch.tensor([row for part in group for row in part], device=used.device)
@@ -93,6 +107,7 @@ def batch_loss(
         losses, margin = objective.losses(its_pairs, logprobs, reference_logprobs, lengths[rows], len(batch))
         seen.append(losses.detach())
         margins.append(margin.detach())
+        chosen_logprobs.append(logprobs.detach()[its_pairs.chosen])
         return losses.total[torch.unique(its_pairs.prompt)].sum() / prompts
 
     if len(groups) > 1 and parameters is not None:
@@ -100,7 +115,8 @@ def batch_loss(
     else:
         loss = torch.stack([loss_of(group) for group in groups]).sum()
     dpo, nll = _together([losses.dpo for losses in seen]), _together([losses.nll for losses in seen])
-    return loss, PromptLosses(dpo, nll, objective.nll_weight), torch.cat(margins).mean()
+    means = PairMeans(torch.cat(margins).mean(), torch.cat(chosen_logprobs).mean())
+    return loss, PromptLosses(dpo, nll, objective.nll_weight), means
 
 
 def _together(parts: list[Tensor]) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
@@ -46,6 +49,7 @@ class Weights:
             ConfigurationError: If there is no such model, or it is not of ``model_class``'s kind.
         """
         self._refuse_missing_folder()
+        self._refuse_unsound_files()
         options: dict[str, Any] = {"dtype": self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)}
         if device is not None and device.type != "cpu":
             options["device_map"] = {"": device}  # straight there, without a second copy in the host's memory
@@ -53,12 +57,21 @@ class Weights:
             options["attn_implementation"] = self.attention
         if self.quantization is not None:
             options["quantization_config"] = self._bitsandbytes()
-        try:
-            model = model_class.from_pretrained(
-                self.name, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options
+        with self._telling("a model"):
+            model, found = model_class.from_pretrained(
+                self.name,
+                use_safetensors=True,
+                trust_remote_code=self.trust_remote_code,
+                ignore_mismatched_sizes=True,  # else it is told by a table on the screen
+                output_loading_info=True,
+                **options,
             )
-        except (OSError, ValueError, ImportError) as error:
-            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
+        odd = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
+        if odd:  # transformers would draw them at random
+            raise ConfigurationError(
+                f"The weights of '{self.name}' do not fit its config.json: {len(odd)} tensors are missing or of another"
+                f" shape, the first is {odd[0]}. Get the model again, or save it with save_pretrained."
+            )
         return model.eval()
 
     def size(self, model_class: Any = AutoModelForCausalLM) -> int:
@@ -69,11 +82,8 @@ class Weights:
         """
         config = self.load_config()
         dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
-        try:
-            with torch.device("meta"):
-                model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
-        except (OSError, ValueError, ImportError) as error:
-            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
+        with self._telling("a model"), torch.device("meta"):
+            model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
         tensors = [*model.parameters(), *model.buffers()]
         whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if self.quantization is None:
@@ -99,10 +109,9 @@ class Weights:
     def load_config(self) -> Any:
         """The model's configuration, without its weights."""
         self._refuse_missing_folder()
-        try:
+        self._refuse_unsound_files()
+        with self._telling("a model"):
             return AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"Cannot load a model from '{self.name}': {_first_sentence(error)}") from error
 
     def load_tokenizer(self, padding_side: Literal["left", "right"]) -> Any:
         """The tokenizer that lies beside the weights.
@@ -111,18 +120,46 @@ class Weights:
             ConfigurationError: If there is none.
         """
         self._refuse_missing_folder()
-        try:
+        with self._telling("a tokenizer"):
             return AutoTokenizer.from_pretrained(
                 self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"Cannot load a tokenizer from '{self.name}': {_first_sentence(error)}") from error
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Say in one sentence what could not be loaded, whatever it is that a broken file makes transformers raise."""
+        try:
+            yield
+        except (MemoryError, RuntimeError):  # the device's, which may pass
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"Cannot load {what} from '{self.name}': {_first_sentence(error)}") from error
 
     def _refuse_missing_folder(self) -> None:
         # A hub's names have one slash at most.
         if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.name).is_dir():
             where = "" if Path(self.name).is_absolute() else f" in {Path.cwd()}"
             raise ConfigurationError(f"There is no folder '{self.name}'{where}. Check the name of the weights.")
+
+    def _refuse_unsound_files(self) -> None:
+        """Pickles, and files that are cut off; told by their heads, before a run begins."""
+        if not Path(self.name).is_dir():
+            return
+        sound = sorted(Path(self.name).glob("*.safetensors"))
+        pickles = sorted(path.name for path in Path(self.name).glob("*.bin"))
+        if pickles and not sound:
+            raise ConfigurationError(
+                f"'{self.name}' has no .safetensors file, only {', '.join(pickles)}: a pickle, which could run code and"
+                " is not loaded. Save the model again with save_pretrained."
+            )
+        for path in sound:
+            try:
+                with safe_open(path, "pt"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise ConfigurationError(
+                    f"'{path}' is cut off, or no safetensors file ({_first_sentence(error)}). Get the model again."
+                ) from None
 
     def _bitsandbytes(self) -> BitsAndBytesConfig:
         if self.quantization == "int8":
@@ -176,6 +213,8 @@ class Lora:
             target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
             task_type="CAUSAL_LM",
         )
+        if isinstance(self.targets, str):
+            _refuse_pattern(self.targets)
         try:
             # The weights come in evaluation mode; which mode they are in must not depend on whether a resumed run found
             # its rollouts on disk.
@@ -187,6 +226,15 @@ class Lora:
                 f"model.lora.targets {self.targets!r} match no layer of the model. Name its linear layers"
                 f" (here: {', '.join(_linear_layers(base))}), or set all-linear."
             ) from error
+
+
+def _refuse_pattern(targets: str) -> None:
+    try:
+        re.compile(targets)
+    except re.error as error:
+        raise ConfigurationError(
+            f"model.lora.targets {targets!r} is no regular expression: {error}. Give a list of names, or all-linear."
+        ) from error
 
 
 def _linear_layers(model: torch.nn.Module) -> list[str]:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from pathlib import Path
-
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger
-
-MetricsRow = tuple[int, dict[str, float]]
-"""A training step and what was logged at it."""
 
 
 def go_offline_without_key() -> None:
@@ -21,35 +13,3 @@ def go_offline_without_key() -> None:
 
 def _has_netrc() -> bool:
     return any(os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc"))
-
-
-def read_metrics(path: Path) -> list[MetricsRow]:
-    """Rows of a CSV logger's file as ``(step, metrics)``; none if it is not there."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        (int(row["step"]), {name: _number(value) for name, value in row.items() if name != "step" and value})
-        for row in rows
-    ]
-
-
-def _number(text: str) -> float:
-    """As it was written: the epoch is an integer."""
-    return int(text) if text.isdigit() else float(text)
-
-
-def continue_metrics(trainer: Trainer, rows: list[MetricsRow]) -> None:
-    """Give a resumed run's CSV logger the rows up to its checkpoint, since Lightning's begins by deleting the file.
-
-    Args:
-        trainer: Whose loggers go on, at the checkpoint's step.
-        rows: What the interrupted run had written.
-    """
-    for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
-            for step, metrics in rows:
-                if step < trainer.global_step:
-                    logger.log_metrics({**metrics}, step)
-            logger.save()

@@ -8,22 +8,31 @@ import warnings
 
 from transformers.utils import logging as transformers_logging
 
+from laser_pl.terminal import PlainFormatter
+
 
 def quieten() -> None:
     """Show this package's own messages and real warnings only."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    screen = logging.StreamHandler()
+    screen.setFormatter(PlainFormatter("%(message)s"))  # it may quote models, data sets and servers
+    logging.basicConfig(level=logging.INFO, handlers=[screen])
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning at every fork
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # which accelerator, tips, "max_epochs reached"
     logging.getLogger("httpx").setLevel(logging.WARNING)  # every request
     transformers_logging.disable_progress_bar()  # one per load of a model
-    # We made the folder ourselves just now, or give the rows back to the logger (see `loggers.continue_metrics`).
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    # Skipped steps are counted and shown in the summary; `validate` and `test` need no record of a run.
-    warnings.filterwarnings("ignore", message="`training_step` returned `None`")
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_load_report)
+    # Accuracy is added up over processes before it is logged.
+    warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
+    # `validate` and `test` need no record of a run.
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Lightning and PEFT touch attributes that torch and transformers are about to rename.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # `main([...])` in a test or notebook is what our entry is for.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+
+
+def _is_no_load_report(record: logging.LogRecord) -> bool:
+    """Not the table of weights that do not fit the model; `Weights.load` refuses them in one sentence."""
+    return "LOAD REPORT" not in record.getMessage()

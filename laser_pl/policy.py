@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,17 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from peft import PeftModel
 from torch import Tensor
 
-from laser_pl.batches import PromptBatch, Responses, RolloutBatch
+from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.dpo_step import Objective, batch_loss
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
+from laser_pl.step_guard import StepGuard
 
 
 class Policy(LightningModule):
@@ -46,7 +49,11 @@ class Policy(LightningModule):
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
+        max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
         seed: Root of this module's randomness (dropout, evaluation).
+
+    Attributes:
+        step: What became of the last training step.
     """
 
     def __init__(
@@ -63,13 +70,16 @@ class Policy(LightningModule):
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
+        max_bad_steps: int = 10,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not beta > 0:
-            raise ConfigurationError(f"beta must be > 0, got {beta}. Set model.beta in the config.")
-        if nll_weight < 0:
-            raise ConfigurationError(f"nll_weight must be >= 0, got {nll_weight}. Set model.nll_weight in the config.")
+        if not 0 < beta < math.inf:
+            raise ConfigurationError(f"beta must be > 0 and finite, got {beta}. Set model.beta in the config.")
+        if not 0 <= nll_weight < math.inf:
+            raise ConfigurationError(
+                f"nll_weight must be >= 0 and finite, got {nll_weight}. Set model.nll_weight in the config."
+            )
         if tokens_per_forward < 1:
             raise ConfigurationError(
                 f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
@@ -87,6 +97,7 @@ class Policy(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.tokenizer = weights.load_tokenizer(padding_side="left")
         if pad_token is not None:
@@ -139,6 +150,11 @@ class Policy(LightningModule):
         return self.language_model
 
     @property
+    def context_limit(self) -> int | None:
+        """How many tokens the model can read, prompt and response together; None where it sets no limit."""
+        return getattr(self.weights.load_config().get_text_config(), "max_position_embeddings", None)
+
+    @property
     def reader(self) -> ResponseReader:
         """Reads responses with the model."""
         if self._reader is None:
@@ -152,7 +168,10 @@ class Policy(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
-        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        try:
+            optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        except ValueError as error:
+            raise ConfigurationError(f"optimizer: {error}. Set it in the config.") from error
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
@@ -182,39 +201,104 @@ class Policy(LightningModule):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        """Refuse to go on with another optimizer, whose state the checkpoint's is not.
+
+        Raises:
+            ConfigurationError: If it lacks what this one needs.
+        """
+        for optimizer in self.trainer.optimizers:
+            missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
+            if missing:
+                raise ConfigurationError(
+                    f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}."
+                    " Go on with the optimizer that the run was started with."
+                )
+
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx))
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
-    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any] | None:
-        """DPO (+ NLL) on the batch's pairs.
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
+        """DPO (+ NLL) on the batch's pairs; each process trains the rows that are its own.
+
+        A batch without pairs, or with a loss that is no finite number, trains nothing: its gradient is zero.
 
         Returns:
-            ``loss``, the mean over prompts with pairs, and ``prompt_losses``; None for a batch without pairs, which
-            trains nothing.
+            ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
         """
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
-        if len(batch.preferences.pairs) == 0:
-            return None
-        loss, losses, margin = batch_loss(
-            batch,
-            self.reader,
-            Objective(self.beta, self.nll_weight),
-            self.parameters() if self._differentiates_at_once else None,
-            self._loss_scale,
-        )
+        lengths = batch.responses.mask.sum(-1)  # (B, n)
         self.log_dict(
             {
-                "train/loss": loss,
-                "train/dpo": losses.dpo.nanmean(),
-                "train/nll": losses.nll.nanmean(),
-                "train/margin": margin,
-                "train/pairs": float(len(batch.preferences.pairs)),
+                "train/response_length": lengths.float().mean(),
+                "train/truncated": (~batch.responses.finished).float().mean(),
+                "tokens/prompts": batch.prompts.mask.sum().float(),
+                "tokens/responses": lengths.sum().float(),
             },
             batch_size=len(batch),
         )
-        return {"loss": loss, "prompt_losses": losses}
+        ranks, pairs = self._ranks, batch.preferences.pairs
+        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
+        loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
+        found = ranks.gather((loss.item(), sums.tolist()))
+        self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
+        losses = PromptLosses(
+            ranks.together(losses.dpo, len(batch)), ranks.together(losses.nll, len(batch)), self.nll_weight
+        )
+        if len(pairs) > 0:
+            margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
+            self.log_dict(
+                {
+                    "train/loss": sum(value for value, _ in found) / ranks.size,
+                    "train/dpo": losses.dpo.nanmean(),
+                    "train/nll": losses.nll.nanmean(),
+                    "train/margin": margin,
+                    "train/chosen_logprob": chosen,
+                    "train/pairs": float(len(pairs)),
+                },
+                batch_size=len(batch),
+            )
+        return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": losses}
+
+    def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
+        """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
+
+        Args:
+            own: This process's rows.
+            prompts_with_pairs: In the whole batch.
+
+        Returns:
+            Also the sums over pairs of the margin and of the chosen response's log-probability, in nats, ``(2,)``.
+        """
+        assert own.preferences is not None
+        pairs = own.preferences.pairs
+        if len(pairs) == 0:
+            none = torch.full((len(own),), math.nan, device=self.device)
+            return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)
+        objective = Objective(self.beta, self.nll_weight)
+        parameters = self.parameters() if self._differentiates_at_once else None
+        loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+        share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
+        return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
+
+    def _nothing(self) -> Tensor:
+        """A loss of 0 with a gradient of 0 in every parameter, for which other processes wait. Shape ``()``."""
+        return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
+        self.step.before_step(optimizer, self.parameters(), look=self._scaler is None)
+
+    def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
+        """Give up when steps are bad again and again."""
+        self.step.end()
+
+    @property
+    def _ranks(self) -> Ranks:
+        """The processes that train together."""
+        return Ranks() if self._trainer is None else Ranks.of(self.trainer)
 
     @property
     def _differentiates_at_once(self) -> bool:
@@ -228,9 +312,13 @@ class Policy(LightningModule):
     @property
     def _loss_scale(self) -> float:
         """What float16 needs so that small gradients do not vanish."""
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+    @property
+    def _scaler(self) -> Any:
+        """Float16's loss scaler, where there is one."""
         plugin = None if self._trainer is None else self.trainer.precision_plugin
-        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
-        return 1.0 if scaler is None else float(scaler.get_scale())
+        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -287,9 +375,12 @@ class Policy(LightningModule):
             self.accuracy[kind] = CategoryAccuracy(categories).to(self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
+        if len(batch) == 0:  # another process has one
+            return
+        ranks = self._ranks
         greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
         for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
-            seed = derive_seed(self.seed, "evaluation", batch_idx)
+            seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
             responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
                 if prompt.answer is not None:
@@ -297,7 +388,10 @@ class Policy(LightningModule):
                     self.accuracy[kind].update(prompt.category, torch.tensor(right, device=self.device))
 
     def _log_accuracy(self, stage: str) -> None:
+        prompts = self.trainer.datamodule.prompts[stage]  # type: ignore[attr-defined]
+        if all(prompt.answer is None for prompt in prompts):
+            return
         for kind, accuracy in self.accuracy.items():
-            if not accuracy.update_called:  # no prompt of the set has an answer
-                continue
+            if not accuracy.update_called:  # here, but elsewhere
+                accuracy.update(accuracy.categories[0], torch.empty(0, dtype=torch.bool, device=self.device))
             self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})

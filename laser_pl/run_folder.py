@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.selection = path / "selection.jsonl"
+        self.judged = path / "judged.jsonl"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.adapter = path / "adapter"
         self.summary = path / "summary.json"
+        self.report = path / "report.html"
 
     @classmethod
     def claim(cls, runs_dir: str, name: str) -> RunFolder:
@@ -35,25 +39,42 @@ class RunFolder:
         Raises:
             ConfigurationError: If the folder cannot be written, or would not lie in ``runs_dir``.
         """
-        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip():
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip() or "\0" in name:
             raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
         for path in _candidates(runs_dir, name):
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter: no name that a folder could have
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise ConfigurationError(
-                    f"Cannot make the run's folder '{path}': {error.strerror}."
-                    " Set --runs_dir to a folder you may write."
+                    f"Cannot make the run's folder '{path}': {reason}. Set --runs_dir to a folder you may write, and"
+                    " --name to a name it can have."
                 ) from error
             return cls(path)
         raise AssertionError("_candidates never ends")
+
+    def rollouts(self, iteration: int) -> Path:
+        """Where an iteration's rollouts lie."""
+        return self.path / "rollouts" / f"iteration-{iteration:03d}"
+
+    def discard_rollouts(self, iteration: int) -> None:
+        """Remove those of an iteration and of all before it."""
+        while iteration >= 0 and self.rollouts(iteration).exists():
+            shutil.rmtree(self.rollouts(iteration))
+            iteration -= 1
 
     def discard_unused(self) -> None:
         """Remove the folder of a run that ended before it sampled anything."""
         if not (self.path / "rollouts").exists():
             shutil.rmtree(self.path)
+
+    def is_what_cannot_be_written(self, error: OSError) -> bool:
+        """Whether an error says that a file of the run could not be made; where a disk is full, it names none."""
+        full = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+        names = [Path(name).resolve() for name in (error.filename, error.filename2) if isinstance(name, str)]
+        return error.errno in full or any(name.is_relative_to(self.path.resolve()) for name in names)
 
     @classmethod
     def newest_unfinished(cls, runs_dir: str, name: str) -> RunFolder:
@@ -84,17 +105,44 @@ def _candidates(runs_dir: str, name: str) -> Iterator[Path]:
         number += 1
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears complete or not at all."""
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Where to write a file that gets its name once it is complete and on the disk: it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names none
+        raise
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it appears complete or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file so that it appears complete or not at all."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def keep_steps_before(step: int, path: Path) -> None:
+    """Drop the lines of a JSONL file from a step on, and what was torn; nothing is done if it is not there."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_whole(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step))

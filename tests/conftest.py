@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -277,3 +278,42 @@ def fit_command(size: list[str]) -> Callable[..., list[str]]:
 def fit(fit_command: Callable[..., list[str]]) -> Callable[..., LaserCLI]:
     """Do such a run: ``fit(folder, *args, evaluated=4)``, see ``fit_command``; gives the finished command."""
     return lambda *args, **kwargs: main(fit_command(*args, **kwargs))
+
+
+PLUG = """
+import os, time
+from lightning.pytorch import Callback
+
+
+class Plug(Callback):
+    def __init__(self, hook: str, after: int, signum: int, then_sleep: float, process: int):
+        self.after, self.signum, self.then_sleep, self.process = after, signum, then_sleep, process
+        setattr(self, hook, self.pull)
+
+    def pull(self, trainer, *args, **kwargs):
+        self.after -= 1
+        if self.after != -1 or trainer.global_rank != self.process:
+            return
+        if not self.signum:
+            raise RuntimeError("the plug was pulled")
+        os.kill(os.getpid(), self.signum)
+        time.sleep(self.then_sleep)
+"""
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make an argument that ends a run early: ``plug(hook, after, signum=0, then_sleep=0.0, process=0)``.
+
+    When the hook is called once more than ``after`` times, it raises or sends its process the signal.
+    """
+    (tmp_path / "power").mkdir()
+    (tmp_path / "power" / "power_plug.py").write_text(PLUG)
+    monkeypatch.syspath_prepend(tmp_path / "power")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "power"), prepend=os.pathsep)  # for child processes
+
+    def argument(hook: str, after: int, signum: int = 0, then_sleep: float = 0.0, process: int = 0) -> str:
+        settings = {"hook": hook, "after": after, "signum": signum, "then_sleep": then_sleep, "process": process}
+        return "--trainer.callbacks+=" + json.dumps({"class_path": "power_plug.Plug", "init_args": settings})
+
+    return argument

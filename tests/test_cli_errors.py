@@ -1,4 +1,4 @@
-"""Every mistake a user can mend ends with exit code 2 and one line that says what to do."""
+"""Every mistake a user can mend ends with exit code 2 and one line; `test_bad_input.py` has others, word by word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 from laser_pl.cli import main
 
@@ -57,31 +56,24 @@ def arm(class_name: str, folder: object) -> str:
         (["--trainer.max_epochs=1.5"], ["max_epochs", "1.5"]),
         (["--selection.granularity=token"], ["granularity", "token", "batch", "prompt"]),
         (["--model.weights.dtype=float8"], ["dtype", "float8", "bfloat16"]),
-        (["--selection.bandit.alpha=-0.5"], ["alpha must be >= 0", "-0.5", "selection.bandit.alpha"]),
         (["--selection.pairs.per_prompt=0"], ["per_prompt must be >= 1", "got 0", "selection.pairs.per_prompt"]),
-        (["--data.rollouts.n=1"], ["two responses", "n = 1", "data.rollouts.n"]),
         (["--data.rollouts.temperature=-1"], ["temperature must be >= 0", "-1"]),
         (["--data.batch_size=0"], ["batch_size must be >= 1", "got 0"]),
         (["--data.prompts_per_iteration=0"], ["prompts_per_iteration must be >= 1", "got 0"]),
         (["--data.evaluation_batch_size=0"], ["evaluation_batch_size must be >= 1", "got 0"]),
-        (["--model.beta=0"], ["beta must be > 0", "got 0", "model.beta"]),
         (["--model.nll_weight=-1"], ["nll_weight must be >= 0", "-1", "model.nll_weight"]),
-        (["--selection.bandit=Fixed", "--selection.bandit.arm=nobody"], ["'nobody'", "numbers, sorter, mirror"]),
         (["--selection.reward_models={}"], ["selection.reward_models is empty"]),
-        (["--model.lora.targets=[q_porj]"], ["model.lora.targets", "q_porj", "q_proj", "all-linear"]),
         (["--model.lora.rank=0"], ["model.lora", "positive integer", "0"]),
         (["--model.weights.name=no/where"], ["no/where"]),
         ([f"--model.weights.name={WORLD / 'reward_models' / 'longer'}"], ["no language model", "Classification"]),
         (["--checkpoint_every=0"], ["checkpoint_every must be >= 1", "got 0"]),
-        (["--trainer.devices=2"], ["2 processes", "trainer.devices"]),
+        (["--keep_iterations=0"], ["keep_iterations must be >= 1", "got 0"]),
+        (["--trainer.devices=2", "--trainer.strategy=ddp_spawn"], ["trainer.strategy starts copies", "ddp"]),
+        (["--model.max_bad_steps=0"], ["max_bad_steps must be >= 1", "got 0", "model.max_bad_steps"]),
         (["--name=../elsewhere"], ["--name '../elsewhere'"]),
         (["--trainer.precision=bf16-true"], ["trainer.precision bf16-true", "model.weights.dtype", "bf16-mixed"]),
-        (["--data.train=no/where.jsonl"], ["no/where.jsonl", "data"]),
         (["--data.train=no/where"], ["no/where"]),
-        (["--data.columns.answer=solution"], ["'solution'", "prompt, answer, category", "data.columns.answer"]),
         (["--data.columns.prompt=question"], ["'question'", "data.columns.prompt"]),
-        (["--data.max_prompt_tokens=3"], ["data.max_prompt_tokens = 3", "No train prompt is left of 4"]),
-        (["--data.template=laser_pl.data.templates.Chat"], ["Chat", "no chat template", "Plain"]),
         (
             ["--data.template=laser_pl.data.templates.Jinja", "--data.template.template={{ prompt }} {{ unit }}"],
             ["data.template", "'unit'"],
@@ -90,10 +82,8 @@ def arm(class_name: str, folder: object) -> str:
         (["--trainer.accelerator=abacus"], ["abacus"]),
         (["--config=no/such.yaml"], ["no/such.yaml"]),
         (["--ckpt_path=no/such.ckpt"], ["no/such.ckpt"]),
-        ([arm("SequenceClassifier", WORLD / "policy")], ["quickstart/policy", "LlamaForCausalLM", "Likelihood"]),
         ([arm("SequenceClassifier", "no/where")], ["no/where"]),
         ([arm("Likelihood", "no/where")], ["no/where"]),
-        ([arm("Likelihood", WORLD / "reward_models" / "longer")], ["no language model", "LlamaForSequence"]),
     ],
     ids=lambda value: value[0].removeprefix("--")[:60] if str(value[0]).startswith("--") else "",
 )
@@ -103,43 +93,6 @@ def test_mistake_is_named(
     error = told([*base, *args], capsys)
     assert all(part in error for part in named), error
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        (json.dumps(ROW) + '\n\n{"prompt": "A 1+ 1=", \n', ["data.jsonl, line 3", "no JSON", "column"]),
-        ('["A 12+ 7="]\n', ["data.jsonl, line 1", "expected an object, got list"]),
-        ("", ["data.jsonl' has no rows"]),
-        ("\n \n", ["data.jsonl' has no rows"]),
-        (json.dumps(ROW) + "\n" + json.dumps({**ROW, "prompt": 7}), ["data.jsonl, row 2", "'prompt'", "got int"]),
-        (json.dumps(ROW) + "\n" + json.dumps({**ROW, "prompt": " "}), ["data.jsonl, row 2", "'prompt' is empty"]),
-    ],
-    ids=["json", "list", "empty", "blank", "number", "no-prompt"],
-)
-def test_bad_row_is_named(
-    base: list[str], text: str, named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "data.jsonl").write_text(text)
-    error = told([*base, f"--data.train={tmp_path / 'data.jsonl'}"], capsys)
-    assert all(part in error for part in named), error
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("model: {beta: [1.0\n", "bad.yaml"),
-        ("model:\n\tbeta: 1.0\n", "bad.yaml"),
-        ("modle: {beta: 1.0}\n", "modle"),
-        ("just words\n", "just words"),
-    ],
-)
-def test_bad_config_is_named(
-    base: list[str], text: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "bad.yaml").write_text(text)
-    assert named in told([*base, f"--config={tmp_path / 'bad.yaml'}"], capsys)
-    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("command", "named"), [([], "fit"), (["train"], "train"), (["fit"], "model.weights")])
@@ -174,28 +127,9 @@ def test_runs_dir_that_cannot_be_written(base: list[str], tmp_path: Path, capsys
     assert (tmp_path / "file").read_text() == ""
 
 
-@pytest.mark.parametrize(
-    ("strip", "args", "named"),
-    [
-        (lambda tokenizer: setattr(tokenizer, "pad_token", None), [], ["no pad token", "model.pad_token", "<eos>"]),
-        (lambda tokenizer: None, ["--model.pad_token=<nothing>"], ["<nothing>", "model.pad_token"]),
-    ],
-    ids=["none", "unknown"],
-)
-def test_pad_token_must_be_one(
-    base: list[str],
-    strip: Callable[[object], None],
-    args: list[str],
-    named: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    shutil.copytree(WORLD / "policy", tmp_path / "policy")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
-    strip(tokenizer)
-    tokenizer.save_pretrained(tmp_path / "policy")
-    error = told([*base, f"--model.weights.name={tmp_path / 'policy'}", *args], capsys)
-    assert all(part in error for part in named), error
+def test_pad_token_must_be_one(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = told([*base, "--model.pad_token=<nothing>"], capsys)
+    assert "model.pad_token is '<nothing>', which is no token of" in error
     assert not (tmp_path / "runs").exists()
 
 

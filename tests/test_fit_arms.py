@@ -154,6 +154,6 @@ def test_a_checkpoint_of_another_bandit_is_named(
         go_on(fit, first, tmp_path, arms("numbers", "sorter"), "--selection.bandit=RoundRobin")
     assert end.value.code == 2
     told = capsys.readouterr().err
-    assert "laser_pl: The checkpoint's selection has no 'decisions'" in told
-    assert "Go on with those, or start a new run." in told
+    assert "laser_pl: The checkpoint's bandit is LinUCB, and selection.bandit is RoundRobin now." in told
+    assert "Go on with LinUCB, or start a new run." in told
     assert not list((tmp_path / "runs").glob("*"))

@@ -33,7 +33,7 @@ def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkey
     wandb.finish()
     wandb.teardown()  # waits until everything is on disk
     assert [type(logger).__name__ for logger in run.trainer.loggers] == [
-        "TensorBoardLogger", "WandbLogger", "CSVLogger"
+        "TensorBoardLogger", "WandbLogger", "MetricsFile"
     ]  # fmt: skip
     (offline,) = (tmp_path / "wandb_files" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"train/loss" in offline.read_bytes()

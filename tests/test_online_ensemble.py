@@ -49,6 +49,10 @@ def pairs(*rows: tuple[int, int, int]) -> PairIndices:
     return PairIndices(*torch.tensor(rows, dtype=torch.long).reshape(-1, 3).unbind(-1))
 
 
+def learn(ensemble: OnlineEnsemble, trained: PairIndices, rewards: torch.Tensor) -> None:
+    ensemble.learn(ensemble.lessons(PROMPTS, trained, rewards))
+
+
 def test_it_begins_as_the_mean() -> None:
     mean, online = MeanEnsemble(members()), OnlineEnsemble(members())
     for ours, theirs in zip(online.score(PROMPTS, TEXTS), mean.score(PROMPTS, TEXTS), strict=True):
@@ -60,7 +64,7 @@ def test_weights_by_hand() -> None:
     ensemble = OnlineEnsemble(members(), rate=0.2)
     ensemble.score(PROMPTS, TEXTS)
     trained = pairs((0, 2, 0), (0, 1, 0), (1, 0, 1), (1, 2, 1))
-    ensemble.learn(PROMPTS, trained, torch.tensor([0.5, -1.0], dtype=torch.float64))
+    learn(ensemble, trained, torch.tensor([0.5, -1.0], dtype=torch.float64))
     gain = 0.2 * (0.5 * 1.0 + -1.0 * 0.0) / 2
     assert ensemble.log_weights.tolist() == pytest.approx([gain, -gain, 0.0], abs=1e-12)
     weights = [math.exp(gain), math.exp(-gain)]
@@ -73,7 +77,7 @@ def test_weights_by_hand() -> None:
 def test_what_did_not_judge_or_pair_teaches_nothing() -> None:
     ensemble = OnlineEnsemble(members())
     ensemble.score(PROMPTS, TEXTS)
-    ensemble.learn(PROMPTS, pairs((0, 2, 0)), torch.tensor([math.nan, 1.0], dtype=torch.float64))
+    learn(ensemble, pairs((0, 2, 0)), torch.tensor([math.nan, 1.0], dtype=torch.float64))
     assert ensemble.log_weights.tolist() == [0.0, 0.0, 0.0]
 
 
@@ -82,7 +86,7 @@ def test_members_that_always_contradict_each_other_mirror_each_other(rewards: li
     ensemble = OnlineEnsemble({"long": Length(1.0), "short": Length(-1.0)})
     for reward in rewards:
         ensemble.score(PROMPTS, TEXTS)
-        ensemble.learn(PROMPTS, pairs((0, 2, 0), (1, 0, 1)), torch.full((2,), reward, dtype=torch.float64))
+        learn(ensemble, pairs((0, 2, 0), (1, 0, 1)), torch.full((2,), reward, dtype=torch.float64))
     long, short = ensemble.log_weights.tolist()
     assert long == pytest.approx(0.1 * math.fsum(rewards), abs=1e-9)
     assert short == pytest.approx(-long, abs=1e-12)
@@ -91,7 +95,7 @@ def test_members_that_always_contradict_each_other_mirror_each_other(rewards: li
 def test_weights_are_kept_by_name(through_disk: ThroughDisk) -> None:
     ensemble = OnlineEnsemble(members())
     ensemble.score(PROMPTS, TEXTS)
-    ensemble.learn(PROMPTS, pairs((0, 2, 0)), torch.ones(2, dtype=torch.float64))
+    learn(ensemble, pairs((0, 2, 0)), torch.ones(2, dtype=torch.float64))
     other = OnlineEnsemble({"new": Length(1.0), "long": Length(3.0)})
     other.load_state_dict(through_disk(ensemble.state_dict()))
     assert other.log_weights.tolist() == [0.0, float(ensemble.log_weights[0])]

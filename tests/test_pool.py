@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import Pool, RewardModel
 from laser_pl.rewards.health import Health
+from laser_pl.rewards.pool import Answer
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 CPU = torch.device("cpu")
@@ -166,3 +168,27 @@ def test_counts_go_on_after_a_restart(through_disk: ThroughDisk) -> None:
     assert two.missing == {"a": {"exception": 12}, "new": {}}
     assert two.seconds >= one.seconds
     assert two.memory.held == ["a"]
+
+
+# -- a question dealt out to several processes -------------------------------------------------------------------------
+
+
+def test_who_has_no_rows_loads_nothing() -> None:
+    model = Lengths(1.0)
+    answer = Pool({"a": model}).ask("a", [], [], CPU)
+    assert (model.loads, model.calls, answer.labels.numel(), answer.forwards) == ([], [], 0, 0)
+
+
+def test_answers_of_all_processes_are_one_question() -> None:
+    """Labels anywhere are a success; forwards and missing labels add up; the slowest sets the time."""
+    pool = Pool({"a": Lengths(1.0)}, health=Health(["a"], max_failures=1))
+    good = pool.ask("a", PROMPTS, RESPONSES, CPU)
+    bad = Answer(torch.full((1, 3), torch.nan), 3, Counter({"exception": 3}), "it broke", seconds=50.0)
+    pool.note("a", [good, bad])
+    assert pool.forwards == {"a": 15}
+    assert pool.missing == {"a": Counter({"exception": 3})}
+    assert pool.seconds == 50.0
+    assert pool.health.may_be_asked("a")
+    pool.note("a", [bad, Answer(torch.empty(0, 0))])
+    assert not pool.health.may_be_asked("a")
+    assert pool.health.last_reason == "a: it broke"

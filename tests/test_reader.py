@@ -60,7 +60,7 @@ def model(causal_model: Callable[..., Any]) -> Any:
 
 
 def step(model: Any, budget: int, share: bool = True, at_once: bool = True, **options: Any) -> tuple[Any, ...]:
-    """Loss, losses of the prompts, margin and gradients; and the tokens of each forward."""
+    """Loss, losses of the prompts, means of the pairs and gradients; and the tokens of each forward."""
     tokens: list[int] = []
     reader = ResponseReader(model, budget, share)
     hook = (
@@ -69,23 +69,24 @@ def step(model: Any, budget: int, share: bool = True, at_once: bool = True, **op
         .register_forward_pre_hook(lambda _, __, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True)
     )
     parameters = list(model.parameters()) if at_once else None
-    loss, losses, margin = batch_loss(make_batch(), reader, OBJECTIVE, parameters, **options)
+    loss, losses, means = batch_loss(make_batch(), reader, OBJECTIVE, parameters, **options)
     gradients = torch.autograd.grad(2.5 * loss, [p for p in model.parameters() if p.requires_grad])
     hook.remove()
-    return loss.detach(), losses, margin, torch.cat([gradient.flatten() for gradient in gradients]), tokens
+    return loss.detach(), losses, means, torch.cat([gradient.flatten() for gradient in gradients]), tokens
 
 
 @pytest.mark.parametrize("share", [True, False], ids=["shared", "repeated"])
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "recomputed"])
 @pytest.mark.parametrize("budget", [1, 20, 45, 80, 150])
 def test_the_budget_changes_neither_loss_nor_gradient(model: Any, budget: int, at_once: bool, share: bool) -> None:
-    loss, losses, margin, gradients, tokens = step(model, 10_000, share=False)
+    loss, losses, means, gradients, tokens = step(model, 10_000, share=False)
     assert len(tokens) == 1
     found = step(model, budget, share, at_once)
     torch.testing.assert_close(found[0], loss, rtol=0, atol=1e-10)
     for name in ("dpo", "nll"):
         torch.testing.assert_close(getattr(found[1], name), getattr(losses, name), rtol=0, atol=1e-10, equal_nan=True)
-    torch.testing.assert_close(found[2], margin, rtol=0, atol=1e-10)
+    for name in ("margin", "chosen_logprob"):
+        torch.testing.assert_close(getattr(found[2], name), getattr(means, name), rtol=0, atol=1e-10)
     # transformers normalises in float32 backward, see test_shared_prompt.py
     torch.testing.assert_close(found[3], gradients, rtol=0, atol=1e-6 * float(gradients.abs().max()))
     assert losses.total.isnan().tolist() == [False, False, True, False]

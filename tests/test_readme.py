@@ -20,7 +20,9 @@ from laser_pl.bandits import Bandit
 from laser_pl.batches import Prompt
 from laser_pl.cli import LaserCLI, main
 from laser_pl.compare import main as compare
+from laser_pl.explain import main as explain
 from laser_pl.metrics.matchers import Matcher
+from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel
 from laser_pl.run_folder import RunFolder
 
@@ -29,7 +31,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
 YAML = [code for kind, code in BLOCKS if kind == "yaml"]
-COMMANDS = re.findall(r"^python -m laser_pl ((?!compare).+)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain).+)$", README, re.MULTILINE)
+LOOKS = re.findall(r"^python -m laser_pl (report|explain) (.+)$", README, re.MULTILINE)
 COMPARISONS = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
 
 
@@ -62,7 +65,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS)) == (2, 5, 1)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 6, 1, 3)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -186,6 +189,19 @@ def test_runs_are_compared_as_shown(
     assert [row.name for row in compare(words)] == ["gap", "paper"]
     for ending in ("md", "csv", "png"):
         assert (tmp_path / "comparison" / f"comparison.{ending}").is_file()
+
+
+def test_a_run_is_looked_at_as_shown(
+    fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(tmp_path, "--name=quickstart")
+    monkeypatch.chdir(tmp_path)
+    for command, words in LOOKS:
+        # The run here has four steps.
+        args = [re.sub(r"^120$", "3", word) for word in shlex.split(words, comments=True)]
+        {"report": report, "explain": explain}[command](args)
+    assert (tmp_path / "runs/quickstart/report.html").is_file()
+    assert (tmp_path / "runs/quickstart/figures/arms.png").is_file()
 
 
 def test_make_targets_are_there() -> None:

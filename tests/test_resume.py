@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run_folder import RunFolder
+from laser_pl.run_state import run_state
 
 Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration
@@ -28,23 +25,6 @@ OTHER_PARTS = [
     "--selection.bandit=laser_pl.bandits.RoundRobin",
     "--trainer.accumulate_grad_batches=2",
 ]
-PLUG = """
-import os, signal
-from lightning.pytorch import Callback
-
-
-class Plug(Callback):
-    def __init__(self, hook: str, after: int, kill: bool = False, ctrl_c: bool = False):
-        self.hook, self.left, self.kill, self.ctrl_c = hook, after, kill, ctrl_c
-        setattr(self, hook, self.pull)
-
-    def pull(self, *args, **kwargs):
-        self.left -= 1
-        if self.left < 0:
-            if self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise KeyboardInterrupt if self.ctrl_c else RuntimeError("the plug was pulled")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +47,12 @@ def whole(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Laser
 
 
 @pytest.fixture
-def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module with a callback that ends a run without warning."""
-    (tmp_path / "power").mkdir()
-    (tmp_path / "power" / "power_plug.py").write_text(PLUG)
-    monkeypatch.syspath_prepend(tmp_path / "power")
-    return "power_plug.Plug"
-
-
-@pytest.fixture
-def interrupt(fit: Fit, tmp_path: Path, plug: str) -> Callable[..., None]:
+def interrupt(fit: Fit, tmp_path: Path, plug: Callable[..., str]) -> Callable[..., None]:
     """Begin a run that ends when a hook is called once more than ``after`` times: ``interrupt(hook, after, *args)``."""
 
     def begin(hook: str, after: int, *args: str) -> None:
-        callback = json.dumps({"class_path": plug, "init_args": {"hook": hook, "after": after}})
         with pytest.raises(RuntimeError, match="the plug was pulled"):
-            fit(tmp_path, *args, f"--trainer.callbacks+={callback}")
+            fit(tmp_path, *args, plug(hook, after))
 
     return begin
 
@@ -97,25 +67,6 @@ def finish(fit: Fit, tmp_path: Path) -> Fit:
         return run
 
     return resume
-
-
-def state_of(folder: RunFolder) -> dict[str, Any]:
-    """Everything a run leaves that does not depend on the clock."""
-    checkpoint = torch.load(folder.checkpoint, weights_only=True)
-    selection = checkpoint["callbacks"]["RewardSelection"]
-    del selection["pool"]["seconds"]
-    decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
-    summary = json.loads(folder.summary.read_text())
-    return {
-        "adapter": load_file(folder.adapter / "adapter_model.safetensors"),
-        "trained": checkpoint["state_dict"],
-        "optimizer": checkpoint["optimizer_states"],
-        "schedule": checkpoint["lr_schedulers"],
-        "selection": selection,
-        "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
-        "metrics": folder.metrics.read_text(),
-        "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
-    }
 
 
 def assert_same(one: object, other: object, where: str = "") -> None:
@@ -151,30 +102,72 @@ def test_resumed_equals_uninterrupted(
     whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit, hook: str, after: int
 ) -> None:
     interrupt(hook, after)
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
-def test_ctrl_c_says_how_to_go_on(
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("hook", "after", "step"),
+    [
+        ("on_train_batch_start", 2, 3),  # the batch is finished and saved, though no checkpoint was due
+        ("on_train_batch_end", 2 * STEPS - 1, 2 * STEPS),  # at an iteration's end, after validation
+    ],
+)
+def test_a_signal_lets_it_finish_and_save(
     whole: dict[str, LaserCLI],
     fit: Fit,
     finish: Fit,
     tmp_path: Path,
-    plug: str,
-    caplog: pytest.LogCaptureFixture,
+    plug: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    signum: signal.Signals,
+    hook: str,
+    after: int,
+    step: int,
 ) -> None:
-    callback = json.dumps({"class_path": plug, "init_args": {"hook": "on_train_batch_end", "after": 3, "ctrl_c": True}})
-    with pytest.raises(SystemExit):
-        fit(tmp_path, f"--trainer.callbacks+={callback}")
-    folder = tmp_path / "runs" / "small"
-    assert f"Interrupted. The same command with --resume goes on with {folder}." in caplog.messages
-    assert not (folder / "summary.json").exists()
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, plug(hook, after, signum))
+    assert end.value.code == 128 + signum
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"laser_pl: Interrupted by {signum.name}. Go on with: python -m laser_pl fit --config=")
+    assert told.endswith(" --resume")
+    folder = RunFolder(tmp_path / "runs" / "small")
+    assert not folder.summary.exists()
+    assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == step
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
+
+
+def test_a_signal_outside_of_training_ends_it_at_once(
+    fit: Fit, tmp_path: Path, plug: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, plug("on_test_batch_start", 0, signal.SIGTERM))
+    assert end.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.endswith(" --resume\n")
+    assert not (tmp_path / "runs" / "small" / "rollouts").exists()
+
+
+def test_nobody_waits_long_for_a_step(
+    whole: dict[str, LaserCLI],
+    fit: Fit,
+    finish: Fit,
+    tmp_path: Path,
+    plug: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that takes longer than the patience is given up; what was saved before it stays."""
+    monkeypatch.setattr("laser_pl.interruption.PATIENCE", 0.2)
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, plug("on_train_batch_start", 2, signal.SIGTERM, then_sleep=60))
+    assert end.value.code == 128 + signal.SIGTERM
+    assert torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 def test_other_parts_resume_too(whole: dict[str, LaserCLI], interrupt: Callable[..., None], finish: Fit) -> None:
     """Signal, scale and bandit with states of other kinds, one arm per prompt, between accumulated gradients."""
     interrupt("on_train_batch_end", STEPS + 3, *OTHER_PARTS)
-    assert_same(state_of(finish(*OTHER_PARTS).folder), state_of(whole["other"].folder))
+    assert_same(run_state(finish(*OTHER_PARTS).folder), run_state(whole["other"].folder))
 
 
 def test_interrupted_twice_and_with_torn_files(
@@ -185,7 +178,7 @@ def test_interrupted_twice_and_with_torn_files(
         file.write('{"iteration": 0, "st')
     interrupt("on_train_batch_end", STEPS, "--resume")
     (tmp_path / "runs/small/rollouts/iteration-001/chunk-00009.tmp").write_bytes(b"PAR1")
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 4])
@@ -209,23 +202,7 @@ def test_interrupted_during_rollouts(
     assert len(times) == chunks
     run = finish()
     assert [path.stat().st_mtime_ns for path in written] == times
-    assert_same(state_of(run.folder), state_of(whole["default"].folder))
-
-
-def test_killed_process_is_resumed(
-    fit_command: Callable[..., list[str]], finish: Fit, tmp_path: Path, whole: dict[str, LaserCLI], plug: str
-) -> None:
-    """SIGKILL leaves no time for good-byes."""
-    callback = json.dumps({"class_path": plug, "init_args": {"hook": "on_train_batch_end", "after": 7, "kill": True}})
-    killed = subprocess.run(
-        [sys.executable, "-m", "laser_pl", *fit_command(tmp_path, f"--trainer.callbacks+={callback}")],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "power"), "OMP_NUM_THREADS": "1"},
-        check=False,
-        capture_output=True,
-    )
-    assert killed.returncode == -9, killed.stderr
-    assert not (tmp_path / "runs/small/summary.json").exists()
-    assert_same(state_of(finish().folder), state_of(whole["default"].folder))
+    assert_same(run_state(run.folder), run_state(whole["default"].folder))
 
 
 def test_checkpoint_holds_no_base_weights(whole: dict[str, LaserCLI]) -> None:
@@ -248,6 +225,27 @@ def tensors_in(value: object) -> list[Tensor]:
     if isinstance(value, dict):
         return [tensor for part in value.values() for tensor in tensors_in(part)]
     return [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, (list, tuple)) else []
+
+
+def test_rollouts_that_vanished_are_not_made_by_a_policy_that_moved_on(
+    tmp_path: Path, interrupt: Callable[..., None], fit: Fit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt("on_train_batch_end", 3)
+    folder = RunFolder(tmp_path / "runs" / "small")
+    gone = folder.path / "rollouts" / "iteration-000" / "chunk-00001.parquet"
+    kept = gone.read_bytes()
+    saved = folder.checkpoint.read_bytes()
+    for what, reason in ((None, "cannot be made again"), (b"PAR1", "cannot be read"), (kept[:-9], "cannot be read")):
+        gone.unlink()
+        if what is not None:
+            gone.write_bytes(what)
+        with pytest.raises(SystemExit) as end:
+            fit(tmp_path, "--resume")
+        assert end.value.code == 2
+        assert f"{gone} {'is gone, and ' if what is None else ''}{reason}" in capsys.readouterr().err
+        assert folder.checkpoint.read_bytes() == saved
+        gone.write_bytes(kept)
+    fit(tmp_path, "--resume")
 
 
 @pytest.mark.parametrize(("finished", "reason"), [(False, "there is none of that name"), (True, "are finished")])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from laser_pl.batches import PromptBatch, RolloutBatch
 from laser_pl.data.rollout_store import RolloutStore, rollout_batch
+from laser_pl.errors import ConfigurationError
 
 Make = Callable[..., RolloutBatch]
 IDS = st.lists(st.integers(2, 2**31 - 1), min_size=1, max_size=6)
@@ -24,7 +25,7 @@ def write(store: RolloutStore, chunk: int, batch: RolloutBatch) -> None:
 
 
 def read(store: RolloutStore, chunk: int, prompts: PromptBatch, iteration: int = 0) -> RolloutBatch:
-    return rollout_batch(prompts, store.read(chunk) or [], pad_id=0, iteration=iteration)
+    return rollout_batch(prompts, store.read(chunk), pad_id=0, iteration=iteration)
 
 
 def assert_same(one: RolloutBatch, two: RolloutBatch) -> None:
@@ -71,7 +72,6 @@ def test_a_chunk_may_be_read_back_in_other_batches(rollouts: Make, tmp_path: Pat
     store = RolloutStore(tmp_path)
     write(store, 0, batch)
     rows = store.read(0)
-    assert rows is not None
     first = rollout_batch(rollouts([[[1]]]).prompts, rows[:1], pad_id=9, iteration=0)
     rest = rollout_batch(rollouts([[[1]], [[1]]]).prompts, rows[1:], pad_id=9, iteration=0)
     assert first.responses.tokens.tolist() == [[[3, 1]]]
@@ -79,8 +79,9 @@ def test_a_chunk_may_be_read_back_in_other_batches(rollouts: Make, tmp_path: Pat
     assert rest.responses.mask.tolist() == [[[1, 1, 1, 1]], [[1, 1, 0, 0]]]
 
 
-def test_a_chunk_that_is_not_there_is_none(tmp_path: Path) -> None:
-    assert RolloutStore(tmp_path / "nowhere").read(0) is None
+def test_a_chunk_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere/chunk-00000\.parquet cannot be read"):
+        RolloutStore(tmp_path / "nowhere").read(0)
 
 
 def test_an_interrupted_write_leaves_no_chunk(rollouts: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_an_interrupted_write_leaves_no_chunk(rollouts: Make, tmp_path: Path, mo
         patch.setattr("os.fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             write(store, 0, batch)
-    assert store.read(0) is None
+    assert list(tmp_path.iterdir()) == []
     write(store, 0, batch)
     assert_same(read(store, 0, batch.prompts), batch)
     assert [path.name for path in tmp_path.iterdir()] == ["chunk-00000.parquet"]

@@ -23,6 +23,7 @@ SUMMARY: dict[str, Any] = {
     "labels_missing": {"[b]": {"nan": 2, "none": 1}},
     "constraints": {"[safe]": {"[sums]": {"responses": 40, "failed": 3}, "words": {"responses": 2, "failed": 0}}},
     "steps_without_pairs": 0,
+    "steps_not_finite": 0,
     "steps": 9,
 }
 
@@ -56,6 +57,7 @@ def test_costs_and_folder_are_printed() -> None:
     assert "Forbidden by [safe]: [sums] 3 of 40, words 0 of 2" in text
     assert "Steps skipped" not in text
     assert "Steps skipped for want of pairs: 4 of 9" in printed({**SUMMARY, "steps_without_pairs": 4})
+    assert "Steps skipped as not finite: 2 of 9" in printed({**SUMMARY, "steps_not_finite": 2})
 
 
 def test_without_an_accuracy_before_there_is_no_change() -> None:

@@ -21,6 +21,7 @@ from laser_pl.data.templates import Plain, Template
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
+from laser_pl.ranks import Ranks
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class PreferenceData(LightningDataModule):
         one_category_per_batch: Make batches of one category each, so that one reward model can fit a whole batch.
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
-        max_prompt_tokens: Longest prompt.
+        max_prompt_tokens: Longest prompt; never more than the policy can read before a longest response.
         overlong: Whether longer prompts are dropped, or cut from the left.
         validation_fraction: Share of ``train`` that is validated on where no validation set is named.
         test_fraction: Share of ``train`` that is tested on where no test set is named.
@@ -90,6 +91,12 @@ class PreferenceData(LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be >= 1, got {value}. Set data.{name} in the config.")
+        fractions = test_fraction if test is None else 0.0, validation_fraction if validation is None else 0.0
+        if not min(fractions) >= 0 or not sum(fractions) < 1:
+            raise ConfigurationError(
+                f"test_fraction and validation_fraction must be >= 0 and leave something to train on, got"
+                f" {test_fraction} and {validation_fraction}. Set them under data."
+            )
         self.train = _table(train)
         self.validation = None if validation is None else _table(validation)
         self.test = None if test is None else _table(test)
@@ -108,7 +115,9 @@ class PreferenceData(LightningDataModule):
         self.split_seed = split_seed
         self.seed = seed
         self.prompts: dict[str, list[Prompt]] = {}
+        self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
+        self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
 
     # -- prompts -----------------------------------------------------------------------------------------------------
@@ -138,6 +147,7 @@ class PreferenceData(LightningDataModule):
         def load(table: Table) -> list[Prompt]:
             return prompts_from(table, self.columns, self.template, tokenizer)
 
+        limit, reason = self._prompt_limit()
         train = load(self.train)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
@@ -154,19 +164,31 @@ class PreferenceData(LightningDataModule):
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
-            kept, overlong = fit_to_length(
-                prompts, tokenizer, self.max_prompt_tokens, self.overlong, self.template.special_tokens
-            )
+            kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
             if overlong:
                 done = "cut from the left" if self.overlong == "cut" else "dropped"
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
-                            self.max_prompt_tokens, done)  # fmt: skip
+                            limit, done)  # fmt: skip
             if not kept and (prompts or name == "train"):
                 raise ConfigurationError(
-                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than data.max_prompt_tokens ="
-                    f" {self.max_prompt_tokens}. Give more prompts, or raise the limit."
+                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than {reason}. Give more"
+                    " prompts, or raise the limit."
                 )
             self.prompts[name] = kept
+
+    def _prompt_limit(self) -> tuple[int, str]:
+        """Tokens of the longest prompt, and what says so."""
+        context = self.policy.context_limit
+        longest = max(self.rollouts.max_new_tokens, self.policy.evaluation.max_new_tokens)
+        if context is None or self.max_prompt_tokens + longest <= context:
+            return self.max_prompt_tokens, f"data.max_prompt_tokens = {self.max_prompt_tokens}"
+        if longest >= context:
+            raise ConfigurationError(
+                f"Responses of max_new_tokens = {longest} leave no room for a prompt in the {context} tokens that the"
+                " policy can read. Lower it in data.rollouts and model.evaluation."
+            )
+        left = context - longest
+        return left, f"the {left} tokens that the policy can read before max_new_tokens = {longest} more"
 
     # -- iterations --------------------------------------------------------------------------------------------------
 
@@ -186,48 +208,68 @@ class PreferenceData(LightningDataModule):
             )
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
-        loader = RolloutLoader(self._roll_out(iteration), iteration)
-        self.rollout_seconds += time.perf_counter() - started
-        return loader
-
-    def _roll_out(self, iteration: int) -> list[RolloutBatch]:
-        assert self.trainer is not None
-        tokenizer = self.policy.tokenizer
-        store = RolloutStore(Path(self.trainer.default_root_dir) / "rollouts" / f"iteration-{iteration:03d}")
+        root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
+        store = RolloutStore(Path(root) / "rollouts" / f"iteration-{iteration:03d}")
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
-        prompts = [prompt for batch in batches for prompt in batch]
+        chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
+        cursor = self._cursor or {"iteration": -1}
+        if cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
+            # Lightning asks for the length of an iteration that has ended; what is left of it still has to fit.
+            for number, prompts in enumerate(chunks):
+                if store.path(number).is_file():
+                    self._read(store, number, prompts, iteration)
+            self.loader = RolloutLoader.ended(cursor["batches"], iteration)
+        else:
+            self._roll_out(store, chunks, iteration, policy_moved_on=cursor["iteration"] == iteration)
+            read = [self._read(store, number, prompts, iteration) for number, prompts in enumerate(chunks)]
+            self.loader = RolloutLoader(self._rollout_batches(batches, read, iteration), iteration)
+        self.rollout_seconds += time.perf_counter() - started
+        return self.loader
+
+    def _roll_out(self, store: RolloutStore, chunks: list[list[Prompt]], iteration: int, policy_moved_on: bool) -> None:
+        """Make the chunks that are not there, each process its own."""
+        assert self.trainer is not None
         if store.path(0).is_file() and not (self.continued or self.trainer.ckpt_path):
             raise ConfigurationError(
                 f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
             )
-        rows: list[Row] = []
+        self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
+        ranks = Ranks.of(self.trainer)
+        own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
         # disable=None: no bar where the output is no terminal.
         title = f"Iteration {iteration} rollouts"
-        with tqdm(total=len(prompts) * self.rollouts.n, disable=None, unit="resp", desc=title, leave=False) as bar:
-            for chunk, members in enumerate(split_every(prompts, self.rollout_batch_size)):
-                written = store.read(chunk)
-                if written is None:
-                    self._roll_out_chunk(store, iteration, chunk, members)
-                    written = store.read(chunk) or []
-                if [row["prompt_id"] for row in written] != [prompt.id for prompt in members]:
-                    raise ConfigurationError(
-                        f"{store.path(chunk)} holds other prompts than this configuration uses in iteration"
-                        f" {iteration}. Resume with the configuration the run was started with, or start a new run."
-                    )
-                rows += written
-                bar.update(len(members) * self.rollouts.n)
-        remaining = iter(rows)
-        return [
-            rollout_batch(
-                self._encode(batch),
-                list(islice(remaining, len(batch))),
-                tokenizer.pad_token_id,
-                iteration,
+        total = sum(len(prompts) for _, prompts in own) * self.rollouts.n
+        with tqdm(total=total, disable=None if ranks.rank == 0 else True, unit="resp", desc=title, leave=False) as bar:
+            for number, prompts in own:
+                if not store.path(number).is_file():
+                    if policy_moved_on:
+                        raise ConfigurationError(
+                            f"{store.path(number)} is gone, and cannot be made again: the policy that wrote it has been"
+                            " trained since. Put it back, or start a new run."
+                        )
+                    self._roll_out_chunk(store, iteration, number, prompts)
+                bar.update(len(prompts) * self.rollouts.n)
+        self.trainer.strategy.barrier("after rollouts")
+
+    def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
+        rows = store.read(chunk)
+        found = [(row["prompt_id"], len(row["responses"])) for row in rows]
+        if found != [(prompt.id, self.rollouts.n) for prompt in prompts]:
+            raise ConfigurationError(
+                f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
+                f" configuration uses in iteration {iteration}. Resume with the configuration the run was"
+                " started with, or start a new run."
             )
-            for batch in batches
-        ]
+        return rows
+
+    def _rollout_batches(
+        self, batches: list[list[Prompt]], chunks: list[list[Row]], iteration: int
+    ) -> list[RolloutBatch]:
+        """The rows of all chunks in the plan's batches."""
+        rows, pad = iter([row for chunk in chunks for row in chunk]), self.policy.tokenizer.pad_token_id
+        return [rollout_batch(self._encode(batch), list(islice(rows, len(batch))), pad, iteration) for batch in batches]
 
     def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
         assert self.trainer is not None
@@ -248,19 +290,25 @@ class PreferenceData(LightningDataModule):
         return self._prompt_loader("test")
 
     def _prompt_loader(self, split: str) -> PromptLoader:
-        batches = split_every(self.prompts[split], self.evaluation_batch_size)
-        return PromptLoader([self._encode(batch) for batch in batches])
+        assert self.trainer is not None
+        ranks = Ranks.of(self.trainer)
+        batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
+        rounds = -(-len(batches) // ranks.size)
+        own = [batches[number] for number in ranks.rows(len(batches))]
+        return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        return encode(prompts, self.policy.tokenizer, self.max_prompt_tokens, self.template.special_tokens)
+        return encode(prompts, self.policy.tokenizer, self._prompt_limit()[0], self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long rollouts took so far."""
-        return {"rollout_seconds": self.rollout_seconds}
+        """How long rollouts took so far, and where in which iteration training is."""
+        cursor = self._cursor if self.loader is None else {**self.loader.state_dict(), "batches": len(self.loader)}
+        return {"rollout_seconds": self.rollout_seconds, "cursor": cursor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on from there."""
         self.rollout_seconds = state_dict["rollout_seconds"]
+        self._cursor = state_dict["cursor"]
 
 
 def _table(source: Table | str) -> Table:

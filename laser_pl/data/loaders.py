@@ -29,14 +29,22 @@ class RolloutLoader:
 
     def __init__(self, batches: Sequence[RolloutBatch], iteration: int) -> None:
         self.batches = batches
+        self.count = len(batches)
         self.iteration = iteration
         self.served = 0
 
+    @classmethod
+    def ended(cls, count: int, iteration: int) -> RolloutLoader:
+        """One that has handed out its ``count`` batches already, for which they are not needed."""
+        loader = cls([], iteration)
+        loader.count = loader.served = count
+        return loader
+
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.count
 
     def __iter__(self) -> Iterator[RolloutBatch]:
-        while self.served < len(self.batches):
+        while self.served < self.count:
             self.served += 1
             yield self.batches[self.served - 1]
 

@@ -37,7 +37,7 @@ class Pairing(ABC):
     ) -> None:
         if per_prompt < 1:
             raise ConfigurationError(f"per_prompt must be >= 1, got {per_prompt}. Set selection.pairs.per_prompt.")
-        if min_margin < 0:
+        if not min_margin >= 0:
             raise ConfigurationError(f"min_margin must be >= 0, got {min_margin}. Set selection.pairs.min_margin.")
         self.per_prompt = per_prompt
         self.min_margin = min_margin

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +15,9 @@ from laser_pl.batches import Message, Prompt, PromptBatch
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import Template, content_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.terminal import shown
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,6 +53,9 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
     for number, row in enumerate(rows, start=1):
         prompt = _prompt(row, columns, template, tokenizer, where=f"{table.path}, row {number}")
         prompts.setdefault(prompt.id, prompt)
+    if len(prompts) < len(rows):
+        log.info("%s: %d of %d rows repeat a prompt with its answer, and count once.", table.path,
+                 len(rows) - len(prompts), len(rows))  # fmt: skip
     return list(prompts.values())
 
 
@@ -62,17 +70,42 @@ def _prompt(row: Row, columns: Columns, template: Template, tokenizer: Any, wher
         )
     if not prompt or not content_of(prompt).strip():
         raise ConfigurationError(f"{where}: column '{columns.prompt}' is empty.")
-    answer = row.get(columns.answer) if columns.answer is not None else None
-    category = row.get(columns.category) if columns.category is not None else None
     others = {name: value for name, value in row.items() if name != columns.prompt}
+    text = template.render(prompt, others, tokenizer)
+    for written in (content_of(prompt), text):
+        _refuse_half_characters(written, where)
+    answer = row.get(columns.answer) if columns.answer is not None else None
     return Prompt(
         id=content_hash(prompt, answer),
         prompt=prompt,
-        text=template.render(prompt, others, tokenizer),
-        answer=None if answer is None else str(answer),
-        category="all" if category is None else str(category),
+        text=text,
+        answer=_label(row, columns.answer, where),
+        category=_category(_label(row, columns.category, where), where),
         columns=others,
     )
+
+
+def _label(row: Row, column: str | None, where: str) -> str | None:
+    value = None if column is None else row.get(column)
+    if isinstance(value, (list, dict, bytes)):
+        raise ConfigurationError(f"{where}: column '{column}' must be a text or a number, got {type(value).__name__}.")
+    return None if value is None else str(value)
+
+
+def _category(name: str | None, where: str) -> str:
+    """A name that metrics and tables can have."""
+    if name == "average":
+        raise ConfigurationError(f"{where}: the category 'average' would be taken for the mean of all. Rename it.")
+    return "all" if name is None else shown(name)
+
+
+def _refuse_half_characters(text: str, where: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{where}: the prompt holds half a character, {error.object[error.start]!r}, which no text in UTF-8 can."
+        ) from None
 
 
 def content_hash(prompt: str | list[Message], answer: Any) -> str:
@@ -109,7 +142,8 @@ def prompt_ids(text: str, tokenizer: Any, special_tokens: bool = True) -> list[i
     Returns:
         The ids, with one BOS at most, and without the EOS that some tokenizers put behind every text.
     """
-    ids: list[int] = tokenizer(text, add_special_tokens=special_tokens)["input_ids"]
+    # verbose: how long a text may be is told elsewhere, in the user's own terms.
+    ids: list[int] = tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"]
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if bos is not None and ids[:2] == [bos, bos]:
         ids = ids[1:]
@@ -129,10 +163,29 @@ def fit_to_length(
 
     Returns:
         The prompts that stay, and how many were too long.
+
+    Raises:
+        ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
-    fits = [len(prompt_ids(prompt.text, tokenizer, special_tokens)) <= limit for prompt in prompts]
+    fits = [_length(prompt.text, tokenizer, special_tokens) <= limit for prompt in prompts]
     kept = list(prompts) if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
+
+
+def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
+    try:
+        length = len(prompt_ids(text, tokenizer, special_tokens))
+    except Exception as error:  # some tokenizers have no token for what they do not know, and raise no more than that
+        raise ConfigurationError(
+            f"The tokenizer of '{tokenizer.name_or_path}' cannot read the prompt {reprlib.repr(text)}: {error}. Take"
+            " the prompt out, or another tokenizer."
+        ) from error
+    if length == 0:
+        raise ConfigurationError(
+            f"The prompt {reprlib.repr(text)} comes to no token of '{tokenizer.name_or_path}'. Change data.template, or"
+            " take it out."
+        )
+    return length
 
 
 def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True) -> PromptBatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.errors import ConfigurationError
+from laser_pl.run_folder import writing
 
 Row = dict[str, Any]
 
@@ -63,19 +64,22 @@ class RolloutStore:
             }
             for row, prompt in enumerate(prompts)
         ]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.path(chunk).with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with writing(self.path(chunk)) as temporary, temporary.open("wb") as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path(chunk))
 
-    def read(self, chunk: int) -> list[Row] | None:
-        """The rows of one chunk, as they were written; None if it is not there."""
-        if not self.path(chunk).is_file():
-            return None
-        rows: list[Row] = pq.read_table(self.path(chunk), schema=_SCHEMA).to_pylist()
+    def read(self, chunk: int) -> list[Row]:
+        """The rows of one chunk, as they were written.
+
+        Raises:
+            ConfigurationError: If the file is not there or is none of ours.
+        """
+        try:
+            rows: list[Row] = pq.read_table(self.path(chunk), schema=_SCHEMA).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise ConfigurationError(
+                f"{self.path(chunk)} cannot be read as the rollouts it should hold ({' '.join(str(error).split())})."
+                " Put it back, or start a new run."
+            ) from error
         return rows
 
 

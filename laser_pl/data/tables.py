@@ -7,6 +7,7 @@ import gzip
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,11 @@ class Table:
         try:
             folder = Path(self.path).is_dir()
             loaded = load_from_disk(self.path) if folder else load_dataset(self.path, self.subset)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a broken folder, or a hub out of reach, makes `datasets` raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigurationError(
-                f"Cannot read a data set from '{self.path}': {str(error).splitlines()[0]}. Give a .jsonl, .csv or"
-                " .parquet file, a folder saved by `datasets`, or a hub name."
+                f"Cannot read a data set from '{self.path}': {reason}. Give a .jsonl, .csv or .parquet file, a folder"
+                " saved by `datasets`, or a hub name."
             ) from error
         if isinstance(loaded, DatasetDict):
             if self.split not in loaded:
@@ -89,7 +91,7 @@ def _open(path: Path) -> IO[bytes]:
 def _parquet(path: Path) -> list[Row]:
     try:
         rows: list[Row] = pq.read_table(path).to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the latter two: values Python has not
         raise ConfigurationError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     return rows
 
@@ -117,6 +119,10 @@ def _json_lines(path: Path) -> Iterator[Row]:
             raise ConfigurationError(
                 f"{path}, line {number}: this is no JSON ({error.msg}, column {error.colno})."
             ) from None
+        except ValueError:
+            raise ConfigurationError(f"{path}, line {number}: a whole number is too long to be read.") from None
+        except RecursionError:
+            raise ConfigurationError(f"{path}, line {number}: this JSON is nested too deeply.") from None
         if not isinstance(row, dict):
             raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
         yield row
@@ -126,6 +132,9 @@ def _csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a cell may hold a long document
     reader = csv.DictReader(line for _, line in _decoded(path))
     try:
+        for name, count in Counter(reader.fieldnames or []).items():
+            if count > 1:  # the last would be taken without a word
+                raise ConfigurationError(f"{path}, line 1: {count} columns are named '{name}'. Name each its own way.")
         for row in reader:
             # DictReader keeps what is too much under None, and fills up what is missing with None.
             if None in row or None in row.values():

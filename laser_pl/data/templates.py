@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from laser_pl.batches import Message
 from laser_pl.errors import ConfigurationError
@@ -34,11 +34,11 @@ class SandboxedText:
     def __init__(self, template: str, setting: str) -> None:
         self.setting = setting
         try:
-            self._template = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-                template
-            )
+            self._template = ImmutableSandboxedEnvironment(
+                undefined=StrictUndefined, keep_trailing_newline=True
+            ).from_string(template)
         except TemplateError as error:
-            raise ConfigurationError(f"{setting} is no Jinja template: {error}.") from error
+            raise ConfigurationError(f"{setting} is no Jinja template: {_reason(error)}.") from error
 
     def fill(self, values: Mapping[str, Any]) -> str:
         """The text.
@@ -48,8 +48,31 @@ class SandboxedText:
         """
         try:
             return self._template.render(values)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise ConfigurationError(f"{self.setting} cannot be filled from a row: {error}.") from error
+        except Exception as error:  # a template is a program, and may raise anything
+            raise ConfigurationError(f"{self.setting} cannot be filled from a row: {_reason(error)}.") from error
+
+
+def chat_text(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:
+    """Messages as the tokenizer's own chat template writes them; transformers runs it in Jinja's sandbox.
+
+    Args:
+        tokenizer: Any Hugging Face tokenizer with a chat template.
+        messages: The chat.
+        **options: For the template, such as ``add_generation_prompt``.
+
+    Raises:
+        ConfigurationError: If the template refuses the chat, or is broken.
+    """
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+    except Exception as error:  # it came with the model, and may raise anything
+        raise ConfigurationError(
+            f"The chat template of '{tokenizer.name_or_path}' refuses a prompt: {_reason(error)}."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class Template(ABC):
@@ -131,9 +154,8 @@ class Chat(Template):
         if self.system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
         try:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
+            return chat_text(tokenizer, messages, add_generation_prompt=True)
+        except ConfigurationError as error:
             raise ConfigurationError(
-                f"The chat template of '{tokenizer.name_or_path}' refuses a prompt: {error}. Leave data.template.system"
-                " out, or use laser_pl.data.templates.Jinja."
+                f"{error} Leave data.template.system out, or use laser_pl.data.templates.Jinja."
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,8 +48,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigurationError(f"n must be >= 1, got {self.n}. Set the number of responses per prompt.")
-        if self.temperature < 0:
-            raise ConfigurationError(f"temperature must be >= 0, got {self.temperature}.")
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigurationError(f"temperature must be >= 0 and finite, got {self.temperature}.")
         if not 0 < self.top_p <= 1:
             raise ConfigurationError(f"top_p must be in (0, 1], got {self.top_p}.")
         if self.max_new_tokens < 1:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laser_pl.report.comparison import Row
+from laser_pl.terminal import shown
 
 
 def plot_comparison(rows: Sequence[Row], path: Path) -> bool:
@@ -55,4 +56,4 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> bool:
 
 def _literal(text: str) -> str:
     """Dollar signs start formulas, which names are none; a long one leaves no room for the picture."""
-    return textwrap.shorten(text, 40, placeholder="...").replace("$", r"\$")
+    return textwrap.shorten(shown(text), 40, placeholder="...").replace("$", r"\$")

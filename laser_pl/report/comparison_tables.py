@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from laser_pl.report.comparison import Row, categories
 from laser_pl.report.statistics import interval
+from laser_pl.terminal import as_markup, shown
 
 
 def caption(rows: Sequence[Row], baseline: str) -> str:
@@ -64,7 +64,7 @@ def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None
     for number, heading in enumerate(["strategy", "seeds", *columns, "difference", "p", "seconds", "forwards"]):
         averages.add_column(heading, justify="left" if number == 0 else "right")
     for row in rows:
-        averages.add_row(*map(escape, cells(row, columns)))
+        averages.add_row(*map(as_markup, cells(row, columns)))
     console.print(averages)
     details = Table("strategy", "category", "accuracy", "judged by")
     for row in rows:
@@ -72,9 +72,9 @@ def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None
         judges = dict(shares(row))
         for category in sorted({*judges, *row.accuracy} - {"average"}):
             accuracy = interval(*row.accuracy[category]) if category in row.accuracy else ""
-            details.add_row(*map(escape, (row.name, category, accuracy, judges.get(category, ""))))
+            details.add_row(*map(as_markup, (row.name, category, accuracy, judges.get(category, ""))))
     console.print(details)
-    console.print(escape(caption(rows, baseline)), soft_wrap=True)
+    console.print(as_markup(caption(rows, baseline)), soft_wrap=True)
 
 
 def markdown(rows: Sequence[Row], baseline: str) -> str:
@@ -111,7 +111,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _safe(text: str) -> str:
     """Names come from files: no table, no HTML, no link is made of them."""
-    text = html.escape(" ".join(text.split()), quote=False)
+    text = html.escape(shown(" ".join(text.split())), quote=False)
     return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in text)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from laser_pl import __version__
+from laser_pl.terminal import as_markup
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
 
@@ -60,19 +60,21 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
     console.print(f"Time: {total:.1f} s ({parts})")
     console.print(
         f"Reward-model forwards: {sum(forwards.values())} done, {avoided} avoided"
-        f" ({', '.join(f'{escape(arm)} {count}' for arm, count in forwards.items())})"
+        f" ({', '.join(f'{as_markup(arm)} {count}' for arm, count in forwards.items())})"
     )
     for name, kinds in summary["labels_missing"].items():
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        console.print(f"Labels that {escape(name)} did not give: {counts}")
+        console.print(f"Labels that {as_markup(name)} did not give: {counts}")
     for name, categories in summary["constraints"].items():
         counts = ", ".join(
-            f"{escape(category)} {count['failed']} of {count['responses']}" for category, count in categories.items()
+            f"{as_markup(category)} {count['failed']} of {count['responses']}" for category, count in categories.items()
         )
-        console.print(f"Forbidden by {escape(name)}: {counts}")
+        console.print(f"Forbidden by {as_markup(name)}: {counts}")
     if summary["steps_without_pairs"]:
         console.print(f"Steps skipped for want of pairs: {summary['steps_without_pairs']} of {summary['steps']}")
-    console.print(f"Run: {escape(folder)}", soft_wrap=True)
+    if summary["steps_not_finite"]:
+        console.print(f"Steps skipped as not finite: {summary['steps_not_finite']} of {summary['steps']}")
+    console.print(f"Run: {as_markup(folder)}", soft_wrap=True)
 
 
 def _accuracy_table(summary: Mapping[str, Any]) -> Table:
@@ -86,10 +88,10 @@ def _accuracy_table(summary: Mapping[str, Any]) -> Table:
         both = category in before and category in after
         change = f"{after[category] - before[category]:+.3f}" if both else ""
         judges = sorted(summary["arm_share"].get(category, {}).items(), key=lambda item: -item[1])
-        shares = ", ".join(f"{escape(arm)} {share:.0%}" for arm, share in judges if share >= 0.01)
+        shares = ", ".join(f"{as_markup(arm)} {share:.0%}" for arm, share in judges if share >= 0.01)
         if category == "average":
             table.add_section()
-        table.add_row(escape(category), _number(before.get(category)), _number(after.get(category)), change, shares)
+        table.add_row(as_markup(category), _number(before.get(category)), _number(after.get(category)), change, shares)
     return table
 
 

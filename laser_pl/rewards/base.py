@@ -67,14 +67,21 @@ class RewardModel(ABC):
             Shape ``(B, n)``.
         """
 
-    def learn(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> None:
-        """What came of its judgement. Reward models that stay as they are ignore it.
+    def lessons(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> dict[int, Tensor]:
+        """What came of its judgement, for ``learn``. Reward models that stay as they are have nothing to say.
 
         Args:
             prompts: ``B`` prompts, of which it judged some.
             pairs: What was trained.
             rewards: What the bandit learned of it on each prompt; NaN where it did not judge. Shape ``(B,)``.
+
+        Returns:
+            By row, for prompts that were judged in this process.
         """
+        return {}
+
+    def learn(self, lessons: dict[int, Tensor]) -> None:
+        """Take in the lessons of all processes, by row."""
 
     def state_dict(self) -> dict[str, Any]:
         """What it has learned, as tensors and plain builtins; never weights that are configured."""

@@ -40,11 +40,15 @@ class SequenceClassifier(LocalModel):
         self.head_weights = head_weights
 
     def check(self) -> None:
-        """See whether the weights are a classifier's, with as many outputs as there are head weights.
+        """See whether the weights are a classifier's, with as many outputs as head weights, and a tokenizer to use.
 
         Raises:
             ConfigurationError: If they are not, or not there.
         """
+        self._check_outputs()
+        self.check_tokenizer()
+
+    def _check_outputs(self) -> None:
         config = self.weights.load_config()
         architectures = config.architectures or []
         if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -61,7 +65,7 @@ class SequenceClassifier(LocalModel):
 
     def load_model(self, device: torch.device) -> Any:
         """The classifier; transformers would put a random head on anything else, and only warn."""
-        self.check()
+        self._check_outputs()
         return super().load_model(device)
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from laser_pl.data.templates import chat_text, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.rewards.base import RewardModel
@@ -48,12 +49,28 @@ class LocalModel(RewardModel):
         self._tokenizer: Any = None
 
     def check(self) -> None:
-        """See whether the weights are a language model's.
+        """See whether the weights are a language model's, and whether their tokenizer can be used.
 
         Raises:
             ConfigurationError: If they are not, or not there.
         """
         self.weights.check_language_model()
+        self.check_tokenizer()
+
+    def check_tokenizer(self) -> None:
+        """See whether the tokenizer can do what it will be asked to, before hours of rollouts were made for it.
+
+        Raises:
+            ConfigurationError: If it is not there, has no chat template where it should, or one that is broken.
+        """
+        tokenizer = self.load_tokenizer()
+        if self.chat_template and not tokenizer.chat_template:
+            raise ConfigurationError(
+                f"chat_template is true, but the tokenizer of '{self.weights.name}' has none. Set it to false or null"
+                " in the reward model's config."
+            )
+        if tokenizer.chat_template and self.chat_template is not False:
+            chat_text(tokenizer, messages_of("?"), add_generation_prompt=True)
 
     def size(self) -> int:
         """Bytes of the weights, from the model's configuration."""

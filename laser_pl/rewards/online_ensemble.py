@@ -49,18 +49,22 @@ class OnlineEnsemble(Ensemble):
         weights = self.log_weights.softmax(0)[:, None, None] * ~self._last.isnan()
         return (weights * self._last.nan_to_num(0.0)).sum(0) / weights.sum(0)
 
-    def learn(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> None:
-        """Multiply the weights, by the mean over the prompts that had pairs."""
-        gains = []
+    def lessons(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> dict[int, Tensor]:
+        """The exponents without the rate, ``(E,)`` for each prompt that had pairs."""
+        gains = {}
         for row, prompt in enumerate(prompts):
             own = pairs.prompt == row
             scores = self._scores.get(prompt.id)
             if scores is None or not own.any() or not rewards[row].isfinite():
                 continue
             margins = scores[:, pairs.chosen[own]] - scores[:, pairs.rejected[own]]  # (E, pairs)
-            gains.append(rewards[row] * margins.nan_to_num(0.0).sign().mean(-1))
-        if gains:
-            self.log_weights = self.log_weights + self.rate * torch.stack(gains).mean(0)
+            gains[row] = rewards[row] * margins.nan_to_num(0.0).sign().mean(-1)
+        return gains
+
+    def learn(self, lessons: dict[int, Tensor]) -> None:
+        """Multiply the weights, by the mean over the prompts."""
+        if lessons:
+            self.log_weights = self.log_weights + self.rate * torch.stack(list(lessons.values())).mean(0)
 
     def state_dict(self) -> dict[str, Any]:
         """Logarithms of the weights, by the member's name."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +21,25 @@ from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.scores import Missing, as_tensor, labels
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reward model said to one question.
+
+    Attributes:
+        labels: Finite scores, and NaN where there is none. Shape ``(B, n)``, float64, on the CPU.
+        forwards: What it cost.
+        missing: Labels it did not give, by kind.
+        failure: Why it gave none, if that was a fault.
+        seconds: Time for loading and scoring.
+    """
+
+    labels: Tensor
+    forwards: int = 0
+    missing: Missing = field(default_factory=Counter)
+    failure: str | None = None
+    seconds: float = 0.0
 
 
 class Pool:
@@ -66,20 +86,26 @@ class Pool:
             reward_model.check()
         self.memory.check()
 
-    def score(
+    def ask(
         self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device
-    ) -> Tensor:
-        """Labels of one reward model, which is loaded if it is not.
+    ) -> Answer:
+        """Labels of one reward model, which is loaded if it is not. Nothing is counted yet, see ``note``.
 
-        Returns:
-            Finite scores, and NaN where there is none. Shape ``(B, n)``, float64, on the CPU.
+        Args:
+            name: The reward model.
+            prompts: ``B`` prompts; none is not worth loading it.
+            responses: ``n`` responses to each.
+            device: Where it is to run.
 
         Raises:
             ConfigurationError: If it breaks the contract: another shape, or no numbers.
         """
+        if not prompts:
+            return Answer(torch.empty(0, 0, dtype=torch.float64))
         shape = len(prompts), len(responses[0])
+        forwards = round(shape[0] * shape[1] * self.reward_models[name].forwards_per_response(shape[1]))
         started = time.perf_counter()
-        self.forwards[name] += round(shape[0] * shape[1] * self.reward_models[name].forwards_per_response(shape[1]))
+        failure = None
         try:
             self.memory.hold(name, device)
             scores = self.reward_models[name].score(prompts, responses)
@@ -88,25 +114,50 @@ class Pool:
         except Exception as error:
             kind = "timeout" if isinstance(error, TimeoutError) else "exception"
             found, missing = torch.full(shape, float("nan"), dtype=torch.float64), Counter({kind: shape[0] * shape[1]})
-            self.health.failed(name, f"{type(error).__name__}: {error}")
+            failure = f"{type(error).__name__}: {error}"
         else:
             values = as_tensor(scores, shape, f"The reward model '{name}'")
             found, missing = labels(scores, values)
-            if found.isfinite().any():
-                self.health.succeeded(name)
-            elif missing.total() > missing["none"]:
-                self.health.failed(name, f"no score is a finite number ({_in_words(missing)})")
-        finally:
-            self.seconds += time.perf_counter() - started
-        self._count(name, missing)
-        return found
+            if not found.isfinite().any() and missing.total() > missing["none"]:
+                failure = f"no score is a finite number ({_in_words(missing)})"
+        return Answer(found, forwards, missing, failure, time.perf_counter() - started)
 
-    def _count(self, name: str, missing: Missing) -> None:
-        for kind in missing:
+    def note(self, name: str, answers: Sequence[Answer]) -> None:
+        """Count what a question has cost, and whether the reward model is well.
+
+        Args:
+            name: The reward model.
+            answers: What it said, in every process that the question was dealt out to.
+        """
+        self.forwards[name] += sum(answer.forwards for answer in answers)
+        self.seconds += max(answer.seconds for answer in answers)
+        failures = [answer.failure for answer in answers if answer.failure is not None]
+        if any(bool(answer.labels.isfinite().any()) for answer in answers):
+            self.health.succeeded(name)
+        elif failures:
+            self.health.failed(name, failures[-1])
+        for answer in answers:
+            self._count(name, answer)
+
+    def score(
+        self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device
+    ) -> Tensor:
+        """Ask and note.
+
+        Returns:
+            Finite scores, and NaN where there is none. Shape ``(B, n)``, float64, on the CPU.
+        """
+        answer = self.ask(name, prompts, responses, device)
+        self.note(name, [answer])
+        return answer.labels
+
+    def _count(self, name: str, answer: Answer) -> None:
+        reason = "" if answer.failure is None else f", {answer.failure}"
+        for kind, count in answer.missing.items():
             if kind != "none" and not self.missing[name][kind]:
-                log.warning("The reward model '%s' left %d responses without a label for the first time (%s). They make"
-                            " no pairs.", name, missing[kind], kind)  # fmt: skip
-        self.missing[name] += missing
+                log.warning("The reward model '%s' left %d responses without a label for the first time (%s%s). They"
+                            " make no pairs.", name, count, kind, reason)  # fmt: skip
+        self.missing[name] += answer.missing
 
     def state_dict(self) -> dict[str, Any]:
         """What was counted, and who is aside."""

@@ -130,7 +130,13 @@ class RemoteReward(RewardModel):
         items = [
             self._item(prompt, response) for prompt, row in zip(prompts, responses, strict=True) for response in row
         ]
-        parts = self._background.wait(self._ask_all(split_every(items, self.batch_size)))
+        try:
+            parts = self._background.wait(self._ask_all(split_every(items, self.batch_size)))
+        except (RuntimeError, ProtocolError) as error:  # their messages quote the server, which knows the key
+            key = os.environ.get(self.api_key_variable or "")
+            if key and key in str(error):
+                raise type(error)(str(error).replace(key, "***")) from None
+            raise
         return split_every([score for part in parts for score in part], len(responses[0]))
 
     def _authorization(self) -> dict[str, str]:
@@ -178,8 +184,20 @@ class RemoteReward(RewardModel):
         )
         body = json.dumps(self.protocol.request(items), ensure_ascii=False).encode("utf-8", "replace")
         answer: bytes = await attempts(self._attempt, body)
+        return self.read(answer, len(items))
+
+    def read(self, answer: bytes, count: int) -> list[float | None]:
+        """The scores in the body of an answer.
+
+        Args:
+            answer: Whatever the server sent.
+            count: How many responses it was asked about.
+
+        Raises:
+            ProtocolError: If it is not what the protocol says.
+        """
         try:
-            return checked(self.protocol.scores(json.loads(answer)), len(items))
+            return checked(self.protocol.scores(json.loads(answer)), count)
         except ProtocolError as error:
             raise ProtocolError(f"{self.url}: {error}") from None
         except (ValueError, RecursionError) as error:

@@ -1,0 +1,47 @@
+"""Command lines of the commands that need no Lightning."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.terminal import shown
+
+T = TypeVar("T")
+
+
+class Arguments(argparse.ArgumentParser):
+    """Raises what is wrong with a command line, where argparse prints usage and exits.
+
+    Args:
+        command: ``compare``, for example.
+        description: What it does.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"python -m laser_pl {command}", description=description)
+        self.command = command
+
+    def error(self, message: str) -> NoReturn:
+        """Tell the user.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(f"{self.command}: {message}. See {self.prog} --help.")
+
+
+def run_command(command: Callable[[Sequence[str]], T], args: Sequence[str]) -> T:
+    """Run a command.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    try:
+        return command(args)
+    except ConfigurationError as error:
+        print(f"laser_pl: {shown(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from error

@@ -1,0 +1,94 @@
+"""What is wrong with a configuration as YAML, told with file and line before it is parsed."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from laser_pl.errors import ConfigurationError
+
+
+def refuse_broken_yaml(args: Sequence[str]) -> None:
+    """Look through the configurations and values of a command line; the parser's messages name neither file nor line.
+
+    Args:
+        args: The command line.
+
+    Raises:
+        ConfigurationError: If a file is no UTF-8, no YAML or no mapping, or a mapping has the same key twice, of which
+            YAML would take the last without a word.
+    """
+    for before, word in zip(["", *args], args, strict=False):
+        path = Path(word.removeprefix("--config="))
+        if (before in {"--config", "-c"} or word.startswith("--config=")) and _is_file(path):
+            _refuse_file(path)
+            continue
+        option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if value.lstrip().startswith("{"):  # perhaps no YAML but a template, which is the parser's to know
+            with suppress(yaml.YAMLError, RecursionError):
+                _refuse_keys_given_twice(value, option, "")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file could have
+        return False
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}, line {line}: this is no UTF-8 ({error.reason}).") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _refuse_file(path: Path) -> None:
+    text = _text_of(path)
+    try:
+        found = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character, an impossible date
+        raise ConfigurationError(f"{path}: this is no YAML ({str(error).splitlines()[0]}).") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: this YAML is nested too deeply.") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path} holds no settings but {reprlib.repr(found)}. Write them as name: value.")
+    _refuse_keys_given_twice(text, str(path), ", line {line}")
+
+
+def _refuse_keys_given_twice(text: str, where: str, place: str) -> None:
+    for key, line in _keys_given_twice(yaml.compose(text, Loader=yaml.SafeLoader)):
+        raise ConfigurationError(
+            f"{where}{place.format(line=line)}: '{key}' is given twice in one mapping. Give each its own name, or take"
+            " one out."
+        )
+
+
+def _keys_given_twice(root: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    """Keys that a mapping has already, with the line of the second one."""
+    waiting, met = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in met:  # an alias, perhaps of what it stands in
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            known: set[Hashable] = set()
+            for key, value in node.value:
+                waiting.append(value)
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if (key.tag, key.value) in known:
+                        yield key.value, key.start_mark.line + 1
+                    known.add((key.tag, key.value))

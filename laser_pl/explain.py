@@ -1,0 +1,186 @@
+"""``python -m laser_pl explain``: why a reward model judged, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from laser_pl.arguments import Arguments, run_command
+from laser_pl.errors import ConfigurationError
+from laser_pl.report.contexts import Seen, contexts_of
+from laser_pl.report.neighbours import Neighbour, experience, nearest
+from laser_pl.report.records import Line, RunRecords, read_records
+from laser_pl.report.sample import responses_of
+from laser_pl.report.text import line
+
+NEIGHBOURS = 20
+"""Earlier decisions that are asked how each arm did."""
+SHOWN = 5
+"""Of them, those that are listed."""
+
+
+def explain_step(args: Sequence[str], console: Console | None = None) -> list[Seen]:
+    """Say why a step's prompts were judged by whom.
+
+    Args:
+        args: What stands behind ``explain`` on the command line.
+        console: Where to print; standard output if not given.
+
+    Returns:
+        The step's decisions with their contexts.
+
+    Raises:
+        ConfigurationError: If there is no run or no such step, or its rollouts are gone.
+    """
+    parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on similar ones.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
+    options = parser.parse_args(args)
+    records = read_records(options.run)
+    steps = sorted({one["step"] for one in records.decisions})
+    if options.step not in steps:
+        known = f"it has steps {steps[0]} to {steps[-1]}" if steps else "nothing is recorded yet"
+        raise ConfigurationError(f"explain: the run '{options.run}' has no step {options.step}; {known}. Set --step.")
+    console = console or Console(highlight=False)
+    earlier: list[Seen] = []
+    for decisions in contexts_of(records):
+        if decisions[0].decision["step"] == options.step:
+            _print_step(console, records, decisions, earlier)
+            return decisions
+        earlier += decisions
+    raise AssertionError("the step is among the decisions")
+
+
+def main(args: Sequence[str]) -> list[Seen]:
+    """The command.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    return run_command(explain_step, args)
+
+
+def _print_step(console: Console, records: RunRecords, decisions: Sequence[Seen], earlier: Sequence[Seen]) -> None:
+    first = decisions[0].decision
+    number = f"{len(decisions)} decisions" if len(decisions) > 1 else "one decision"
+    _say(console, f"Step {first['step']}, iteration {first['iteration'] + 1}: {number} by {records.bandit}.")
+    for seen in decisions:
+        neighbours = nearest(seen, earlier, NEIGHBOURS)
+        console.rule(style="dim")
+        _say(console, about(seen))
+        _say(console, reason(seen.decision))
+        console.print(_arms_table(seen.decision, neighbours))
+        if neighbours:
+            console.print(_neighbours_table(neighbours[:SHOWN]))
+        else:
+            _say(console, "There is no earlier decision to compare it with.")
+        _say(console, outcome(seen.decision))
+    own = [one for one in records.judged if one["step"] == first["step"]]
+    console.rule(style="dim")
+    if not own:
+        _say(console, "Scores and pairs of this step are not among those that judged.jsonl keeps.")
+    for one in own:
+        console.print(_responses_table(one))
+
+
+def about(seen: Seen) -> str:
+    """Who judged what."""
+    prompts = f"{len(seen.texts)} prompts" if len(seen.texts) > 1 else "one prompt"
+    category = seen.decision.get("category")
+    kind = "of several categories" if category is None else f"of category '{line(category)}'"
+    return f"'{line(seen.decision['arm'])}' judged {prompts} {kind}, the first of them: {line(seen.texts[0])}"
+
+
+def reason(decision: Line) -> str:
+    """Why the arm was chosen, as far as expectations and bonuses tell.
+
+    >>> reason({"arm": "a", "mean": {"a": 0.2, "b": 0.5}, "bonus": {"a": 0.9, "b": 0.1}})
+    'Its expected reward, +0.200, is number 2 of 2; with its bonus of 0.900 for what is unknown it has the largest sum.'
+    """
+    arm, mean, bonus = decision["arm"], decision["mean"], decision["bonus"]
+    passed = [f"'{line(name)}'" for name in decision.get("passed_over") or []]
+    aside = f" {', '.join(passed)} came first, but was aside or gave no label." if passed else ""
+    if arm not in mean or not any([*mean.values(), *bonus.values()]):
+        return f"The bandit has no expectations, so it was chosen by rule or by lot.{aside}"
+    total = {name: mean[name] + bonus[name] for name in mean}
+    rank = 1 + sum(value > mean[arm] for value in mean.values())
+    best = max(total, key=lambda name: total[name])
+    if total[arm] == total[best]:
+        equal = sum(value == total[arm] for value in total.values())
+        sum_ = "it has the largest sum" + (f", as have {equal - 1} others; a lot decided" if equal > 1 else "")
+    else:
+        sum_ = f"its sum is not the largest ('{line(best)}' has that)"
+        sum_ += "" if passed else ": this bandit explores by lot"
+    return (
+        f"Its expected reward, {mean[arm]:+.3f}, is number {rank} of {len(mean)}; with its bonus of {bonus[arm]:.3f}"
+        f" for what is unknown {sum_}.{aside}"
+    )
+
+
+def outcome(decision: Line) -> str:
+    """What came of it.
+
+    >>> outcome({"loss": None, "pairs": 0})
+    'No pairs could be made, so nothing was trained and nothing learned.'
+    """
+    if decision.get("loss") is None:
+        return "No pairs could be made, so nothing was trained and nothing learned."
+    rewards = ", ".join(f"{line(arm)} {value:+.3f}" for arm, value in (decision.get("reward") or {}).items())
+    learned = f"The bandit learned: {rewards}." if rewards else "The bandit learned nothing of it."
+    return f"{decision.get('pairs')} pairs gave a loss of {decision['loss']:.3f}. {learned}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), soft_wrap=True)
+
+
+def _arms_table(decision: Line, neighbours: Sequence[Neighbour]) -> Table:
+    title = f"The arms, and how they did on the {len(neighbours)} most similar earlier decisions"
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(("arm", "expected", "bonus", "sum", "judged there", "mean reward there")):
+        table.add_column(heading, justify="left" if number == 0 else "right")
+    around = [neighbour.seen for neighbour in neighbours]
+    for arm, mean in decision["mean"].items():
+        bonus, there = decision["bonus"].get(arm, 0.0), experience(arm, around)
+        reward = "" if math.isnan(there.reward) else f"{there.reward:+.3f} ({len(there.rewards)})"
+        table.add_row(
+            escape(line(arm)), f"{mean:+.3f}", f"{bonus:.3f}", f"{mean + bonus:+.3f}", str(there.judged), reward,
+            style="bold" if arm == decision["arm"] else "",
+        )  # fmt: skip
+    return table
+
+
+def _neighbours_table(neighbours: Sequence[Neighbour]) -> Table:
+    table = Table(title="The most similar of them", title_justify="left")
+    for heading, right in (("step", True), ("similarity", True), ("first prompt", False), ("judged by", False),
+                           ("its reward", True), ("loss", True)):  # fmt: skip
+        table.add_column(heading, justify="right" if right else "left")
+    for neighbour in neighbours:
+        decision = neighbour.seen.decision
+        reward, loss = (decision.get("reward") or {}).get(decision["arm"]), decision.get("loss")
+        table.add_row(
+            str(decision["step"]), f"{neighbour.similarity:.3f}", escape(line(neighbour.seen.texts[0], 40)),
+            escape(line(decision["arm"])), "" if reward is None else f"{reward:+.3f}",
+            "" if loss is None else f"{loss:.3f}",
+        )  # fmt: skip
+    return table
+
+
+def _responses_table(one: Line) -> Table:
+    others = [arm for arm in one["scores"] if arm != one["arm"]]
+    title = escape(f"Responses to: {line(one['prompt'])}")
+    table = Table(title=title, title_justify="left")
+    table.add_column("response")
+    for heading in (one["arm"], *others, "chosen", "rejected"):
+        table.add_column(escape(line(heading, 20)), justify="right")
+    for response in responses_of(one):
+        scores = [response.score, *(response.others[arm] for arm in others)]
+        counts = [str(count) if count else "" for count in (response.chosen, response.rejected)]
+        shown = ["" if score is None else f"{score:.3g}" for score in scores]
+        table.add_row(escape(line(response.text.shown)), *shown, *counts)
+    return table

@@ -1,0 +1,68 @@
+"""``python -m laser_pl report``: a run as a page, and its figures for a paper."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from laser_pl.arguments import Arguments, run_command
+from laser_pl.errors import ConfigurationError
+from laser_pl.report.page import page
+from laser_pl.report.png import write_figures
+from laser_pl.report.records import read_records
+from laser_pl.report.run_figures import figures
+from laser_pl.report.warnings import warnings_of
+from laser_pl.run_folder import RunFolder, write_whole
+
+log = logging.getLogger(__name__)
+
+
+def report_run(args: Sequence[str]) -> Path:
+    """Write a run's ``report.html``, whether the run is finished or not.
+
+    Args:
+        args: What stands behind ``report`` on the command line.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigurationError: If there is no run, or nothing can be written to its folder.
+    """
+    parser = Arguments("report", "Show a run as a page, whether it is finished, going on, or was interrupted.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--png", action="store_true", help="Write the figures to RUN/figures as well, for a paper.")
+    options = parser.parse_args(args)
+    records = read_records(options.run)
+    try:
+        write_whole(records.folder.report, page(records))
+        written = write_figures(figures(records), records.folder.path / "figures") if options.png else []
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{options.run}': {error.strerror}.") from error
+    for warning in warnings_of(records):
+        print(f"Worth a look: {warning}")
+    for path in [records.folder.report, *written]:
+        print(f"Written: {path}")
+    return records.folder.report
+
+
+def report_after_fit(folder: RunFolder) -> None:
+    """Say what is odd about a run that has just ended, and write its page. No failure to do so loses the run."""
+    try:
+        records = read_records(folder.path)
+        for warning in warnings_of(records):
+            log.warning("Worth a look: %s", warning)
+        write_whole(folder.report, page(records))
+    except Exception as error:
+        log.warning("The report could not be written (%s). Once that is mended: python -m laser_pl report %s",
+                    " ".join(f"{type(error).__name__}: {error}".split()), folder.path)  # fmt: skip
+
+
+def main(args: Sequence[str]) -> Path:
+    """The command.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    return run_command(report_run, args)

@@ -1,0 +1,94 @@
+"""The contexts that the bandit saw, made again from the stored rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from laser_pl.bandits.context import ContextPreparation
+from laser_pl.errors import ConfigurationError
+from laser_pl.report.records import Line, RunRecords
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A decision with what it was made from.
+
+    Attributes:
+        decision: The line of ``selection.jsonl``.
+        context: As the bandit saw it. Shape ``(d,)``, float64.
+        texts: The prompts, as the policy read them.
+    """
+
+    decision: Line
+    context: Tensor
+    texts: Sequence[str]
+
+
+def part(records: RunRecords, name: str, kind: type[T]) -> T:
+    """A part of ``selection``, made from the run's configuration as it was for the run.
+
+    Args:
+        records: Of the run.
+        name: The part's name, such as ``bandit``.
+        kind: What it is.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, name, required=True)
+    made: T = parser.instantiate(parser.parse_object({name: records.config["selection"][name]}))[name]
+    return made
+
+
+def contexts_of(records: RunRecords) -> Iterator[list[Seen]]:
+    """Every step's decisions with their contexts, in the order in which they were made.
+
+    The preparation's running mean takes every iteration's rollouts in at its start, as it did in the run.
+
+    Raises:
+        ConfigurationError: If an iteration's rollouts are not there, or are other prompts'.
+    """
+    preparation = part(records, "context", ContextPreparation)
+    for iteration, lines in groupby(records.decisions, key=lambda line: int(line["iteration"])):
+        rows = _rollouts(records, iteration)
+        preparation.observe(torch.tensor([row["context"] for row in rows]))
+        start = 0
+        for _, group in groupby(lines, key=lambda line: int(line["step"])):
+            decisions = list(group)
+            end = start + sum(len(line["prompt_ids"]) for line in decisions)
+            yield _seen(decisions, rows[start:end], preparation)
+            start = end
+
+
+def _seen(decisions: Sequence[Line], rows: Sequence[dict[str, Any]], preparation: ContextPreparation) -> list[Seen]:
+    place = {row["prompt_id"]: row for row in rows}
+    try:
+        own = [[place[id_] for id_ in line["prompt_ids"]] for line in decisions]
+    except KeyError as error:
+        raise ConfigurationError(
+            f"The rollouts do not hold prompt {error}, which step {decisions[0]['step']} of selection.jsonl judged. The"
+            " folder's files are not one run's."
+        ) from error
+    hidden = torch.stack([torch.tensor([row["context"] for row in group]).mean(0) for group in own])
+    contexts = preparation.prepare(hidden)
+    return [
+        Seen(line, context, [row["text"] for row in group])
+        for line, context, group in zip(decisions, contexts, own, strict=True)
+    ]
+
+
+def _rollouts(records: RunRecords, iteration: int) -> list[dict[str, Any]]:
+    folder = records.folder.path / "rollouts" / f"iteration-{iteration:03d}"
+    files = sorted(folder.glob("chunk-*.parquet"))
+    if not files:
+        raise ConfigurationError(f"There are no rollouts in '{folder}', from which the contexts are made again.")
+    columns = ["prompt_id", "text", "context"]
+    return [row for path in files for row in pq.read_table(path, columns=columns).to_pylist()]

@@ -1,0 +1,178 @@
+"""What a run's folder holds, whether the run is finished, going on, or was killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.metrics_csv import MetricsRow, read_metrics
+from laser_pl.run_folder import RunFolder
+
+Line = dict[str, Any]
+"""One line of a JSONL file."""
+
+_OF_DECISION = {"iteration": int, "step": int, "prompt_ids": list, "arm": str, "mean": dict, "bonus": dict}
+_OF_JUDGED = {"iteration": int, "step": int, "prompt_id": str, "category": str, "prompt": str, "arm": str,
+              "responses": list, "scores": dict, "pairs": list}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """The records of one run.
+
+    Attributes:
+        folder: Where they lie.
+        config: ``config.yaml``.
+        summary: ``summary.json``; None as long as the run is not finished.
+        metrics: Rows of ``metrics.csv``.
+        decisions: Lines of ``selection.jsonl``.
+        judged: Lines of ``judged.jsonl``.
+        left_out: What could not be read, in words.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    summary: dict[str, Any] | None = None
+    metrics: list[MetricsRow] = field(default_factory=list)
+    decisions: list[Line] = field(default_factory=list)
+    judged: list[Line] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Every arm, in the order of the configuration; those that are gone by now come last."""
+        configured = self.config.get("selection", {}).get("reward_models") or {}
+        return list(dict.fromkeys([*configured, *(arm for line in self.decisions for arm in line["mean"])]))
+
+    @cached_property
+    def judges(self) -> list[str]:
+        """The arms that judged anything, in that order."""
+        used = {line["arm"] for line in self.decisions}
+        return [arm for arm in self.arms if arm in used]
+
+    @cached_property
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Share of each category's prompts that each arm judged; decisions about several categories are ``mixed``."""
+        if self.summary is not None and isinstance(self.summary.get("arm_share"), dict):
+            return dict(self.summary["arm_share"])
+        return shares_by_category(self.decisions)
+
+    @property
+    def bandit(self) -> str:
+        """The class of the bandit, without its module."""
+        return str(self.config.get("selection", {}).get("bandit", {}).get("class_path", "")).rpartition(".")[2]
+
+    @property
+    def iterations(self) -> int | None:
+        """How many were asked for, if that is known."""
+        asked = self.config.get("trainer", {}).get("max_epochs")
+        return asked if isinstance(asked, int) and asked > 0 else None
+
+    def metric(self, name: str) -> list[tuple[int, int, float]]:
+        """Step, iteration and value, wherever a metric was logged."""
+        return [(step, int(row.get("epoch", 0)), row[name]) for step, row in self.metrics if name in row]
+
+    def metric_by_iteration(self, name: str) -> dict[int, list[float]]:
+        """A metric's values in every iteration."""
+        found: dict[int, list[float]] = {}
+        for _, iteration, value in self.metric(name):
+            found.setdefault(iteration, []).append(value)
+        return found
+
+    def metric_names(self, prefix: str) -> list[str]:
+        """What stands behind a prefix in the names of metrics; the average last."""
+        names = {name.removeprefix(prefix) for _, row in self.metrics for name in row if name.startswith(prefix)}
+        return sorted(names, key=lambda name: (name == "average", name))
+
+
+def read_records(path: Path) -> RunRecords:
+    """Read a run's folder, with whatever is there.
+
+    Raises:
+        ConfigurationError: If it is no run's folder.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise ConfigurationError(f"'{path}' is no run's folder: there is no config.yaml in it.")
+    try:
+        config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{folder.config} cannot be read ({' '.join(str(error).split())}). Without it nothing can be told of a run."
+        ) from error
+    left_out: list[str] = []
+    return RunRecords(
+        folder,
+        config if isinstance(config, dict) else {},
+        _summary(folder.summary, left_out),
+        _metrics(folder.metrics, left_out),
+        _lines(folder.selection, _OF_DECISION, left_out),
+        _lines(folder.judged, _OF_JUDGED, left_out),
+        left_out,
+    )
+
+
+def shares_by_category(decisions: Iterable[Line]) -> dict[str, dict[str, float]]:
+    """Share of each category's prompts that each arm judged.
+
+    >>> shares_by_category([{"category": "sums", "arm": "a", "prompt_ids": ["p", "q", "r"]},
+    ...                     {"category": "sums", "arm": "b", "prompt_ids": ["s"]}])
+    {'sums': {'a': 0.75, 'b': 0.25}}
+    """
+    counts: dict[str, Counter[str]] = {}
+    for line in decisions:
+        category = line.get("category")
+        own = counts.setdefault("mixed" if category is None else category, Counter())
+        own[line["arm"]] += len(line["prompt_ids"])
+    return {
+        category: {arm: count / own.total() for arm, count in own.items()} for category, own in sorted(counts.items())
+    }
+
+
+def _summary(path: Path, left_out: list[str]) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        summary = None
+    if not isinstance(summary, dict):
+        left_out.append("summary.json cannot be read")
+        return None
+    return summary
+
+
+def _metrics(path: Path, left_out: list[str]) -> list[MetricsRow]:
+    try:
+        return read_metrics(path)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        left_out.append("metrics.csv cannot be read")
+        return []
+
+
+def _lines(path: Path, kinds: Mapping[str, type], left_out: list[str]) -> list[Line]:
+    """The lines that are whole and hold what they should."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    found = []
+    for text in lines[:-1]:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and all(isinstance(line.get(name), kind) for name, kind in kinds.items()):
+            found.append(line)
+    torn = len(lines) - 1 - len(found) + bool(lines[-1])
+    if torn:
+        left_out.append(f"{torn} of the {len(found) + torn} lines of {path.name} cannot be read")
+    return found

@@ -1,0 +1,58 @@
+"""Numbers along a run, made few enough to be drawn and to be told apart."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+Point = tuple[float, float]
+
+
+def binned(points: Sequence[Point], bins: int) -> list[Point]:
+    """Means of consecutive groups; the points themselves where there are no more than ``bins``. Sorted by x.
+
+    >>> binned([(0, 1.0), (1, 3.0), (2, 5.0), (3, 7.0)], bins=2)
+    [(0.5, 2.0), (2.5, 6.0)]
+    """
+    points = sorted(points)
+    if len(points) <= bins:
+        return points
+    edges = [round(i * len(points) / bins) for i in range(bins + 1)]
+    groups = [points[start:end] for start, end in itertools.pairwise(edges)]
+    return [(mean([x for x, _ in group]), mean([y for _, y in group])) for group in groups]
+
+
+def smoothed(values: Sequence[float], width: int) -> list[float]:
+    """Means over a window around each value, which is cut at the ends.
+
+    >>> smoothed([0.0, 3.0, 6.0], width=3)
+    [1.5, 3.0, 4.5]
+    """
+    half = width // 2
+    return [mean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def clear_change(before: Sequence[float], after: Sequence[float]) -> float:
+    """How much the mean rose, if by more than two standard errors of the difference; otherwise 0.
+
+    Fewer than two values on either side tell nothing.
+
+    >>> clear_change([1.0, 1.2], [3.0, 3.2]), clear_change([1.0, 3.0], [1.5, 3.5])
+    (2.0, 0.0)
+    """
+    if len(before) < 2 or len(after) < 2:
+        return 0.0
+    change = mean(after) - mean(before)
+    error = math.sqrt(sum(_variance(values) / len(values) for values in (before, after)))
+    return change if abs(change) > 2 * error else 0.0
+
+
+def _variance(values: Sequence[float]) -> float:
+    middle = mean(values)
+    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)

@@ -1,0 +1,106 @@
+"""A loss or gradient that is no finite number trains nothing, teaches nothing, and in the end stops the run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from laser_pl.batches import PromptLosses
+from laser_pl.cli import LaserCLI
+from laser_pl.policy import Policy
+from laser_pl.run_state import digest
+
+Fit = Callable[..., LaserCLI]
+Spoil = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """Six batches of four prompts."""
+    return ["--data.prompts_per_iteration=24", "--checkpoint_every=1", "--trainer.limit_val_batches=0"]
+
+
+@pytest.fixture
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
+    """Make steps bad: ``spoil(what, steps)``, where what is ``loss`` or ``gradient``."""
+    own_loss = Policy._own_loss
+
+    def arrange(what: str, steps: Sequence[int]) -> None:
+        def spoiled(self: Policy, *args: Any, **kwargs: Any) -> tuple[Tensor, PromptLosses, Tensor]:
+            loss, losses, margin = own_loss(self, *args, **kwargs)
+            if self.trainer.fit_loop.epoch_loop.total_batch_idx in steps:
+                if what == "loss":
+                    loss = loss * math.inf
+                else:  # the root of 0 has an infinite slope
+                    loss = loss + torch.sqrt(sum((p * 0.0).sum() for p in self.parameters() if p.requires_grad))
+            return loss, losses, margin
+
+        monkeypatch.setattr(Policy, "_own_loss", spoiled)
+
+    return arrange
+
+
+def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_bad_step_is_counted_and_teaches_nobody(fit: Fit, spoil: Spoil, tmp_path: Path, what: str) -> None:
+    spoil(what, [2])
+    run = fit(tmp_path)
+    assert (run.summary["steps_not_finite"], run.summary["steps"]) == (1, 6)
+    assert [decision["reward"] is None for decision in decisions_of(run)] == [False, False, True, False, False, False]
+    bandit = run.selection.bandit.state_dict()
+    assert all(bool(tensor.isfinite().all()) for tensor in bandit.values() if isinstance(tensor, Tensor))
+    adapter = load_file(run.folder.adapter / "adapter_model.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in adapter.values())
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_bad_steps_leave_the_policy_and_its_optimizer_as_they_are(
+    fit: Fit, spoil: Spoil, tmp_path: Path, what: str
+) -> None:
+    """A run whose last three steps are bad ends with what it had saved before them."""
+    spoil(what, [3, 4, 5])
+    bad = fit(tmp_path)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "stopped", "--model.max_bad_steps=3")
+    before, after = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (tmp_path / "stopped" / "runs" / "small", bad.folder.path)
+    )
+    assert (before["global_step"], after["global_step"]) == (3, 6)
+    for part in ("state_dict", "optimizer_states"):
+        assert digest(before[part]) == digest(after[part])
+
+
+def test_a_bad_batch_costs_the_others_of_its_step_nothing(fit: Fit, spoil: Spoil, tmp_path: Path) -> None:
+    """With accumulated gradients the step is made from those that are finite."""
+    spoil("loss", [0, 3])
+    run = fit(tmp_path, "--trainer.accumulate_grad_batches=2")
+    assert run.summary["steps_not_finite"] == 2
+    moments = torch.load(run.folder.checkpoint, weights_only=True)["optimizer_states"][0]["state"]
+    assert {float(moment["step"]) for moment in moments.values()} == {3.0}
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_too_many_in_a_row_end_the_run_with_a_checkpoint_from_before(
+    fit: Fit, spoil: Spoil, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    spoil(what, [1, 3, 4, 5])  # one alone is forgiven
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, "--model.max_bad_steps=2")
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert f"laser_pl: 2 steps in a row had a {what} that is no finite number, and trained nothing. Lower" in told
+    checkpoint = torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+    assert all(bool(tensor.isfinite().all()) for tensor in checkpoint["state_dict"].values())

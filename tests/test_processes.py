@@ -1,0 +1,134 @@
+"""Runs of several real processes over gloo, started as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from laser_pl.cli import LaserCLI
+from laser_pl.run_folder import RunFolder
+from laser_pl.run_state import digest, run_state
+
+Command = Callable[..., list[str]]
+Plug = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def size() -> list[str]:
+    """Two iterations of 5 + 5 + 1 prompts: no batch is even, and of the last one somebody has nothing."""
+    return [
+        "--trainer.max_epochs=2", "--data.prompts_per_iteration=11", "--data.batch_size=5", "--data.rollouts.n=4",
+        "--data.rollout_batch_size=4", "--data.evaluation_batch_size=3", "--checkpoint_every=1",
+        "--selection.granularity=prompt", "--selection.signal=Cooling", "--selection.signal.share=0.5",
+        "--selection.check_ranks=true",
+    ]  # fmt: skip
+
+
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+
+
+def run(command: list[str], processes: int = 2, launcher: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Started by Lightning, or by another launcher."""
+    strategy = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
+    started = [sys.executable, "-m", *launcher, "laser_pl", *command, *strategy]
+    return subprocess.run(started, check=False, capture_output=True, text=True, timeout=300)
+
+
+def decisions_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """Without what the clock says."""
+    decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
+    return [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions]
+
+
+@pytest.fixture(scope="module")
+def two(fit_command: Command, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """An undisturbed run of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    done = run(fit_command(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Test accuracy of sampled responses") == 1
+    assert [path.name for path in (folder / "runs").iterdir()] == ["small"]
+    return RunFolder(folder / "runs" / "small")
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    """To the last bit."""
+    ours, theirs = run_state(one), run_state(other)
+    assert {part: digest(ours[part]) for part in ours} == {part: digest(theirs[part]) for part in theirs}
+
+
+def assert_alike(folder: RunFolder, one: LaserCLI) -> None:
+    """The same choices; numbers up to the order of sums."""
+    ours, theirs = decisions_of(folder), decisions_of(one.folder)
+    assert [d["arm"] for d in ours] == [d["arm"] for d in theirs]
+    assert [d["prompt_ids"] for d in ours] == [d["prompt_ids"] for d in theirs]
+    for name in ("pairs", "reward_model_forwards", "missing", "passed_over"):
+        assert [d[name] for d in ours] == [d[name] for d in theirs]
+    for name in ("loss", "dpo", "nll"):
+        assert [d[name] for d in ours] == pytest.approx([d[name] for d in theirs], abs=1e-5)
+    adapters = [load_file(f.adapter / "adapter_model.safetensors") for f in (folder, one.folder)]
+    moved = 0.0
+    for name, tensor in adapters[0].items():
+        torch.testing.assert_close(tensor, adapters[1][name], atol=1e-5, rtol=0)
+        moved = max(moved, float(tensor.abs().max()) if "lora_B" in name else 0.0)
+    assert moved > 1e-4  # lora_B begins at 0: there was something to agree on
+    summary = json.loads(folder.summary.read_text())
+    for name in ("accuracy", "arm_share", "reward_model_forwards", "steps", "steps_without_pairs"):
+        assert summary[name] == one.summary[name]
+
+
+def test_two_processes_do_what_one_would(two: RunFolder, fit: Callable[..., LaserCLI], tmp_path: Path) -> None:
+    assert_alike(two, fit(tmp_path))
+
+
+def test_so_do_three_with_one_arm_per_batch(fit_command: Command, fit: Callable[..., LaserCLI], tmp_path: Path) -> None:
+    args = ["--selection.granularity=batch", "--trainer.max_epochs=1", "--trainer.accumulate_grad_batches=2"]
+    done = run(fit_command(tmp_path / "three", *args), processes=3)
+    assert done.returncode == 0, done.stderr
+    assert_alike(RunFolder(tmp_path / "three" / "runs" / "small"), fit(tmp_path / "one", *args))
+
+
+def test_a_signal_to_one_process_lets_all_save_and_the_resumed_run_ends_the_same(
+    two: RunFolder, fit_command: Command, tmp_path: Path, plug: Plug
+) -> None:
+    """And one arm for each process's share is one more way to choose."""
+    ended = run(fit_command(tmp_path, plug("on_train_batch_start", 1, signal.SIGTERM)))
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    (told,) = [line for line in ended.stderr.splitlines() if line.startswith("laser_pl: ")]
+    assert told.startswith("laser_pl: Interrupted by SIGTERM. Go on with: python -m laser_pl fit ")
+    folder = RunFolder(tmp_path / "runs" / "small")
+    assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == 2
+    resumed = run(fit_command(tmp_path, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(folder, two)
+
+
+def test_when_one_process_dies_the_others_end_and_say_so(
+    two: RunFolder, fit_command: Command, tmp_path: Path, plug: Plug
+) -> None:
+    ended = run(fit_command(tmp_path, plug("on_train_batch_start", 4, signal.SIGKILL, process=1)))
+    assert ended.returncode not in (0, 2)
+    assert "laser_pl: Another process of the run ended, or did not answer in time. Go on with: python" in ended.stderr
+    resumed = run(fit_command(tmp_path, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(RunFolder(tmp_path / "runs" / "small"), two)
+
+
+def test_torchrun_starts_it_too_and_each_process_may_have_its_arm(fit_command: Command, tmp_path: Path) -> None:
+    args = ["--selection.granularity=rank", "--trainer.max_epochs=1"]
+    (tmp_path / "runs" / "small").mkdir(parents=True)  # the name is taken: all processes have to agree on another
+    done = run(fit_command(tmp_path, *args), launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["small", "small-2"]
+    assert not list((tmp_path / "runs" / "small").iterdir())
+    decisions = decisions_of(RunFolder(tmp_path / "runs" / "small-2"))
+    assert [(d["step"], len(d["prompt_ids"])) for d in decisions] == [(0, 3), (0, 2), (1, 3), (1, 2), (2, 1)]

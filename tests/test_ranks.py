@@ -1,0 +1,78 @@
+"""Who has which rows, and how they are put together; real processes are in ``test_processes``."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laser_pl.ranks import Ranks
+from laser_pl.run_state import digest
+
+
+@given(st.integers(0, 20), st.integers(1, 6))
+def test_every_row_is_in_one_process_and_their_numbers_differ_by_one_at_most(count: int, size: int) -> None:
+    parts = [Ranks(rank, size).rows(count) for rank in range(size)]
+    assert sorted(row for part in parts for row in part) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert Ranks(0, size).rows(count, rank=size - 1) == parts[-1]
+
+
+def test_one_process_has_all() -> None:
+    ranks = Ranks()
+    own = torch.arange(6).view(3, 2)
+    assert ranks.rows(3) == [0, 1, 2]
+    assert ranks.gather("it") == ["it"]
+    assert ranks.together(own, 3) is own
+    ranks.check_equal({"any": own}, "It")
+
+
+def test_parts_are_put_in_the_order_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = torch.arange(10.0).view(5, 2)
+
+    def all_gather_object(values: list[object], own: object) -> None:
+        values[:] = [everything[0::2], own]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", all_gather_object)
+    assert torch.equal(Ranks(1, 2).together(everything[1::2], 5), everything)
+
+
+def test_unequal_states_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_gather_object(values: list[object], own: object) -> None:
+        values[:] = [own, own, digest([0.0])]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", all_gather_object)
+    with pytest.raises(RuntimeError, match="The selection of process 2 is not that of process 0"):
+        Ranks(0, 3).check_equal([1.0], "The selection")
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+
+
+STATES = st.recursive(LEAVES, nested, max_leaves=6)
+
+
+@given(STATES, STATES)
+def test_digests_are_equal_when_states_are(one: object, other: object) -> None:
+    assert (digest(one) == digest(other)) == (repr(one) == repr(other))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.tensor([1.0, 2.0 + 2**-22]),
+        torch.tensor([[1.0, 2.0]]),
+        torch.tensor([1.0, 2.0], dtype=torch.float64),
+        torch.tensor([1.0]),
+    ],
+    ids=["last bit", "shape", "type", "length"],
+)
+def test_digests_see_every_bit_of_a_tensor(other: torch.Tensor) -> None:
+    state = {"a": torch.tensor([1.0, 2.0])}
+    assert digest(state) == digest({"a": torch.tensor([0.0, 1.0, 2.0])[1:]})
+    assert digest(state) != digest({"a": other})
