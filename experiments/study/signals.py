@@ -1,7 +1,7 @@
 """Which reward model would each signal name, before anything is trained? Samples of the start policies, no fit.
 
 Run:  python experiments/study/signals.py
-Cost: about three minutes on one CPU core.
+Cost: about 80 s on one CPU core.
 
 All arms of a pool score responses to a world's training prompts. From some prompts of one category each signal names
 the arm of its largest mean; what counts is how often the answer that this arm puts first is right, relative to the best

@@ -41,11 +41,13 @@ class Cooling(Signal):
 
     .. math:: E[s(\text{the likelier of two})] - E[s(\text{one})],
 
-    over two of the prompt's responses: the gain if each were drawn twice and the likelier kept, which is another way
-    to be colder, and one that no tail can rule. Before any training it names the right reward model more often than
-    the values do in both worlds of this repository, except where the policy is wrong by conviction: there it is misled
-    with more confidence. It was chosen after looking at both (``experiments/study/signals.py``), so that neither is an
-    independent check of it.
+    over two of the prompt's responses: the gain if two were drawn and the likelier kept, which is another way to be
+    colder, and one that no tail can rule. Weighing by probability did as well, but of long responses it leaves one.
+
+    Ranks were chosen after looking at both worlds of this repository (``experiments/study/signals.py``), so that
+    neither is an independent check of them. Before any training they name the right reward model at least as often as
+    the values do, with two exceptions: where the policy is wrong by conviction they are misled with more confidence,
+    and as a further arm the policy's own likelihood, a good judge in the first world, is named less often there.
 
     Args:
         share: Share of the prompts on which every reward model is asked, in (0, 1], chosen by a hash of the prompt.
