@@ -32,8 +32,8 @@ POOL_NAMES = {
 TITLES = {"quickstart": "The quickstart's world", "second": "The second world"}
 NOTES = {
     "quickstart": "cooling was chosen in this world, cooling by ranks in this and the second.",
-    "second": "cooling by ranks was chosen with this table in view, which is no independent check of it. In rounding"
-    " the policy is wrong by conviction, and a signal that follows its likelihoods is misled.",
+    "second": "cooling by ranks was chosen with this table in view, and with more variants of its rows, so it is no"
+    " independent check. In rounding the policy is wrong by conviction, and a signal that follows its likelihoods is misled.",
 }
 PROMPTS = {"quickstart": 640, "second": 1200}
 COUNTS = [4, 16, 64, 128]
@@ -181,7 +181,7 @@ def page(results: dict[str, dict[str, Found]], seed: int) -> list[str]:
             "",
             *by_pool(pools, IN_POOLS),
             "",
-            f"Everything that was tried, without adverse arms but in the column of the pools; {NOTES[world]}",
+            f"What else was tried, without adverse arms but in the column of the pools; {NOTES[world]}",
             "",
             *by_signal(pools, 64),
         ]
