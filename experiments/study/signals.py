@@ -33,7 +33,8 @@ TITLES = {"quickstart": "The quickstart's world", "second": "The second world"}
 NOTES = {
     "quickstart": "cooling was chosen in this world, cooling by ranks in this and the second.",
     "second": "cooling by ranks was chosen with this table in view, and with more variants of its rows, so it is no"
-    " independent check. In rounding the policy is wrong by conviction, and a signal that follows its likelihoods is misled.",
+    " independent check. In rounding the policy is wrong by conviction, and a signal that follows its likelihoods is"
+    " misled.",
 }
 PROMPTS = {"quickstart": 640, "second": 1200}
 COUNTS = [4, 16, 64, 128]
