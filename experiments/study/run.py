@@ -38,7 +38,7 @@ OTHERS = [
     *IN_TURN_AND_TOGETHER,
     *("classifier", "exp3", "thompson", "thompson_prior", "truth"),
     *("thompson_zscore", "majority", "advantage", "nll", "dpo", "probe"),
-    *("sequential_iterations", "ucb1", "epsilon_greedy", "discounted", "sliding_window"),
+    *("sequential_iterations", "ucb1", "epsilon_greedy", "discounted", "sliding_window", "cooling_ranks"),
 ]
 ADVERSE = ["inverted", "yes_man", "random_arm", "noise_0.1", "noise_0.3", "noise_1.0", "k2", "k4", "k8", "late"]
 IN_POOLS = ["cooling", "default", "paper", "random", "mean"]
@@ -77,7 +77,9 @@ def parts() -> dict[str, Part]:
     by_alpha = [f"{preset}_alpha_{alpha:g}" for preset in ALPHA_PRESETS for alpha in ALPHAS]
     return {
         "quickstart": Part("The quickstart's world", "quickstart", [*LEADING, *singles["quickstart"], *OTHERS]),
-        "second": Part("The second world", "second", [*LEADING, *singles["second"], *IN_TURN_AND_TOGETHER]),
+        "second": Part(
+            "The second world", "second", [*LEADING, "cooling_ranks", *singles["second"], *IN_TURN_AND_TOGETHER]
+        ),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
     }

@@ -15,6 +15,7 @@ ENSEMBLES = {
 }
 USES = {
     "cooling": "score-likelihood covariance, all arms on 1/8 of the prompts",
+    "cooling_ranks": "as cooling, with the likelihoods' ranks",
     "default": "negative loss, baseline by context",
     "gap": "the judge's own score gap",
     "paper": "negative loss, published constants",

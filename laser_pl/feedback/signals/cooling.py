@@ -34,16 +34,40 @@ class Cooling(Signal):
     learn. No answers are needed. It costs K forwards on those prompts; the log-likelihoods, under the policy at the
     iteration's start, lie with the rollouts.
 
+    Log-likelihoods have a long lower tail: one sampled slip can lie ten nats below all else, and then the covariance
+    says little more than whether the slip is disliked. Where all reward models dislike slips and differ about
+    plausible responses only, that drowns what should be learned. With ``likelihoods: ranks`` a response counts by its
+    ``standing`` among the others instead, and the covariance becomes
+
+    .. math:: E[s(\text{the likelier of two})] - E[s(\text{one})],
+
+    over two of the prompt's responses: the gain if two were drawn and the likelier kept, which is another way to be
+    colder, and one that no tail can rule. Weighing by probability did as well, but of long responses it leaves one.
+
+    Ranks were chosen after looking at both worlds of this repository (``experiments/study/signals.py``), so that
+    neither is an independent check of them. Before any training they name the right reward model at least as often as
+    the values do, with two exceptions: where the policy is wrong by conviction they are misled with more confidence,
+    and as a further arm the policy's own likelihood, a good judge in the first world, is named less often there.
+
     Args:
         share: Share of the prompts on which every reward model is asked, in (0, 1], chosen by a hash of the prompt.
         reduction: ``sum`` takes the log-likelihood of the whole response, as the formula has it. A colder policy is
             also a shorter one, so where lengths differ much that favours whoever likes short responses; ``mean`` takes
             the log-likelihood per token instead.
         seed: Root of the choice.
+        likelihoods: ``values`` takes the log-likelihoods as they are, and observes nats; ``ranks`` takes their order
+            only, and observes spreads of the scores.
     """
 
-    def __init__(self, share: float = 0.125, reduction: Literal["sum", "mean"] = "sum", seed: int = 0) -> None:
+    def __init__(
+        self,
+        share: float = 0.125,
+        reduction: Literal["sum", "mean"] = "sum",
+        seed: int = 0,
+        likelihoods: Literal["values", "ranks"] = "values",
+    ) -> None:
         self.reduction = reduction
+        self.likelihoods = likelihoods
         self.asked = Share(share, "cooling", seed)
         self.spread = Spread()
 
@@ -52,7 +76,7 @@ class Cooling(Signal):
         self.spread.start(arms)
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
-        """The covariance over each asked prompt's responses, in nats, of every arm."""
+        """The covariance over each asked prompt's responses of every arm."""
         rows = self.asked.rows(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.0)
@@ -61,7 +85,8 @@ class Cooling(Signal):
         if self.reduction == "mean":
             logprobs = logprobs / batch.responses.mask[rows].sum(-1).cpu()
         spread = torch.stack([self.spread.observe(arm, own) for arm, own in enumerate(scores)])  # (K,)
-        values = torch.stack([covariance(own, logprobs) for own in scores]) / spread[:, None]  # (K, R)
+        relation = covariance if self.likelihoods == "values" else gain_of_the_likelier
+        values = torch.stack([relation(own, logprobs) for own in scores]) / spread[:, None]  # (K, R)
         return of_all_arms(rows, values.T, chance=0.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,3 +113,40 @@ def covariance(scores: Tensor, others: Tensor) -> Tensor:
     """
     others = others.masked_fill(~scores.isfinite(), torch.nan)
     return ((scores - scores.nanmean(-1, keepdim=True)) * (others - others.nanmean(-1, keepdim=True))).nanmean(-1)
+
+
+def gain_of_the_likelier(scores: Tensor, logprobs: Tensor) -> Tensor:
+    """How much higher the likelier of two of a row's responses is scored than one of them, in the mean of all pairs.
+
+    It is the covariance of the scores with the ``standing`` of their responses. Of two that are equally likely either
+    may be kept.
+
+    Args:
+        scores: NaN is no opinion; such a response is in no pair. Shape ``(B, n)``.
+        logprobs: Finite. Shape ``(B, n)``.
+
+    Returns:
+        NaN where there is no score, 0 where there is one. Shape ``(B,)``.
+
+    >>> gain_of_the_likelier(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[-1.0, -2.0, -99.0]]))
+    tensor([1.])
+    """
+    return covariance(scores, standing(logprobs.masked_fill(~scores.isfinite(), torch.nan)))
+
+
+def standing(values: Tensor) -> Tensor:
+    """The share of the others in its row that lie below each value, less the share that lies above.
+
+    Args:
+        values: NaN does not count. Shape ``(B, n)``.
+
+    Returns:
+        From -1, the lowest, to 1; NaN stays. Shape ``(B, n)``.
+
+    >>> standing(torch.tensor([[-1.0, -2.0, -99.0], [0.0, 0.0, torch.nan]]))
+    tensor([[ 1.,  0., -1.],
+            [ 0.,  0., nan]])
+    """
+    order = (values[..., :, None] - values[..., None, :]).nan_to_num(0.0).sign()  # (B, n, n)
+    others = values.isfinite().sum(-1, keepdim=True) - 1
+    return (order.sum(-1) / others.clamp_min(1)).masked_fill(~values.isfinite(), torch.nan)
