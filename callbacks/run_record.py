@@ -6,18 +6,39 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
+from laser_pl.decision import Decision
 from laser_pl.metrics_csv import MetricsRow
 from laser_pl.metrics_file import MetricsFile, row_to_come
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, keep_steps_before
 
 log = logging.getLogger(__name__)
+
+
+def selection_scalars(decisions: Sequence[Decision]) -> dict[str, float]:
+    """What a batch's decisions add to the metrics of every logger.
+
+    Args:
+        decisions: Of one batch, at least one.
+
+    Returns:
+        ``bandit/mean/<arm>`` and ``bandit/bonus/<arm>``, the mean over the batch's prompts of what the bandit expected
+        and of what its uncertainty added, and ``seconds/scoring``, the time for loading and asking reward models.
+    """
+    prompts = sum(len(decision.prompt_ids) for decision in decisions)
+    scalars = {"seconds/scoring": decisions[0].reward_model_seconds}  # which is the batch's
+    for part in ("mean", "bonus"):
+        for arm in decisions[0].mean:
+            total = sum(getattr(decision, part)[arm] * len(decision.prompt_ids) for decision in decisions)
+            scalars[f"bandit/{part}/{arm}"] = total / prompts
+    return scalars
 
 
 class RunRecord(Callback):
@@ -90,6 +111,7 @@ class RunRecord(Callback):
         self.skipped += 0 if pl_module.step.pairs else 1
         self.bad += 0 if pl_module.step.bad is None else 1
         pl_module.log_dict({f"selection/{name}": judges.count(name) / len(judges) for name in names}, on_step=True)
+        pl_module.log_dict(selection_scalars(self.selection.decisions), on_step=True)
         if trainer.is_global_zero:
             with self.folder.selection.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)

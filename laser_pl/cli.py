@@ -25,7 +25,7 @@ from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.loggers import go_offline_without_key
+from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
@@ -269,6 +269,7 @@ class LaserCLI(LightningCLI):
             self.summary = self._sum_up(self._test_accuracy())
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
+                log_end(self.trainer.loggers, self.summary, self.folder.judged)
         if self.trainer.is_global_zero:
             print_summary(self.summary, str(self.folder.path))
             report_after_fit(self.folder)

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 6, 1, 3)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 6, 2, 3)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -189,6 +190,26 @@ def test_runs_are_compared_as_shown(
     assert [row.name for row in compare(words)] == ["gap", "paper"]
     for ending in ("md", "csv", "png"):
         assert (tmp_path / "comparison" / f"comparison.{ending}").is_file()
+
+
+def test_the_loop_over_alpha_works_as_shown(
+    fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell says what it would run; two of those runs, cut down, are compared by the command below it."""
+    (loop,) = re.findall(r"^for alpha.*?^done$", README, re.MULTILINE | re.DOTALL)
+    told = subprocess.run(
+        ["bash", "-c", f'python() {{ echo "$*"; }}\n{loop}'], capture_output=True, text=True, check=True
+    )
+    commands = [shlex.split(line) for line in told.stdout.splitlines()]
+    assert len({tuple(command) for command in commands}) == len(commands) == 5 * 3
+    assert all(
+        command[:5] == shlex.split("-m laser_pl fit --config experiments/quickstart.yaml") for command in commands
+    )
+    for command in (commands[0], commands[-6]):  # alpha 0.1 and 1.0, with the first seed
+        fit(tmp_path, *command[5:])
+    monkeypatch.chdir(tmp_path)
+    words = [path for word in shlex.split(COMPARISONS[1]) for path in (sorted(glob.glob(word)) or [word])]
+    assert {row.name for row in compare(words)} == {"alpha-0.1", "alpha-1.0"}
 
 
 def test_a_run_is_looked_at_as_shown(
