@@ -29,10 +29,15 @@ def run_state(folder: RunFolder) -> dict[str, Any]:
         "schedule": checkpoint["lr_schedulers"],
         "selection": selection,
         "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
-        "metrics": [{k: v for k, v in row.items() if k != "seconds/scoring"} for row in read_cells(folder.metrics)[1]],
+        "metrics": metrics_without_clock(folder),
         "judged": folder.judged.read_text(encoding="utf-8"),
         "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
     }
+
+
+def metrics_without_clock(folder: RunFolder) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv`` but for the seconds in them."""
+    return [{k: v for k, v in row.items() if k != "seconds/scoring"} for row in read_cells(folder.metrics)[1]]
 
 
 def digest(state: Any) -> str:
