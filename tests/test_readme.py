@@ -66,7 +66,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 7, 2, 3)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 10, 2, 3)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
