@@ -16,6 +16,7 @@ from laser_pl.batches import RolloutBatch
 from laser_pl.decision import Decision
 from laser_pl.metrics_csv import MetricsRow
 from laser_pl.metrics_file import MetricsFile, row_to_come
+from laser_pl.pair_record import pair_lines
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, keep_steps_before
 
@@ -42,7 +43,7 @@ def selection_scalars(decisions: Sequence[Decision]) -> dict[str, float]:
 
 
 class RunRecord(Callback):
-    """Writes ``selection.jsonl`` as decisions are made and ``adapter/`` at the end; counts and times on the way.
+    """Writes ``selection.jsonl`` and ``pairs.jsonl`` as decisions are made, ``adapter/`` at the end; counts and times.
 
     On resume counts and times go on, and lines past the checkpoint are dropped, since their steps are done again.
 
@@ -89,6 +90,7 @@ class RunRecord(Callback):
         self._continue_metrics(trainer)
         if trainer.is_global_zero:
             keep_steps_before(self.steps, self.folder.selection)
+            keep_steps_before(self.steps, self.folder.pairs)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
@@ -115,6 +117,8 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             with self.folder.selection.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)
+            with self.folder.pairs.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in pair_lines(batch, self.steps - 1, judges))
         self._row = row_to_come(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -93,7 +93,8 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`."
+                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`; `export` gives out its"
+                " pairs."
             },
             auto_configure_optimizers=False,
             trainer_defaults={

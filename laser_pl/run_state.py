@@ -30,6 +30,7 @@ def run_state(folder: RunFolder) -> dict[str, Any]:
         "selection": selection,
         "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
         "metrics": metrics_without_clock(folder),
+        "pairs": folder.pairs.read_text(encoding="utf-8"),
         "judged": folder.judged.read_text(encoding="utf-8"),
         "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
     }

@@ -22,6 +22,7 @@ from laser_pl.batches import Prompt
 from laser_pl.cli import LaserCLI, main
 from laser_pl.compare import main as compare
 from laser_pl.explain import main as explain
+from laser_pl.export import main as export
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel
@@ -32,8 +33,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
 YAML = [code for kind, code in BLOCKS if kind == "yaml"]
-COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain).+)$", README, re.MULTILINE)
-LOOKS = re.findall(r"^python -m laser_pl (report|explain) (.+)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain|export).+)$", README, re.MULTILINE)
+LOOKS = re.findall(r"^python -m laser_pl (report|explain|export) (.+)$", README, re.MULTILINE)
 COMPARISONS = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
 
 
@@ -66,7 +67,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 10, 2, 3)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 10, 2, 4)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -220,9 +221,10 @@ def test_a_run_is_looked_at_as_shown(
     for command, words in LOOKS:
         # The run here has four steps.
         args = [re.sub(r"^120$", "3", word) for word in shlex.split(words, comments=True)]
-        {"report": report, "explain": explain}[command](args)
+        {"report": report, "explain": explain, "export": export}[command](args)
     assert (tmp_path / "runs/quickstart/report.html").is_file()
     assert (tmp_path / "runs/quickstart/figures/arms.png").is_file()
+    assert (tmp_path / "pairs.jsonl").is_file()
 
 
 def test_make_targets_are_there() -> None:
