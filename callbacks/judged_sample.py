@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_record import RunRecord
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
+from laser_pl.pair_record import plain
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, keep_steps_before
 from laser_pl.seeds import derive_seed
@@ -72,7 +72,7 @@ class JudgedSample(Callback):
         pairs, judge = batch.preferences.pairs.to("cpu"), self.selection.arms[int(batch.preferences.arms[row])]
         own = pairs.prompt == row
         polled = self.selection.polled.get(row, ())
-        scores = {name: _plain(values) for name, values in zip(self.selection.arms, polled, strict=False)}
+        scores = {name: plain(values) for name, values in zip(self.selection.arms, polled, strict=False)}
         answer = prompt.answer
         return {
             "iteration": batch.iteration,
@@ -87,7 +87,7 @@ class JudgedSample(Callback):
             "finished": batch.responses.finished[row].tolist(),
             "lengths": batch.responses.mask[row].sum(-1).tolist(),
             # What a signal asked of all arms, and in any case what the pairs were made from.
-            "scores": {**scores, judge: _plain(batch.preferences.scores[row])},
+            "scores": {**scores, judge: plain(batch.preferences.scores[row])},
             "pairs": list(zip(pairs.chosen[own].tolist(), pairs.rejected[own].tolist(), strict=True)),
         }
 
@@ -125,8 +125,3 @@ def places(sizes: Sequence[int], count: int, seed: int, iteration: int) -> set[t
     """
     every = [(batch, row) for batch, size in enumerate(sizes) for row in range(size)]
     return set(sorted(every, key=lambda place: derive_seed(seed, "judged", iteration, *place))[:count])
-
-
-def _plain(scores: Tensor) -> list[float | None]:
-    """For JSON, which knows no NaN."""
-    return [score if math.isfinite(score) else None for score in scores.tolist()]

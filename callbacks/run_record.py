@@ -6,22 +6,44 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
+from laser_pl.decision import Decision
 from laser_pl.metrics_csv import MetricsRow
 from laser_pl.metrics_file import MetricsFile, row_to_come
+from laser_pl.pair_record import pair_lines
 from laser_pl.policy import Policy
 from laser_pl.run_folder import RunFolder, keep_steps_before
 
 log = logging.getLogger(__name__)
 
 
+def selection_scalars(decisions: Sequence[Decision]) -> dict[str, float]:
+    """What a batch's decisions add to the metrics of every logger.
+
+    Args:
+        decisions: Of one batch, at least one.
+
+    Returns:
+        ``bandit/mean/<arm>`` and ``bandit/bonus/<arm>``, the mean over the batch's prompts of what the bandit expected
+        and of what its uncertainty added, and ``seconds/scoring``, the time for loading and asking reward models.
+    """
+    prompts = sum(len(decision.prompt_ids) for decision in decisions)
+    scalars = {"seconds/scoring": decisions[0].reward_model_seconds}  # which is the batch's
+    for part in ("mean", "bonus"):
+        for arm in decisions[0].mean:
+            total = sum(getattr(decision, part)[arm] * len(decision.prompt_ids) for decision in decisions)
+            scalars[f"bandit/{part}/{arm}"] = total / prompts
+    return scalars
+
+
 class RunRecord(Callback):
-    """Writes ``selection.jsonl`` as decisions are made and ``adapter/`` at the end; counts and times on the way.
+    """Writes ``selection.jsonl`` and ``pairs.jsonl`` as decisions are made, ``adapter/`` at the end; counts and times.
 
     On resume counts and times go on, and lines past the checkpoint are dropped, since their steps are done again.
 
@@ -68,6 +90,7 @@ class RunRecord(Callback):
         self._continue_metrics(trainer)
         if trainer.is_global_zero:
             keep_steps_before(self.steps, self.folder.selection)
+            keep_steps_before(self.steps, self.folder.pairs)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
@@ -90,9 +113,12 @@ class RunRecord(Callback):
         self.skipped += 0 if pl_module.step.pairs else 1
         self.bad += 0 if pl_module.step.bad is None else 1
         pl_module.log_dict({f"selection/{name}": judges.count(name) / len(judges) for name in names}, on_step=True)
+        pl_module.log_dict(selection_scalars(self.selection.decisions), on_step=True)
         if trainer.is_global_zero:
             with self.folder.selection.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)
+            with self.folder.pairs.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in pair_lines(batch, self.steps - 1, judges))
         self._row = row_to_come(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -20,6 +20,10 @@ def run() -> None:
         from laser_pl.explain import main as explain
 
         explain(args)
+    elif command == ["export"]:
+        from laser_pl.export import main as export
+
+        export(args)
     else:
         from laser_pl.cli import main
 

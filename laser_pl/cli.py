@@ -25,7 +25,7 @@ from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.loggers import go_offline_without_key
+from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
@@ -93,7 +93,8 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`."
+                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`; `export` gives out its"
+                " pairs."
             },
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -269,6 +270,7 @@ class LaserCLI(LightningCLI):
             self.summary = self._sum_up(self._test_accuracy())
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
+                log_end(self.trainer.loggers, self.summary, self.folder.judged)
         if self.trainer.is_global_zero:
             print_summary(self.summary, str(self.folder.path))
             report_after_fit(self.folder)

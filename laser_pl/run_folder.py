@@ -27,6 +27,7 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.selection = path / "selection.jsonl"
         self.judged = path / "judged.jsonl"
+        self.pairs = path / "pairs.jsonl"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.adapter = path / "adapter"
         self.summary = path / "summary.json"

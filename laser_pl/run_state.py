@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from laser_pl.metrics_csv import read_cells
 from laser_pl.run_folder import RunFolder
 
 
@@ -28,10 +29,16 @@ def run_state(folder: RunFolder) -> dict[str, Any]:
         "schedule": checkpoint["lr_schedulers"],
         "selection": selection,
         "decisions": [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions],
-        "metrics": folder.metrics.read_text(encoding="utf-8"),
+        "metrics": metrics_without_clock(folder),
+        "pairs": folder.pairs.read_text(encoding="utf-8"),
         "judged": folder.judged.read_text(encoding="utf-8"),
         "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
     }
+
+
+def metrics_without_clock(folder: RunFolder) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv`` but for the seconds in them."""
+    return [{k: v for k, v in row.items() if k != "seconds/scoring"} for row in read_cells(folder.metrics)[1]]
 
 
 def digest(state: Any) -> str:

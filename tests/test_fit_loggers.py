@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto.wandb_internal_pb2 import Record
 
 from laser_pl.cli import LaserCLI
+from laser_pl.loggers import SAMPLE_COLUMNS, sample_rows
 
 Fit = Callable[..., LaserCLI]
 
@@ -20,7 +24,26 @@ def rows_of(run: LaserCLI) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def records_of(path: Path) -> Iterator[Record]:
+    """What W&B wrote while offline: protobuf records in LevelDB's log format, behind seven bytes of its own."""
+    content, place, begun = path.read_bytes(), 7, b""
+    while place < len(content):
+        left = 32768 - place % 32768
+        if left < 7:  # the rest of a block is filled up
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", content, place + 4)
+        begun += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(begun)
+            yield record
+            begun = b""
+
+
 def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers at the same steps; W&B has the configuration, the summary and a table of samples as well."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = fit(
         tmp_path,
@@ -35,14 +58,69 @@ def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkey
     assert [type(logger).__name__ for logger in run.trainer.loggers] == [
         "TensorBoardLogger", "WandbLogger", "MetricsFile"
     ]  # fmt: skip
-    (offline,) = (tmp_path / "wandb_files" / "wandb").glob("offline-run-*/run-*.wandb")
-    assert b"train/loss" in offline.read_bytes()
+    own = {
+        (name, int(row["step"])): float(value)
+        for row in rows_of(run)
+        for name, value in row.items()
+        if value and name not in {"step", "epoch"}
+    }
+    arms = run.selection.arms
+    decided = {f"{part}/{arm}" for part in ("selection", "bandit/mean", "bandit/bonus") for arm in arms}
+    accuracy = {f"{stage}/accuracy/sampled/average" for stage in ("validation", "test")}
+    expected = {"train/loss", "train/dpo", "train/nll", "train/margin", "seconds/scoring", *decided, *accuracy}
+    assert expected <= {name for name, _ in own}
+
     (folder,) = {path.parent for path in (tmp_path / "board").rglob("events.out.tfevents.*")}
     board = EventAccumulator(str(folder)).Reload()
-    logged = {event.step: event.value for event in board.Scalars("train/loss")}
-    own = {int(row["step"]): float(row["train/loss"]) for row in rows_of(run) if row["train/loss"]}
+    tags = set(board.Tags()["scalars"]) - {"epoch", "hp_metric"}
+    assert {(t, e.step): e.value for t in tags for e in board.Scalars(t)} == pytest.approx(own, rel=1e-6)
+
+    (offline,) = (tmp_path / "wandb_files" / "wandb").glob("offline-run-*/run-*.wandb")
+    records = list(records_of(offline))
+    logged: dict[tuple[str, int], float] = {}
+    for record in records:
+        items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        step = items.get("trainer/global_step")
+        logged |= {(name, step): value for name, value in items.items() if name in {one for one, _ in own}}
     assert logged == pytest.approx(own)
-    assert len(own) == 4
+    config = {item.key: json.loads(item.value_json) for record in records for item in record.run.config.update}
+    config |= {item.key: json.loads(item.value_json) for record in records for item in record.config.update}
+    assert config["selection"]["bandit"]["init_args"] == {"alpha": 1.0}
+    told = {item.key: json.loads(item.value_json) for record in records for item in record.summary.update}
+    assert told["summary"]["accuracy"] == run.summary["accuracy"]
+    (path,) = (offline.parent / "files").rglob("judged*.table.json")
+    table = json.loads(path.read_text())
+    assert table["columns"] == list(SAMPLE_COLUMNS)
+    assert table["data"] == list(sample_rows(map(json.loads, run.folder.judged.read_text().splitlines())))
+    assert len(table["data"]) == 16 * 6
+
+
+def test_bandits_numbers_are_means_over_the_batchs_prompts(fit: Fit, tmp_path: Path) -> None:
+    run = fit(tmp_path, "--selection.granularity=category")
+    lines = [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+    assert len(lines) > 4  # several in a batch, of different sizes
+    trained = [row for row in rows_of(run) if row["seconds/scoring"]]
+    for step, row in enumerate(trained):
+        own = [line for line in lines if line["step"] == step]
+        assert float(row["seconds/scoring"]) == pytest.approx(own[0]["reward_model_seconds"])
+        for part in ("mean", "bonus"):
+            for arm in run.selection.arms:
+                weighted = [value for line in own for value in [line[part][arm]] * len(line["prompt_ids"])]
+                assert len(weighted) == 4
+                assert float(row[f"bandit/{part}/{arm}"]) == pytest.approx(sum(weighted) / 4)
+
+
+def test_a_sampled_prompt_becomes_a_row_for_each_response() -> None:
+    line = {
+        "iteration": 1, "step": 7, "category": "all", "prompt": [{"role": "user", "content": "1+1?"}], "answer": None,
+        "arm": "b", "responses": ["2", "3"], "right": None, "scores": {"a": [0.0, 0.0], "b": [0.5, None]},
+        "pairs": [[0, 1], [0, 1]],
+    }  # fmt: skip
+    chat = '[{"role": "user", "content": "1+1?"}]'
+    assert list(sample_rows([line])) == [
+        [1, 7, "all", chat, None, "b", "2", 0.5, 2, 0, None],
+        [1, 7, "all", chat, None, "b", "3", None, 0, 2, None],
+    ]
 
 
 def test_logging_can_be_switched_off(fit: Fit, tmp_path: Path) -> None:

@@ -42,6 +42,35 @@ def test_a_row_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
     assert prompt.id == content_hash("How far?", 12)
 
 
+def test_what_no_column_holds_is_made_of_several(tmp_path: Path, tokenizer: Any) -> None:
+    """Reward models and ids get the whole prompt too; every column stays for templates and functions."""
+    row = {"question": "Which?", "choices": ["this", "that"], "key": 1, "subject": "Logic"}
+    columns = Columns(
+        prompt="{{ question }}{% for choice in choices %} {{ 'AB'[loop.index0] }}. {{ choice }}{% endfor %}",
+        answer="{{ 'AB'[key] }}",
+        category="{{ subject | lower }}",
+    )
+    (prompt,) = prompts_from(table(tmp_path, [row]), columns, Jinja("{{ prompt }} ({{ subject }})"), tokenizer)
+    assert prompt.prompt == "Which? A. this B. that"
+    assert (prompt.text, prompt.answer, prompt.category) == ("Which? A. this B. that (Logic)", "B", "logic")
+    assert prompt.columns == row
+    assert prompt.id == content_hash("Which? A. this B. that", "B")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ typo }}", r"data\.columns\.prompt cannot be filled from a row: 'typo' is undefined\."),
+        ("{{ question", r"data\.columns\.prompt is no Jinja template: unexpected end"),
+        ("{{ question.__class__ }}", r"data\.columns\.prompt cannot be filled from a row: access to attribute"),
+    ],
+)
+def test_a_column_template_is_refused_by_name(tmp_path: Path, tokenizer: Any, template: str, message: str) -> None:
+    rows = table(tmp_path, [{"question": "Which?"}])
+    with pytest.raises(ConfigurationError, match=message):
+        prompts_from(rows, Columns(prompt=template, answer=None, category=None), Plain(), tokenizer)
+
+
 def test_a_chat_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
     (prompt,) = prompts_from(
         table(tmp_path, [{"prompt": CHAT}]), Columns(answer=None, category=None), Plain(), tokenizer

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from laser_pl.batches import Prompt
 from laser_pl.cli import LaserCLI, main
 from laser_pl.compare import main as compare
 from laser_pl.explain import main as explain
+from laser_pl.export import main as export
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel
@@ -31,8 +33,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
 YAML = [code for kind, code in BLOCKS if kind == "yaml"]
-COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain).+)$", README, re.MULTILINE)
-LOOKS = re.findall(r"^python -m laser_pl (report|explain) (.+)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain|export).+)$", README, re.MULTILINE)
+LOOKS = re.findall(r"^python -m laser_pl (report|explain|export) (.+)$", README, re.MULTILINE)
 COMPARISONS = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
 
 
@@ -65,7 +67,7 @@ def test_every_block_is_known() -> None:
     assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
     assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
     assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 6, 1, 3)
+    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 10, 2, 4)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -191,6 +193,26 @@ def test_runs_are_compared_as_shown(
         assert (tmp_path / "comparison" / f"comparison.{ending}").is_file()
 
 
+def test_the_loop_over_alpha_works_as_shown(
+    fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell says what it would run; two of those runs, cut down, are compared by the command below it."""
+    (loop,) = re.findall(r"^for alpha.*?^done$", README, re.MULTILINE | re.DOTALL)
+    told = subprocess.run(
+        ["bash", "-c", f'python() {{ echo "$*"; }}\n{loop}'], capture_output=True, text=True, check=True
+    )
+    commands = [shlex.split(line) for line in told.stdout.splitlines()]
+    assert len({tuple(command) for command in commands}) == len(commands) == 5 * 3
+    assert all(
+        command[:5] == shlex.split("-m laser_pl fit --config experiments/quickstart.yaml") for command in commands
+    )
+    for command in (commands[0], commands[-6]):  # alpha 0.1 and 1.0, with the first seed
+        fit(tmp_path, *command[5:])
+    monkeypatch.chdir(tmp_path)
+    words = [path for word in shlex.split(COMPARISONS[1]) for path in (sorted(glob.glob(word)) or [word])]
+    assert {row.name for row in compare(words)} == {"alpha-0.1", "alpha-1.0"}
+
+
 def test_a_run_is_looked_at_as_shown(
     fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,9 +221,10 @@ def test_a_run_is_looked_at_as_shown(
     for command, words in LOOKS:
         # The run here has four steps.
         args = [re.sub(r"^120$", "3", word) for word in shlex.split(words, comments=True)]
-        {"report": report, "explain": explain}[command](args)
+        {"report": report, "explain": explain, "export": export}[command](args)
     assert (tmp_path / "runs/quickstart/report.html").is_file()
     assert (tmp_path / "runs/quickstart/figures/arms.png").is_file()
+    assert (tmp_path / "pairs.jsonl").is_file()
 
 
 def test_make_targets_are_there() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 
 from laser_pl.batches import Message, Prompt, PromptBatch
 from laser_pl.data.tables import Row, Table
-from laser_pl.data.templates import Template, content_of
+from laser_pl.data.templates import SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.terminal import shown
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Columns:
-    """Which column holds what.
+    """Which column holds what: a column's name, or a Jinja template over all columns where none holds it as it is.
 
     Attributes:
         prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
@@ -34,6 +34,29 @@ class Columns:
     answer: str | None = "answer"
     category: str | None = "category"
 
+    def readers(self) -> dict[str, Callable[[Row], Any]]:
+        """What takes prompt, answer and category out of a row.
+
+        >>> read = Columns(answer="{{ 'ABCD'[key] }}", category=None).readers()
+        >>> row = {"prompt": "Which?", "key": 2}
+        >>> read["prompt"](row), read["answer"](row), read["category"](row)
+        ('Which?', 'C', None)
+        """
+        return {name: _reader(getattr(self, name), name) for name in ("prompt", "answer", "category")}
+
+
+def _reader(source: str | None, name: str) -> Callable[[Row], Any]:
+    if source is None:
+        return lambda row: None
+    if is_template(source):
+        return SandboxedText(source, f"data.columns.{name}").fill
+    return lambda row: row.get(source)
+
+
+def is_template(source: str | None) -> bool:
+    """Whether a setting of ``Columns`` is a template, and no column's name."""
+    return source is not None and ("{{" in source or "{%" in source)
+
 
 def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: Any) -> list[Prompt]:
     """Read and render all prompts of a table. Rows with the same prompt and answer are kept once.
@@ -44,14 +67,15 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
     rows = table.rows()
     for setting in ("prompt", "answer", "category"):
         name = getattr(columns, setting)
-        if name is not None and name not in rows[0]:
+        if name is not None and not is_template(name) and name not in rows[0]:
             raise ConfigurationError(
                 f"'{table.path}' has no column '{name}', only {', '.join(map(str, rows[0]))}."
                 f" Set data.columns.{setting}{'' if setting == 'prompt' else ' to one of them, or to null'}."
             )
+    read = columns.readers()
     prompts: dict[str, Prompt] = {}
     for number, row in enumerate(rows, start=1):
-        prompt = _prompt(row, columns, template, tokenizer, where=f"{table.path}, row {number}")
+        prompt = _prompt(row, columns, read, template, tokenizer, where=f"{table.path}, row {number}")
         prompts.setdefault(prompt.id, prompt)
     if len(prompts) < len(rows):
         log.info("%s: %d of %d rows repeat a prompt with its answer, and count once.", table.path,
@@ -59,8 +83,10 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
     return list(prompts.values())
 
 
-def _prompt(row: Row, columns: Columns, template: Template, tokenizer: Any, where: str) -> Prompt:
-    prompt = row.get(columns.prompt)
+def _prompt(
+    row: Row, columns: Columns, read: Mapping[str, Callable[[Row], Any]], template: Template, tokenizer: Any, where: str
+) -> Prompt:
+    prompt, answer, category = (read[name](row) for name in ("prompt", "answer", "category"))
     is_chat = isinstance(prompt, list) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
     )
@@ -74,19 +100,17 @@ def _prompt(row: Row, columns: Columns, template: Template, tokenizer: Any, wher
     text = template.render(prompt, others, tokenizer)
     for written in (content_of(prompt), text):
         _refuse_half_characters(written, where)
-    answer = row.get(columns.answer) if columns.answer is not None else None
     return Prompt(
         id=content_hash(prompt, answer),
         prompt=prompt,
         text=text,
-        answer=_label(row, columns.answer, where),
-        category=_category(_label(row, columns.category, where), where),
+        answer=_label(answer, columns.answer, where),
+        category=_category(_label(category, columns.category, where), where),
         columns=others,
     )
 
 
-def _label(row: Row, column: str | None, where: str) -> str | None:
-    value = None if column is None else row.get(column)
+def _label(value: Any, column: str | None, where: str) -> str | None:
     if isinstance(value, (list, dict, bytes)):
         raise ConfigurationError(f"{where}: column '{column}' must be a text or a number, got {type(value).__name__}.")
     return None if value is None else str(value)

@@ -1,0 +1,142 @@
+"""``python -m laser_pl export``: the pairs of a run as a preference data set, for other trainers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import count, groupby, islice
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from laser_pl.arguments import Arguments, run_command
+from laser_pl.data.rollout_store import RolloutStore, Row
+from laser_pl.errors import ConfigurationError
+from laser_pl.run_folder import RunFolder, writing
+from laser_pl.terminal import shown
+
+Line = dict[str, Any]
+
+
+def export_pairs(args: Sequence[str]) -> int:
+    """Write a run's pairs as JSON lines, or as a folder that ``datasets.load_from_disk`` reads.
+
+    Args:
+        args: What stands behind ``export`` on the command line.
+
+    Returns:
+        How many pairs were written.
+
+    Raises:
+        ConfigurationError: If there is no run with pairs, its rollouts are gone, or nothing can be written.
+    """
+    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
+    options = parser.parse_args(args)
+    folder, out = RunFolder(options.run), options.out
+    lines = _lines(folder)
+    gone = sorted({line["iteration"] for line in lines if not _rollouts(folder, line["iteration"]).path(0).is_file()})
+    lines = [line for line in lines if line["iteration"] not in gone]
+    if not any(line["pairs"] for line in lines):
+        raise ConfigurationError(
+            f"export: no pair of '{folder.path}' can be written: "
+            + (f"the rollouts of its {len(gone)} iterations are gone." if gone else "none has been made yet.")
+        )
+    try:
+        if out.suffix == ".jsonl":
+            with writing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in preference_pairs(folder, lines))
+        elif out.exists():
+            raise ConfigurationError(f"export: '{out}' is there already. Give --out another name.")
+        else:
+            Dataset.from_list(list(preference_pairs(folder, lines))).save_to_disk(str(out))
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{out}': {error.strerror}. Set --out.") from error
+    written = sum(len(line["pairs"]) for line in lines)
+    if gone:
+        print(f"Without the pairs of {len(gone)} iterations, whose rollouts are gone.", file=sys.stderr)
+    print(f"Written: {written} pairs to {shown(str(out))}")
+    return written
+
+
+def preference_pairs(folder: RunFolder, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    """Every pair with its texts.
+
+    ``prompt`` is what the policy read, template and all, and ``chosen`` and ``rejected`` are what it wrote behind it,
+    without EOS, which TRL adds. Where a chat template has written BOS already, see that the tokenizer adds no other.
+
+    Args:
+        folder: The run's folder.
+        lines: Lines of its ``pairs.jsonl``, of whole iterations up to some step.
+
+    Raises:
+        ConfigurationError: If the rollouts are not those that were judged.
+    """
+    for iteration, of_iteration in groupby(lines, key=lambda line: line["iteration"]):
+        judged = list(of_iteration)
+        rows = list(islice(_rows(_rollouts(folder, iteration)), len(judged)))
+        if [row["prompt_id"] for row in rows] != [line["prompt_id"] for line in judged]:
+            raise ConfigurationError(
+                f"export: the rollouts in '{folder.rollouts(iteration)}' are not those that pairs.jsonl is about. Put"
+                " them back, or export another run."
+            )
+        for row, line in zip(rows, judged, strict=True):
+            for chosen, rejected in line["pairs"]:
+                yield {
+                    "prompt": row["text"],
+                    "chosen": row["responses"][chosen],
+                    "rejected": row["responses"][rejected],
+                    "arm": line["arm"],
+                    "iteration": iteration,
+                    "step": line["step"],
+                    "category": row["category"],
+                    "chosen_score": line["scores"][chosen],
+                    "rejected_score": line["scores"][rejected],
+                    "truncated": not (row["finished"][chosen] and row["finished"][rejected]),
+                }
+
+
+def _rollouts(folder: RunFolder, iteration: int) -> RolloutStore:
+    return RolloutStore(folder.rollouts(iteration))
+
+
+def _rows(store: RolloutStore) -> Iterator[Row]:
+    """All rows of an iteration, in the order of its batches."""
+    for chunk in count():
+        if not store.path(chunk).is_file():
+            return
+        yield from store.read(chunk)
+
+
+def _lines(folder: RunFolder) -> list[Line]:
+    """Lines of ``pairs.jsonl``, but for one that is being written just now."""
+    if not folder.config.is_file():
+        raise ConfigurationError(f"'{folder.path}' is no run's folder: there is no config.yaml in it.")
+    if not folder.pairs.is_file():
+        raise ConfigurationError(
+            f"export: '{folder.path}' has no pairs.jsonl: it has not trained yet, or an older version wrote it, which"
+            " kept no more pairs than the sample in judged.jsonl."
+        )
+    with folder.pairs.open(encoding="utf-8") as file:
+        return [_line(text, folder.pairs, number) for number, text in enumerate(file, 1) if text.endswith("\n")]
+
+
+def _line(text: str, path: Path, number: int) -> Line:
+    try:
+        line: Line = json.loads(text)
+        assert {"iteration", "step", "prompt_id", "arm", "scores", "pairs"} <= line.keys()
+    except (ValueError, AttributeError, AssertionError):
+        raise ConfigurationError(f"{path}, line {number}: this is no line that a run wrote.") from None
+    return line
+
+
+def main(args: Sequence[str]) -> int:
+    """The command.
+
+    Raises:
+        SystemExit: With code 2 and one sentence on standard error, if the user has something to mend.
+    """
+    return run_command(export_pairs, args)

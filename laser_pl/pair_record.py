@@ -1,0 +1,44 @@
+"""What is kept of every pair: with the rollouts, all that it takes to make the preference data of a run again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from laser_pl.batches import RolloutBatch
+
+
+def pair_lines(batch: RolloutBatch, step: int, judges: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Lines of ``pairs.jsonl``, one for each prompt of a batch, in its order, also where no pair was made.
+
+    The texts lie in the rollouts: the lines of an iteration stand in the order of its rollouts' rows.
+
+    Args:
+        batch: The batch with its preferences.
+        step: The training step.
+        judges: Who judged each prompt.
+    """
+    assert batch.preferences is not None
+    pairs = batch.preferences.pairs.to("cpu")
+    for row, (prompt, judge) in enumerate(zip(batch.prompts.prompts, judges, strict=True)):
+        own = pairs.prompt == row
+        yield {
+            "iteration": batch.iteration,
+            "step": step,
+            "prompt_id": prompt.id,
+            "arm": judge,
+            "scores": plain(batch.preferences.scores[row]),
+            "pairs": list(zip(pairs.chosen[own].tolist(), pairs.rejected[own].tolist(), strict=True)),
+        }
+
+
+def plain(scores: Tensor) -> list[float | None]:
+    """For JSON, which knows no NaN.
+
+    Args:
+        scores: Shape ``(n,)``.
+    """
+    return [score if math.isfinite(score) else None for score in scores.tolist()]

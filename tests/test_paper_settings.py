@@ -1,0 +1,212 @@
+"""The paper's settings with tiny models and a few rows in the place of theirs: template, columns, matcher, selection.
+
+What stands in for a data set has its columns, by the hub's description of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from laser_pl.cli import LaserCLI, main
+from laser_pl.data.pairs import RandomPairs
+from laser_pl.feedback.scales import PooledQuantiles
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPER = ROOT / "experiments" / "paper"
+ARMS = ("zephyr", "qwen", "eurus", "olmo")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}[{{ message.role }}]{{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def strategyqa(number: int) -> dict[str, Any]:
+    """``answer`` is boolean."""
+    return {
+        "qid": f"q{number}", "term": "Toads", "description": "animal", "question": f"Could {number} toads sing?",
+        "answer": number % 2 == 0, "facts": "Toads croak.",
+    }  # fmt: skip
+
+
+def gsm8k(number: int) -> dict[str, Any]:
+    """``answer`` is a worked solution."""
+    return {
+        "question": f"How much is {number}+1,000?",
+        "answer": f"It is <<{number}+1000={number}>>.\n#### 1,00{number}",
+    }
+
+
+def mmlu(number: int) -> dict[str, Any]:
+    """``answer`` is a place among ``choices``."""
+    return {
+        "question": f"Which is {number % 4}?", "subject": "", "choices": [f"zero {number}", "one", "two", "three"],
+        "answer": number % 4,
+    }  # fmt: skip
+
+
+def wildchat(number: int) -> dict[str, Any]:
+    """As the configuration's header has it."""
+    categories = ("creative writing", "analysis", "coding", "factual information", "math")
+    return {"prompt": [{"role": "user", "content": f"Tell me of {number}"}], "category": categories[number % 5]}
+
+
+@dataclass
+class Task:
+    """One of the settings, with what its parts should make of a row."""
+
+    row: Callable[[int], dict[str, Any]]
+    instruction: bool = True
+    says: Callable[[dict[str, Any]], tuple[str, str]] | None = None  # a right and a wrong response
+    read_by_all: tuple[str, ...] = ()
+
+
+TASKS = {
+    "strategyqa": Task(strategyqa, says=lambda row: ("Yes", "no") if row["answer"] else ("No.", "Yes")),
+    "gsm8k": Task(gsm8k, says=lambda row: (f"${row['answer'].split()[-1]}.00", "7")),
+    "mmlu": Task(
+        mmlu,
+        says=lambda row: (f"({'ABCD'[row['answer']]})", f"({'BCDA'[row['answer']]})"),
+        read_by_all=("(A) zero ", "\n(B) one\n(C) two\n(D) three"),
+    ),
+    "wildchat": Task(wildchat, instruction=False),
+    "gsm8k qwen": Task(gsm8k, says=lambda row: (row["answer"].split()[-1], "7")),
+    "gsm8k nf4": Task(gsm8k, says=lambda row: (row["answer"].split()[-1], "7")),
+}
+
+
+@pytest.fixture(scope="module")
+def models(
+    tmp_path_factory: pytest.TempPathFactory,
+    tokenizer_folder: Path,
+    causal_model: Callable[..., Any],
+    llama_config: Callable[..., LlamaConfig],
+) -> dict[str, Path]:
+    """Tiny policies of both families, with a chat template, and four likelihoods of different opinions."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    # Of layers narrower than 64, bitsandbytes' 4-bit kernel for CPUs makes nothing.
+    wide = llama_config(len(tokenizer), hidden_size=64, intermediate_size=128)
+    folders = {}
+    for seed, name in enumerate(("llama", "qwen2", *(f"arm {arm}" for arm in ARMS))):
+        folders[name] = tmp_path_factory.mktemp(f"model{seed}")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            qwen2 = name == "qwen2"
+            model = causal_model("qwen2 with sliding window", len(tokenizer)) if qwen2 else LlamaForCausalLM(wide)
+        model.save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
+
+
+def stand_ins(folder: Path, models: dict[str, Path], task: Task, config: dict[str, Any], policy: str) -> dict[str, Any]:
+    """What is put in the place of models and data; all else stays as it is shipped."""
+    splits: dict[str, Any] = {}
+    numbers = iter(range(10_000))
+    for split in ("train", "validation", "test"):
+        source = config["data"].get(split)
+        if source is not None:
+            path = folder / f"{split}.jsonl"
+            count = 60 if split == "train" else 4
+            path.write_text("".join(json.dumps(task.row(next(numbers))) + "\n" for _ in range(count)))
+            splits[split] = str(path)
+    short = {"max_new_tokens": 8}
+    arms = {
+        name: {
+            "class_path": "laser_pl.rewards.Likelihood",
+            "init_args": {"weights": {**config["selection"]["reward_models"][name]["init_args"]["weights"],
+                                      "name": str(models[f"arm {name}"])}},
+        }
+        for name in ARMS
+    }  # fmt: skip
+    return {
+        "runs_dir": str(folder / "runs"),
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "limit_train_batches": 2},
+        "model": {"weights": {"name": str(models[policy])}, "pad_token": None, "evaluation": {"n": 1, **short}},
+        "data": {**splits, "rollouts": {"n": 6, **short}, "batch_size": 5, "evaluation_batch_size": 8},
+        "selection": {"reward_models": arms},
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+@pytest.mark.parametrize("name", TASKS)
+def test_the_parts_of_a_setting_fit(
+    name: str,
+    models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    task, (setting, *overlays) = TASKS[name], name.split()
+    configs = [f"--config={PAPER / part}.yaml" for part in ("common", "../presets/paper", setting, *overlays)]
+    with pytest.raises(SystemExit):
+        main(["fit", *configs, "--print_config"])
+    shipped = yaml.safe_load(capsys.readouterr().out)
+    policy = "qwen2" if "qwen" in overlays else "llama"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(stand_ins(tmp_path, models, task, shipped, policy)))
+    run = main(["fit", *configs, f"--config={tmp_path / 'tiny.yaml'}"])
+
+    assert run.summary["steps"] == 2
+    decisions = [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+    assert [decision["arm"] in ARMS for decision in decisions] == [True, True]
+    assert all(set(decision["mean"]) == set(ARMS) and decision["pairs"] > 0 for decision in decisions)
+    assert run.summary["steps_not_finite"] == 0
+    assert_published(run)
+    weights = [run.model.weights, *(model.weights for model in run.selection.pool.reward_models.values())]
+    assert {one.quantization for one in weights} == {"nf4" if "nf4" in overlays else None}
+    prompts = run.datamodule.prompts
+    seen = [{prompt.text for prompt in prompts[split]} for split in ("train", "validation", "test")]
+    assert all(seen)
+    assert seen[0].isdisjoint(seen[1] | seen[2])
+    assert seen[1].isdisjoint(seen[2])
+    for prompt in [prompt for split in prompts.values() for prompt in split]:
+        if task.instruction:
+            assert prompt.text.startswith(
+                "Your task is to answer the question below. Give step-by-step reasoning before"
+            )
+            assert prompt.text.endswith(f"Question: {prompt.prompt}\nSolution:")
+        else:
+            assert prompt.text == f"[user]{prompt.prompt[0]['content']}\n[assistant]"
+        assert all(part in prompt.prompt for part in task.read_by_all)
+        assert "####" not in prompt.text
+    if task.says is None:
+        assert run.summary["accuracy"] == {"before": {}, "after": {}}
+        categories = {wildchat(number)["category"] for number in range(5)}
+        assert {decision["category"] for decision in decisions} <= categories  # a mixed batch has none
+        assert {prompt.category for prompt in prompts["train"]} == categories
+    else:
+        assert set(run.summary["accuracy"]["after"]) == {"all", "average"}
+        for prompt in prompts["test"]:
+            columns = {"question": prompt.prompt, **prompt.columns}
+            right, wrong = task.says(columns)
+            assert prompt.answer is not None
+            assert run.model.matcher.matches(f"Since 1 or A or yes. Final answer: {right}", prompt.answer)
+            assert not run.model.matcher.matches(f"Since 1 or A or yes. Final answer: {wrong}", prompt.answer)
+
+
+def assert_published(run: LaserCLI) -> None:
+    """The constants that the paper gives, but for those that the stand-ins make smaller."""
+    lora, selection = run.model.lora, run.selection
+    assert (lora.rank, lora.alpha, lora.dropout, list(lora.targets)) == (16, 32, 0.1, ["q_proj", "v_proj"])
+    assert run.trainer.optimizers[0].defaults["lr"] == 5e-6
+    assert run.datamodule.rollouts.temperature == 0.8
+    assert isinstance(selection.pairs, RandomPairs)
+    assert selection.pairs.per_prompt == 10
+    assert selection.bandit.alpha == 0.1  # type: ignore[attr-defined]
+    assert isinstance(selection.scale, PooledQuantiles)
+    common = yaml.safe_load((PAPER / "common.yaml").read_text(encoding="utf-8"))
+    assert (common["trainer"]["max_epochs"], common["data"]["rollouts"]["n"], common["data"]["batch_size"]) == (
+        10,
+        30,
+        16,
+    )
+    assert list(common["selection"]["reward_models"]) == list(ARMS)
