@@ -270,10 +270,12 @@ class LaserCLI(LightningCLI):
             self.summary = self._sum_up(self._test_accuracy())
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
-                log_end(self.trainer.loggers, self.summary, self.folder.judged)
         if self.trainer.is_global_zero:
             print_summary(self.summary, str(self.folder.path))
             report_after_fit(self.folder)
+            log_end(
+                self.trainer.loggers, self.summary, self.folder.judged
+            )  # last: it may fail, and all is saved by now
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""

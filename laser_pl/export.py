@@ -126,10 +126,11 @@ def _lines(folder: RunFolder) -> list[Line]:
 
 def _line(text: str, path: Path, number: int) -> Line:
     try:
-        line: Line = json.loads(text)
-        assert {"iteration", "step", "prompt_id", "arm", "scores", "pairs"} <= line.keys()
-    except (ValueError, AttributeError, AssertionError):
-        raise ConfigurationError(f"{path}, line {number}: this is no line that a run wrote.") from None
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not {"iteration", "step", "prompt_id", "arm", "scores", "pairs"} <= line.keys():
+        raise ConfigurationError(f"{path}, line {number}: this is no line that a run wrote.")
     return line
 
 

@@ -1,6 +1,6 @@
 """The paper's settings with tiny models and a few rows in the place of theirs: template, columns, matcher, selection.
 
-What stands in for a data set has its columns, by the hub's description of it.
+What stands in for a data set has the columns that its page on the hub, or code that reads it, names.
 """
 
 from __future__ import annotations
