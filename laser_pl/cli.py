@@ -273,9 +273,8 @@ class LaserCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print_summary(self.summary, str(self.folder.path))
             report_after_fit(self.folder)
-            log_end(
-                self.trainer.loggers, self.summary, self.folder.judged
-            )  # last: it may fail, and all is saved by now
+            # Last, since a server may fail it, and all is saved by now.
+            log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
