@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.pair_record import plain
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, keep_steps_before
+from laser_pl.run_folder import RunFolder, append_lines, keep_steps_before
 from laser_pl.seeds import derive_seed
 
 ROWS = 240
@@ -63,14 +62,12 @@ class JudgedSample(Callback):
         if rows:
             assert isinstance(pl_module, Policy)
             step = self.record.steps - 1  # which has counted this one
-            with self.folder.judged.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(self._line(batch, row, step, pl_module)) + "\n" for row in rows)
+            append_lines(self.folder.judged, (self._line(batch, row, step, pl_module) for row in rows))
 
     def _line(self, batch: RolloutBatch, row: int, step: int, policy: Policy) -> dict[str, Any]:
         assert batch.preferences is not None
         prompt, texts = batch.prompts.prompts[row], list(batch.responses.texts[row])
-        pairs, judge = batch.preferences.pairs.to("cpu"), self.selection.arms[int(batch.preferences.arms[row])]
-        own = pairs.prompt == row
+        judge = self.selection.arms[int(batch.preferences.arms[row])]
         polled = self.selection.polled.get(row, ())
         scores = {name: plain(values) for name, values in zip(self.selection.arms, polled, strict=False)}
         answer = prompt.answer
@@ -88,7 +85,7 @@ class JudgedSample(Callback):
             "lengths": batch.responses.mask[row].sum(-1).tolist(),
             # What a signal asked of all arms, and in any case what the pairs were made from.
             "scores": {**scores, judge: plain(batch.preferences.scores[row])},
-            "pairs": list(zip(pairs.chosen[own].tolist(), pairs.rejected[own].tolist(), strict=True)),
+            "pairs": batch.preferences.pairs.of(row),
         }
 
 

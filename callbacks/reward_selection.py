@@ -238,13 +238,13 @@ class RewardSelection(Callback):
         n = batch.reference_logprobs.shape[1]
         labels = torch.full((len(batch), n), float("nan"), dtype=torch.float64)
         if self.pool.health.may_be_asked(name):
-            own = [row for row in rows if row in self.ranks.rows(len(batch))]
+            own = [row for row in rows if self.ranks.rank_of(row) == self.ranks.rank]
             prompts = [batch.prompts.prompts[row] for row in own]
             responses = [batch.responses.texts[row] for row in own]
             answers = self.ranks.gather(self.pool.ask(name, prompts, responses, device))
             self.pool.note(name, answers)
             for rank, answer in enumerate(answers):
-                theirs = [row for row in rows if row in self.ranks.rows(len(batch), rank)]
+                theirs = [row for row in rows if self.ranks.rank_of(row) == rank]
                 labels[theirs] = answer.labels.reshape(len(theirs), n)
         return labels[rows]
 
@@ -341,7 +341,7 @@ class RewardSelection(Callback):
         """Which rows of the batch each decision is about."""
         groups: dict[Any, list[int]] = {}
         for row, prompt in enumerate(batch.prompts.prompts):
-            of = {"batch": 0, "category": prompt.category, "prompt": row, "rank": row % self.ranks.size}
+            of = {"batch": 0, "category": prompt.category, "prompt": row, "rank": self.ranks.rank_of(row)}
             group = of[self.granularity]
             groups.setdefault(group, []).append(row)
         return list(groups.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
@@ -15,10 +14,10 @@ from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.decision import Decision
 from laser_pl.metrics_csv import MetricsRow
-from laser_pl.metrics_file import MetricsFile, row_to_come
+from laser_pl.metrics_file import keep_metrics_before, row_to_come
 from laser_pl.pair_record import pair_lines
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, keep_steps_before
+from laser_pl.run_folder import RunFolder, append_lines, keep_steps_before
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +111,11 @@ class RunRecord(Callback):
         assert isinstance(pl_module, Policy)
         self.skipped += 0 if pl_module.step.pairs else 1
         self.bad += 0 if pl_module.step.bad is None else 1
-        pl_module.log_dict({f"selection/{name}": judges.count(name) / len(judges) for name in names}, on_step=True)
-        pl_module.log_dict(selection_scalars(self.selection.decisions), on_step=True)
+        shares = {f"selection/{name}": judges.count(name) / len(judges) for name in names}
+        pl_module.log_dict({**shares, **selection_scalars(self.selection.decisions)}, on_step=True)
         if trainer.is_global_zero:
-            with self.folder.selection.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(decision.as_dict()) + "\n" for decision in self.selection.decisions)
-            with self.folder.pairs.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in pair_lines(batch, self.steps - 1, judges))
+            append_lines(self.folder.selection, (decision.as_dict() for decision in self.selection.decisions))
+            append_lines(self.folder.pairs, pair_lines(batch, self.steps - 1, judges))
         self._row = row_to_come(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,9 +131,7 @@ class RunRecord(Callback):
 
     def _continue_metrics(self, trainer: Trainer) -> None:
         if self._goes_on:
-            for logger in trainer.loggers:
-                if isinstance(logger, MetricsFile):
-                    logger.keep_before(trainer.global_step, self._row)
+            keep_metrics_before(trainer, trainer.global_step, self._row)
         self._goes_on, self._row = False, None
 
     # -- validation and test -----------------------------------------------------------------------------------------

@@ -136,6 +136,11 @@ class PairIndices:
     def __len__(self) -> int:
         return len(self.prompt)
 
+    def of(self, row: int) -> list[tuple[int, int]]:
+        """Chosen and rejected of one prompt's pairs."""
+        own = self.prompt == row
+        return list(zip(self.chosen[own].tolist(), self.rejected[own].tolist(), strict=True))
+
     def part(self, rows: list[int]) -> PairIndices:
         """Those of some prompts, which are counted anew."""
         own = self.prompt[:, None] == torch.tensor(rows, dtype=torch.long, device=self.prompt.device)  # (M, rows)

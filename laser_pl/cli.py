@@ -26,7 +26,7 @@ from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
-from laser_pl.metrics_file import MetricsFile
+from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
@@ -262,9 +262,8 @@ class LaserCLI(LightningCLI):
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)
             else:
-                for logger in self.trainer.loggers:
-                    if isinstance(logger, MetricsFile):
-                        logger.keep_before(0)
+                if self.resumed:  # from the beginning
+                    keep_metrics_before(self.trainer, 0)
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
             self.summary = self._sum_up(self._test_accuracy())

@@ -113,8 +113,7 @@ def _rows(store: RolloutStore) -> Iterator[Row]:
 
 def _lines(folder: RunFolder) -> list[Line]:
     """Lines of ``pairs.jsonl``, but for one that is being written just now."""
-    if not folder.config.is_file():
-        raise ConfigurationError(f"'{folder.path}' is no run's folder: there is no config.yaml in it.")
+    folder.refuse_other()
     if not folder.pairs.is_file():
         raise ConfigurationError(
             f"export: '{folder.path}' has no pairs.jsonl: it has not trained yet, or an older version wrote it, which"

@@ -88,6 +88,13 @@ def _text(head: list[dict[str, str]], rows: list[dict[str, str]], columns: list[
     return text.getvalue()
 
 
+def keep_metrics_before(trainer: Trainer, step: int, last: MetricsRow | None = None) -> None:
+    """The same for a trainer's loggers, if its metrics are logged at all."""
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricsFile):
+            logger.keep_before(step, last)
+
+
 def row_to_come(trainer: Trainer) -> MetricsRow | None:
     """What Lightning logs of a training batch once the hooks at its end are over, if it logs anything.
 

@@ -24,14 +24,13 @@ def pair_lines(batch: RolloutBatch, step: int, judges: Sequence[str]) -> Iterato
     assert batch.preferences is not None
     pairs = batch.preferences.pairs.to("cpu")
     for row, (prompt, judge) in enumerate(zip(batch.prompts.prompts, judges, strict=True)):
-        own = pairs.prompt == row
         yield {
             "iteration": batch.iteration,
             "step": step,
             "prompt_id": prompt.id,
             "arm": judge,
             "scores": plain(batch.preferences.scores[row]),
-            "pairs": list(zip(pairs.chosen[own].tolist(), pairs.rejected[own].tolist(), strict=True)),
+            "pairs": pairs.of(row),
         }
 
 

@@ -244,9 +244,8 @@ class Policy(LightningModule):
         loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
         found = ranks.gather((loss.item(), sums.tolist()))
         self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
-        losses = PromptLosses(
-            ranks.together(losses.dpo, len(batch)), ranks.together(losses.nll, len(batch)), self.nll_weight
-        )
+        dpo, nll = ranks.together(torch.stack([losses.dpo, losses.nll], dim=-1), len(batch)).unbind(-1)  # (B,) each
+        losses = PromptLosses(dpo, nll, self.nll_weight)
         if len(pairs) > 0:
             margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
             self.log_dict(

@@ -51,6 +51,10 @@ class Ranks:
         """
         return list(range(self.rank if rank is None else rank, count, self.size))
 
+    def rank_of(self, row: int) -> int:
+        """Whose row it is."""
+        return row % self.size
+
     def gather(self, value: T) -> list[T]:
         """What every process has, by rank; all must call it. Tensors have to be on the CPU."""
         if self.size == 1:

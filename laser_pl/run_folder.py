@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,15 @@ class RunFolder:
         while iteration >= 0 and self.rollouts(iteration).exists():
             shutil.rmtree(self.rollouts(iteration))
             iteration -= 1
+
+    def refuse_other(self) -> None:
+        """Make sure that it is one.
+
+        Raises:
+            ConfigurationError: If it is no run's folder.
+        """
+        if not self.config.is_file():
+            raise ConfigurationError(f"'{self.path}' is no run's folder: there is no config.yaml in it.")
 
     def discard_unused(self) -> None:
         """Remove the folder of a run that ended before it sampled anything."""
@@ -140,6 +149,12 @@ def write_whole(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file so that it appears complete or not at all."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines at the end of a JSONL file, which is made if it is not there."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def keep_steps_before(step: int, path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Before anything imports Hugging Face or W&B, which read these once. Child processes inherit them.
@@ -278,6 +281,29 @@ def fit_command(size: list[str]) -> Callable[..., list[str]]:
 def fit(fit_command: Callable[..., list[str]]) -> Callable[..., LaserCLI]:
     """Do such a run: ``fit(folder, *args, evaluated=4)``, see ``fit_command``; gives the finished command."""
     return lambda *args, **kwargs: main(fit_command(*args, **kwargs))
+
+
+BENCHMARKS = EXPERIMENTS / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
+    """Import a benchmark's script from its folder, as it imports those beside it, and leave nothing behind."""
+    before = list(sys.path)
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path[:] = before
+    for script in BENCHMARKS.glob("*.py"):
+        sys.modules.pop(script.stem, None)
+
+
+@pytest.fixture
+def untouched_results() -> Iterator[None]:
+    """The page of results in the repository stays as it is."""
+    page = BENCHMARKS / "RESULTS.md"
+    before = page.read_bytes()
+    yield
+    assert page.read_bytes() == before
 
 
 PLUG = """

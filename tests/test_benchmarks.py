@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
-MODULES = ("results", "faulty", "faults", "timing", "pool_memory")
-
-
-@pytest.fixture(scope="module")
-def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
-    """Import a script from its folder, as it imports those beside it."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module
-    sys.path[:] = before
-    for name in MODULES:
-        sys.modules.pop(name, None)
+pytestmark = pytest.mark.usefixtures("untouched_results")
 
 
 @pytest.fixture
@@ -34,15 +20,6 @@ def results(tmp_path: Path) -> Path:
     path = tmp_path / "RESULTS.md"
     path.write_text("# Benchmarks\n\n<!-- other -->\nstays \\1\n<!-- /other -->\n")
     return path
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    """The page in the repository stays as it is."""
-    page = FOLDER / "RESULTS.md"
-    before = page.read_bytes()
-    yield
-    assert page.read_bytes() == before
 
 
 def cells(text: str) -> list[list[str]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,19 +14,13 @@ from hypothesis import strategies as st
 
 from laser_pl.errors import ConfigurationError
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
 NAMES = ["rows of data sets", "answers", "replies of reward servers", "configuration overlays"]
 CASES = dict(zip(NAMES, (150, 150, 150, 12), strict=True))
 
 
 @pytest.fixture(scope="module")
-def fuzz() -> Iterator[ModuleType]:
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module("fuzz")
-    sys.path[:] = before
-    for name in ("fuzz", "fuzz_cases", "results"):
-        sys.modules.pop(name, None)
+def fuzz(benchmarks: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmarks("fuzz")
 
 
 def part_of(fuzz: ModuleType, name: str) -> Any:

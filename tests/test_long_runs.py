@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("untouched_results")
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
 Import = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def benchmarks() -> Iterator[Import]:
-    """Import a script from its folder, as it imports those beside it."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module
-    sys.path[:] = before
-    for name in ("results", "kill_resume", "soak"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    """The page in the repository stays as it is."""
-    page = FOLDER / "RESULTS.md"
-    before = page.read_bytes()
-    yield
-    assert page.read_bytes() == before
 
 
 # -- kill and resume ---------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ def run(command: list[str], processes: int = 2, launcher: Sequence[str] = ()) ->
 
 def decisions_of(folder: RunFolder) -> list[dict[str, Any]]:
     """Without what the clock says."""
-    decisions = [json.loads(line) for line in folder.selection.read_text().splitlines()]
-    return [{k: v for k, v in decision.items() if k != "reward_model_seconds"} for decision in decisions]
+    decisions: list[dict[str, Any]] = run_state(folder)["decisions"]
+    return decisions
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
-MODULES = ("results", "models", "timing", "peers", "dpo_step", "rollouts", "iteration", "scale", "equal_accuracy")
+pytestmark = pytest.mark.usefixtures("untouched_results")
 TINY = {
     "vocab_size": 160,
     "hidden_size": 32,
@@ -24,26 +22,6 @@ TINY = {
     "pad_token_id": 0,
     "eos_token_id": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
-    """Import a script from its folder, as it imports those beside it."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module
-    sys.path[:] = before
-    for name in MODULES:
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    """The page in the repository stays as it is."""
-    page = FOLDER / "RESULTS.md"
-    before = page.read_bytes()
-    yield
-    assert page.read_bytes() == before
 
 
 @pytest.fixture

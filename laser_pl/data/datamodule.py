@@ -22,6 +22,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
+from laser_pl.run_folder import RunFolder
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class PreferenceData(LightningDataModule):
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
         root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
-        store = RolloutStore(Path(root) / "rollouts" / f"iteration-{iteration:03d}")
+        store = RolloutStore(RunFolder(Path(root)).rollouts(iteration))
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]

@@ -130,10 +130,9 @@ def _batches(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
 
 def _rows(prompts: PromptBatch, rows: list[int]) -> PromptBatch:
     """Some of the prompts, with no more padding than they need."""
-    mask = prompts.mask[rows]
-    width = int(mask.sum(-1).max())
-    members = tuple(prompts.prompts[row] for row in rows)
-    return PromptBatch(members, prompts.tokens[rows][:, -width:], mask[:, -width:])
+    some = prompts.part(rows)
+    width = int(some.mask.sum(-1).max())
+    return PromptBatch(some.prompts, some.tokens[:, -width:], some.mask[:, -width:])
 
 
 def _sample(

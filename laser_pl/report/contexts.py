@@ -96,7 +96,7 @@ def _seen(
 
 
 def _rollouts(records: RunRecords, iteration: int) -> _Rollouts:
-    folder = records.folder.path / "rollouts" / f"iteration-{iteration:03d}"
+    folder = records.folder.rollouts(iteration)
     files = sorted(folder.glob("chunk-*.parquet"))
     if not files:
         raise ConfigurationError(f"There are no rollouts in '{folder}', from which the contexts are made again.")

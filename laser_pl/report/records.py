@@ -101,8 +101,7 @@ def read_records(path: Path) -> RunRecords:
         ConfigurationError: If it is no run's folder.
     """
     folder = RunFolder(path)
-    if not folder.config.is_file():
-        raise ConfigurationError(f"'{path}' is no run's folder: there is no config.yaml in it.")
+    folder.refuse_other()
     try:
         config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

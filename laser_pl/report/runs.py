@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.run_folder import RunFolder
 
 NO_STRATEGY = {"seed_everything", "seed", "name", "runs_dir", "resume", "checkpoint_every", "ckpt_path", "logger",
                "default_root_dir", "enable_progress_bar", "config"}  # fmt: skip
@@ -85,13 +86,13 @@ def read_run(folder: Path) -> Run:
     Raises:
         ConfigurationError: If it is none.
     """
-    if not (folder / "config.yaml").is_file():
-        raise ConfigurationError(f"'{folder}' is no run's folder: there is no config.yaml in it.")
-    if not (folder / "summary.json").is_file():
+    files = RunFolder(folder)
+    files.refuse_other()
+    if not files.summary.is_file():
         raise ConfigurationError(f"The run '{folder}' is not finished. Go on with it by --resume, or leave it out.")
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        summary = json.loads(files.summary.read_text(encoding="utf-8"))
+        config = yaml.safe_load(files.config.read_text(encoding="utf-8"))
         run = Run(folder, config, summary)
         _ = run.seed, run.budget, run.accuracy, run.forwards, run.seconds, summary["arm_share"]
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
