@@ -7,15 +7,12 @@ Cost:   one thread, about 5 minutes, 1 GB.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import transformers
-from card import measure
+from card import card_of, measure, write_card
 from character_tokenizer import make_tokenizer
 from command import build_or_check
 from opinions import OPINIONS
@@ -76,19 +73,9 @@ def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -
         tokenizer.save_pretrained(out / "reward_models" / name)
         reward_models[name] = reward_model
 
-    card: dict[str, object] = {
-        "seed": seed,
-        "parameters": {
-            "policy": sum(p.numel() for p in policy.parameters()),
-            "reward_model": sum(p.numel() for p in reward_models["general"].parameters()),
-        },
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "prompts": {split: len(questions) for split, questions in splits.items()},
-        **measure(policy, reward_models, tokenizer, splits["test"][: effort.card_prompts], seed),
-        "build_seconds": round(time.perf_counter() - started),
-    }
-    (out / "world_card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    (out / "WORLD.md").write_text(world_markdown(card), encoding="utf-8")
+    measured = measure(policy, reward_models, tokenizer, splits["test"][: effort.card_prompts], seed)
+    card = card_of(seed, policy, reward_models["general"], splits, measured, time.perf_counter() - started)
+    write_card(out, card, world_markdown(card))
     return card
 
 

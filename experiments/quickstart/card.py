@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+import transformers
 from character_tokenizer import EOS, pad_right
 from mistakes import garbage
 from reward_training import score_ids
@@ -193,3 +196,40 @@ def table(card: dict[str, Any]) -> str:
         figures = " | ".join(f"{v:.3f}" for v in [*values, sum(values) / len(values)])
         lines.append(f"| {row} | {figures} |")
     return "\n".join(lines)
+
+
+def card_of(
+    seed: int,
+    policy: LlamaPreTrainedModel,
+    reward_model: LlamaPreTrainedModel,
+    splits: Mapping[str, list[Question]],
+    measured: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return a world's card.
+
+    Args:
+        seed: What it was built from.
+        policy: Its policy.
+        reward_model: One of its reward models, all of one size.
+        splits: Its prompts.
+        measured: What ``measure`` found.
+        seconds: How long it took to build.
+    """
+    return {
+        "seed": seed,
+        "parameters": {
+            "policy": sum(p.numel() for p in policy.parameters()),
+            "reward_model": sum(p.numel() for p in reward_model.parameters()),
+        },
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "prompts": {split: len(questions) for split, questions in splits.items()},
+        **measured,
+        "build_seconds": round(seconds),
+    }
+
+
+def write_card(out: Path, card: Mapping[str, Any], text: str) -> None:
+    """Write ``world_card.json``, and its text for people as ``WORLD.md``."""
+    (out / "world_card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (out / "WORLD.md").write_text(text, encoding="utf-8")

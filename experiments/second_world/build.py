@@ -7,18 +7,14 @@ Cost:   one thread, about 7 minutes, 1 GB.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import transformers
-
 # The quickstart's scripts, of which most serve here too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "quickstart"))
-from card import measure
+from card import card_of, measure, write_card
 from character_tokenizer import make_tokenizer
 from command import build_or_check
 from likelihoods import mean_likelihoods
@@ -75,19 +71,10 @@ def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -
         model.save_pretrained(out / folder)
         tokenizer.save_pretrained(out / folder)
 
-    card: dict[str, object] = {
-        "seed": seed,
-        "parameters": {
-            "policy": sum(p.numel() for p in policy.parameters()),
-            "reward_model": sum(p.numel() for p in reader.parameters()),
-        },
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "prompts": {split: len(questions) for split, questions in splits.items()},
-        **measure(policy, judges, tokenizer, splits["test"][: effort.card_prompts], seed, PUZZLES, mean_likelihoods),
-        "build_seconds": round(time.perf_counter() - started),
-    }
-    (out / "world_card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    (out / "WORLD.md").write_text(world_markdown(card), encoding="utf-8")
+    questions = splits["test"][: effort.card_prompts]
+    measured = measure(policy, judges, tokenizer, questions, seed, PUZZLES, mean_likelihoods)
+    card = card_of(seed, policy, reader, splits, measured, time.perf_counter() - started)
+    write_card(out, card, world_markdown(card))
     return card
 
 
