@@ -20,6 +20,7 @@ from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl.changed_settings import tell_of_changes
 from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
@@ -192,6 +193,8 @@ class LaserCLI(LightningCLI):
         self.resumed = self._get(self.config, "resume")
         if self.resumed:
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
+            if process_number() == 0:
+                tell_of_changes(self.folder.config, self._resolved())
             if self.folder.checkpoint.exists():
                 check_checkpoint(
                     self.folder.checkpoint,
@@ -203,9 +206,13 @@ class LaserCLI(LightningCLI):
             self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
             self.folder = RunFolder.claim(runs_dir, name)
-            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
             with self._no_folder_without_run():
-                write_whole(self.folder.config, config)
+                write_whole(self.folder.config, self._resolved())
+
+    def _resolved(self) -> str:
+        """The whole configuration, as YAML."""
+        resolved: str = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
+        return resolved
 
     @contextmanager
     def _no_folder_without_run(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from laser_pl.changed_settings import tell_of_changes
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run_folder import RunFolder
@@ -278,3 +279,19 @@ def test_second_run_of_a_name_gets_its_own_folder(fit: Fit, interrupt: Callable[
     assert third.folder.path.name == "small-2"
     assert first.folder.summary.read_bytes() == kept
     assert third.summary["accuracy"] == first.summary["accuracy"]
+
+
+def test_other_settings_on_resume_are_named(
+    interrupt: Callable[..., None], finish: Fit, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And only those: what says which run is meant is no setting."""
+    short = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=8"]
+    interrupt("on_train_batch_end", 1, *short)
+    run = finish(*short, "--optimizer.lr=0.25", "--selection.bandit.alpha=0.125")
+    (told,) = [record.message for record in caplog.records if "other than those" in record.message]
+    assert "stay in config.yaml: optimizer.init_args.lr is 0.25 and was" in told
+    assert "; selection.bandit.init_args.alpha is 0.125 and was" in told
+    assert told.count(" and was ") == 3  # the third is the plug, among the trainer's callbacks
+    caplog.clear()
+    tell_of_changes(run.folder.config, run.folder.config.read_text(encoding="utf-8"))
+    assert not caplog.records
