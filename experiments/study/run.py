@@ -41,7 +41,7 @@ OTHERS = [
     *("sequential_iterations", "ucb1", "epsilon_greedy", "discounted", "sliding_window", "cooling_ranks"),
 ]
 ADVERSE = ["inverted", "yes_man", "random_arm", "noise_0.1", "noise_0.3", "noise_1.0", "k2", "k4", "k8", "late"]
-IN_POOLS = ["cooling", "default", "paper", "random", "mean"]
+IN_POOLS = ["cooling", "cooling_ranks", "default", "paper", "random", "mean"]
 ALPHA_PRESETS = ["paper", "default"]
 BOTH = ["batch", "prompt"]
 MOST_SEEDS = 100
