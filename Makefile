@@ -25,7 +25,7 @@ study-smoke: $(INSTALLED) ## five ways to choose, two seeds each, to runs/study-
 	$(BIN)/python experiments/study/run.py --parts quickstart --granularities prompt --seeds 2 \
 		--strategies cooling default random mean oracle --out runs/study-smoke --results runs/study-smoke/RESULTS.md
 
-# The variable silences an advertisement.
+# The variable silences a notice of the theme about its successor.
 docs: $(INSTALLED) ## the manual with its reference, to build/docs/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file laser_pl/docs/mkdocs.yml
 
