@@ -12,27 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from laser_pl.cli import LaserCLI
 from laser_pl.report.command import main
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 HOSTILE = (
     "</div></summary><script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
     "<style>body{display:none}</style>\x1b[31m\x00\x07 \u202eevil\u2066\u200f\u2028\n{{ 7 * 7 }}"
 )
 LONG = "x" * 100_000
-
-
-def browser_on_path() -> str:
-    """Playwright brings a browser of its own only if it may download one; the system's is enough."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.fail(f"There is no {', '.join(NAMES[:-1])} or {NAMES[-1]} on PATH. Install the package 'chromium', on "
-                    "Debian by: apt-get install --no-install-recommends chromium", pytrace=False)  # fmt: skip
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +57,6 @@ def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.write_text(f"{config.read_text()}\nnote: \"{LONG}</pre><script>document.title = 'owned'</script>\"\n")
     main([str(folder)])
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(finished: Path, hostile: Path) -> Iterator[Browser]:
-    """Headless; opened when the runs are done, since its event loop holds the thread until it is closed."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_on_path())
-        yield chromium
-        chromium.close()
 
 
 @dataclass
@@ -186,7 +167,9 @@ def test_were_it_markup_it_still_could_not_run(opened: Callable[..., Opened], fi
     assert any("x failed" in said for said in view.said)
 
 
-def test_a_machine_without_a_browser_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_browser_is_told_what_to_install(
+    browser_on_path: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(pytest.fail.Exception, match="Install the package 'chromium'"):
         browser_on_path()
