@@ -177,6 +177,6 @@ def _cell(value: float | None, left: float, top: float, width: float, height: fl
     return _m(
         '<rect class="heat" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" fill-opacity="{:.2f}"><title>{}</title>'
         '</rect><text class="value" x="{:.1f}" y="{:.1f}">{:.0f}</text>',
-        left, top, width - 2, height - 2, 0.06 + 0.59 * value, f"{what}: {value:.1%}",  # readable
+        left, top, width - 2, height - 2, 0.06 + 0.59 * value, f"{what}: {value:.1%}",  # pale: a number stands on it
         left + width / 2 - 1, top + 17, 100 * value,
     )  # fmt: skip
