@@ -35,7 +35,7 @@ PYTHON = {
     for code in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 }
 LOOKS = re.findall(r"^python -m laser_pl (report|explain|export) (.+)$", REPORTS + COMPARING, re.MULTILINE)
-(COMPARISON,) = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
+(COMPARISON,) = re.findall(r"^python -m laser_pl compare (runs/gap.+)$", README, re.MULTILINE)
 
 
 def defined(name: str) -> Any:
