@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke test lint
+.PHONY: help install quickstart study-smoke test lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -24,6 +24,10 @@ quickstart: $(INSTALLED) ## train the quickstart's policy by LASeR (2 CPU cores,
 study-smoke: $(INSTALLED) ## five ways to choose, two seeds each, to runs/study-smoke/RESULTS.md (under 10 minutes)
 	$(BIN)/python experiments/study/run.py --parts quickstart --granularities prompt --seeds 2 \
 		--strategies cooling default random mean oracle --out runs/study-smoke --results runs/study-smoke/RESULTS.md
+
+# The variable silences a notice of the theme about its successor.
+docs: $(INSTALLED) ## the manual with its reference, to build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file laser_pl/docs/mkdocs.yml
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

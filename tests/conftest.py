@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ os.environ |= {
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 from transformers import (  # noqa: E402
     AutoConfig,
@@ -281,6 +283,33 @@ def fit_command(size: list[str]) -> Callable[..., list[str]]:
 def fit(fit_command: Callable[..., list[str]]) -> Callable[..., LaserCLI]:
     """Do such a run: ``fit(folder, *args, evaluated=4)``, see ``fit_command``; gives the finished command."""
     return lambda *args, **kwargs: main(fit_command(*args, **kwargs))
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str:
+    """Playwright brings a browser of its own only if it may download one; the system's is enough."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.fail(f"There is no {', '.join(BROWSERS[:-1])} or {BROWSERS[-1]} on PATH. Install the package 'chromium',"
+                    " on Debian by: apt-get install --no-install-recommends chromium", pytrace=False)  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser_on_path() -> Callable[[], str]:
+    """Where the system's browser is; a test fails without one."""
+    return find_browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless. Its event loop holds the thread until the module is done, so nothing there may need one of its own."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_browser())
+        yield chromium
+        chromium.close()
 
 
 BENCHMARKS = EXPERIMENTS / "benchmarks"

@@ -1,9 +1,8 @@
-"""What the README shows works as it stands there, and what it names is there."""
+"""What the README and the manual show does what they say of it. That all of it is accepted: ``test_manual.py``."""
 
 from __future__ import annotations
 
 import glob
-import itertools
 import json
 import re
 import shlex
@@ -15,27 +14,28 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from laser_pl.bandits import Bandit
 from laser_pl.batches import Prompt
-from laser_pl.cli import LaserCLI, main
+from laser_pl.cli import LaserCLI
 from laser_pl.compare import main as compare
 from laser_pl.explain import main as explain
 from laser_pl.export import main as export
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel
-from laser_pl.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-PYTHON = {re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code for kind, code in BLOCKS if kind == "python"}
-YAML = [code for kind, code in BLOCKS if kind == "yaml"]
-COMMANDS = re.findall(r"^python -m laser_pl ((?!compare|report|explain|export).+)$", README, re.MULTILINE)
-LOOKS = re.findall(r"^python -m laser_pl (report|explain|export) (.+)$", README, re.MULTILINE)
-COMPARISONS = re.findall(r"^python -m laser_pl compare (.+)$", README, re.MULTILINE)
+REPORTS, COMPARING = (
+    (ROOT / "laser_pl/docs/pages" / f"{page}.md").read_text(encoding="utf-8") for page in ("reports", "comparing")
+)
+PYTHON = {
+    re.findall(r"^class (\w+)", code, re.MULTILINE)[0]: code
+    for code in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+}
+LOOKS = re.findall(r"^python -m laser_pl (report|explain|export) (.+)$", REPORTS + COMPARING, re.MULTILINE)
+(COMPARISON,) = re.findall(r"^python -m laser_pl compare (runs/gap.+)$", README, re.MULTILINE)
 
 
 def defined(name: str) -> Any:
@@ -60,14 +60,6 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
 def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
-
-
-def test_every_block_is_known() -> None:
-    """One that is added gets a test here."""
-    assert set(PYTHON) == {"Brevity", "Alternate", "SameLetters"}
-    assert len(PYTHON) == sum(kind == "python" for kind, _ in BLOCKS)
-    assert {kind for kind, _ in BLOCKS} == {"", "python", "yaml"}
-    assert (len(YAML), len(COMMANDS), len(COMPARISONS), len(LOOKS)) == (2, 10, 2, 4)
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------
@@ -138,47 +130,7 @@ def test_same_letters_match_in_any_order(response: str, answer: str, right: bool
     assert matcher.matches(response, answer) == right
 
 
-# -- configuration and commands ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("config", YAML)
-def test_configuration_is_accepted(
-    importable: Callable[[str, str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
-) -> None:
-    """Over the quickstart, with every class looked up; what the parser understood is what is written there."""
-    importable(
-        "my_rewards", "def brevity(prompts, completions, **columns):\n    return [-len(c) for c in completions]\n"
-    )
-    (tmp_path / "readme.yaml").write_text(config)
-    with pytest.raises(SystemExit) as end:
-        main(["fit", f"--config={ROOT / 'experiments/quickstart.yaml'}", f"--config={tmp_path / 'readme.yaml'}",
-              "--print_config"])  # fmt: skip
-    told = capsys.readouterr()
-    assert end.value.code == 0, told.err
-    given, parsed = yaml.safe_load(config), yaml.safe_load(told.out)
-    assert dict(leaves(given)).items() <= dict(leaves(parsed)).items()
-
-
-def leaves(node: Any, path: str = "") -> list[tuple[str, str]]:
-    """Every value of a configuration with the way to it."""
-    if isinstance(node, dict):
-        return [leaf for key, value in node.items() for leaf in leaves(value, f"{path}.{key}")]
-    return [(path, repr(node))]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its configs are there, and the checkpoint it names is where the quickstart's run leaves one."""
-    monkeypatch.chdir(ROOT)
-    words = shlex.split(command, comments=True)
-    for option, value in itertools.pairwise(words):
-        if option == "--config":
-            assert Path(value).is_file()
-        if option == "--ckpt_path":
-            assert Path(value) == RunFolder(Path("runs/quickstart")).checkpoint
-    with pytest.raises(SystemExit) as end:
-        main([*words, "--print_config"])
-    assert end.value.code == 0, capsys.readouterr().err
+# -- commands --------------------------------------------------------------------------------------------------------
 
 
 def test_runs_are_compared_as_shown(
@@ -187,7 +139,7 @@ def test_runs_are_compared_as_shown(
     for preset in ("gap", "paper"):
         fit(tmp_path, f"--config={ROOT}/experiments/presets/{preset}.yaml", f"--name={preset}-0")
     monkeypatch.chdir(tmp_path)
-    words = [path for word in shlex.split(COMPARISONS[0]) for path in (sorted(glob.glob(word)) or [word])]
+    words = [path for word in shlex.split(COMPARISON) for path in (sorted(glob.glob(word)) or [word])]
     assert [row.name for row in compare(words)] == ["gap", "paper"]
     for ending in ("md", "csv", "png"):
         assert (tmp_path / "comparison" / f"comparison.{ending}").is_file()
@@ -197,7 +149,8 @@ def test_the_loop_over_alpha_works_as_shown(
     fit: Callable[..., LaserCLI], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shell says what it would run; two of those runs, cut down, are compared by the command below it."""
-    (loop,) = re.findall(r"^for alpha.*?^done$", README, re.MULTILINE | re.DOTALL)
+    (loop,) = re.findall(r"^for alpha.*?^done$", COMPARING, re.MULTILINE | re.DOTALL)
+    (comparison,) = re.findall(r"^python -m laser_pl compare (runs/alpha.+)$", COMPARING, re.MULTILINE)
     told = subprocess.run(
         ["bash", "-c", f'python() {{ echo "$*"; }}\n{loop}'], capture_output=True, text=True, check=True
     )
@@ -209,7 +162,7 @@ def test_the_loop_over_alpha_works_as_shown(
     for command in (commands[0], commands[-6]):  # alpha 0.1 and 1.0, with the first seed
         fit(tmp_path, *command[5:])
     monkeypatch.chdir(tmp_path)
-    words = [path for word in shlex.split(COMPARISONS[1]) for path in (sorted(glob.glob(word)) or [word])]
+    words = [path for word in shlex.split(comparison) for path in (sorted(glob.glob(word)) or [word])]
     assert {row.name for row in compare(words)} == {"alpha-0.1", "alpha-1.0"}
 
 
@@ -227,41 +180,6 @@ def test_a_run_is_looked_at_as_shown(
     assert (tmp_path / "pairs.jsonl").is_file()
 
 
-def test_make_targets_are_there() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(r"^make (\w+)$|`make (\w+)`", README, re.MULTILINE)
-    assert named
-    assert {first or second for first, second in named} <= set(targets)
-
-
-# -- what is named -----------------------------------------------------------------------------------------------------
-
-
-def tree_of(block: str) -> set[str]:
-    """Paths of an indented tree, folders with a slash at the end."""
-    paths, above = set(), {0: ""}
-    for line in block.splitlines():
-        indent, name = len(line) - len(line.lstrip()), line.split()[0]
-        path = above[indent] + name
-        paths.add(path)
-        if name.endswith("/"):
-            above[indent + 2] = path
-    return paths
-
-
-def test_tree_names_every_file_and_no_other() -> None:
-    section = README.split("## Where things are")[1].split("\n## ")[0]
-    named = tree_of(re.findall(r"```\n(.*?)```", section, re.DOTALL)[0])
-    assert {path for path in named if not (ROOT / path).exists()} == set()
-    modules = {
-        path.relative_to(ROOT).as_posix()
-        for package in ("laser_pl", "callbacks")
-        for path in (ROOT / package).rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    assert {path for path in named if path.endswith(".py")} == modules
-
-
 def test_paper_to_code_names_what_is_there() -> None:
     """Files of the library, presets and tests; and the class that is named with a file."""
     section = README.split("## From the paper to the code")[1].split("\n## ")[0]
@@ -272,9 +190,3 @@ def test_paper_to_code_names_what_is_there() -> None:
         found = [folder / name for folder in folders if (folder / name).is_file()]
         assert len(found) == 1, name
         assert not member or f"class {member}" in found[0].read_text(encoding="utf-8"), f"{name}: {member}"
-
-
-def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("https://")]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -9,7 +9,11 @@ from laser_pl.batches import PromptBatch, RolloutBatch
 
 
 class PromptLoader:
-    """Batches of prompts, in order."""
+    """Batches of prompts, in order.
+
+    Args:
+        batches: They.
+    """
 
     def __init__(self, batches: Sequence[PromptBatch]) -> None:
         self.batches = batches
@@ -25,6 +29,10 @@ class RolloutLoader:
     """An iteration's batches, from the place where an interrupted run left off.
 
     Lightning stores ``state_dict`` in its checkpoints and gives it back to the loader of a resumed run.
+
+    Args:
+        batches: Of the whole iteration.
+        iteration: Counted from 0.
     """
 
     def __init__(self, batches: Sequence[RolloutBatch], iteration: int) -> None:

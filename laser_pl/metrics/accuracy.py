@@ -15,6 +15,7 @@ class CategoryAccuracy(Metric):
 
     Args:
         categories: Every category that can occur, in the order of the report.
+        **kwargs: Of torchmetrics' ``Metric``.
 
     >>> accuracy = CategoryAccuracy(["sums", "words"])
     >>> accuracy.update("sums", torch.tensor([True, True, False, False]))

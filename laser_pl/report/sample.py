@@ -82,7 +82,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Sample:
-    """All of them, and what they can be filtered by."""
+    """All of them, and what they can be filtered by.
+
+    Attributes:
+        examples: In the order of the records.
+        categories: That examples name by their place.
+        arms: Likewise.
+        iterations: Counted from 1.
+    """
 
     examples: Sequence[Example]
     categories: Sequence[str]

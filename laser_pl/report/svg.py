@@ -14,6 +14,8 @@ from laser_pl.report.text import line
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
+LETTER = 7.6
+"""Room for a letter, at the size that a phone gets."""
 
 Scale = Callable[[float], float]
 
@@ -53,8 +55,8 @@ def _(chart: Stack) -> Markup:
 @draw.register
 def _(chart: Heat) -> Markup:
     rows, columns = [line(name, 18) for name in chart.rows], [line(name, 14) for name in chart.columns]
-    left = 12 + 6.6 * max(map(len, rows), default=0)
-    slant = 10 + 4.6 * max(map(len, columns), default=0)
+    left = 12 + LETTER * max(map(len, rows), default=0)
+    slant = 10 + 0.7 * LETTER * max(map(len, columns), default=0)
     width, height = (WIDTH - left - 30) / max(len(columns), 1), 26
     parts = []
     for c, name in enumerate(columns):
@@ -71,8 +73,8 @@ def _(chart: Heat) -> Markup:
 @draw.register
 def _(chart: Bars) -> Markup:
     names = [line(name, 18) for name in chart.names]
-    left, height = 12 + 6.6 * max(map(len, names), default=0), 26
-    room = WIDTH - left - 8 - 6.6 * max(map(len, chart.labels), default=0)
+    left, height = 12 + LETTER * max(map(len, names), default=0), 26
+    room = WIDTH - left - 8 - LETTER * max(map(len, chart.labels), default=0)
     most = max(chart.amounts, default=0) or 1
     parts = []
     for r, (name, amount, label) in enumerate(zip(names, chart.amounts, chart.labels, strict=True)):
@@ -174,7 +176,7 @@ def _cell(value: float | None, left: float, top: float, width: float, height: fl
                   left, top, width - 2, height - 2)  # fmt: skip
     return _m(
         '<rect class="heat" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" fill-opacity="{:.2f}"><title>{}</title>'
-        '</rect><text class="value{}" x="{:.1f}" y="{:.1f}">{:.0f}</text>',
-        left, top, width - 2, height - 2, 0.06 + 0.94 * value, f"{what}: {value:.1%}",
-        " strong" if value > 0.85 else "", left + width / 2 - 1, top + 17, 100 * value,
+        '</rect><text class="value" x="{:.1f}" y="{:.1f}">{:.0f}</text>',
+        left, top, width - 2, height - 2, 0.06 + 0.59 * value, f"{what}: {value:.1%}",  # pale: a number stands on it
+        left + width / 2 - 1, top + 17, 100 * value,
     )  # fmt: skip
