@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from laser_pl.arguments import Arguments, run_command
-from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.noise import quieten
@@ -53,12 +49,11 @@ def win_rate(args: Sequence[str]) -> WinRates:
         parser.add_argument(name, **how)
     options = parser.parse_args(args)
     judge, judge_digest = read_judge(options.judge)
-    run = FinishedRun(options.run)
+    run, other = FinishedRun(options.run), _opened(options.other)
     prompts, device = run.prompts, run.trainer.strategy.root_device
-    theirs, their_name = _of_other(options.other, run, options.sampled)
+    theirs, their_name = _of_other(other, run, options.sampled)
     ours = responses_of(run, options.sampled)
-    del run
-    _free(device)  # the judge may need the room
+    run.give_back_weights()  # the judge may need the room
     comparisons = compare(judge, judge_digest, prompts, ours, theirs, options.out, device)
     groups = by_category(comparisons)
     rates = {category: rate_of(own, options.seed) for category, own in groups.items()} if len(groups) > 1 else {}
@@ -97,32 +92,27 @@ def main(args: Sequence[str]) -> WinRates:
         raise SystemExit(128 + end.signum) from end
 
 
-def _of_other(other: Path | None, run: FinishedRun, sampled: bool) -> tuple[Responses, str]:
+def _opened(other: Path | None) -> FinishedRun | Path | None:
+    """The second side, which is a run unless it is a file or nothing."""
+    return other if other is None or other.suffix == ".jsonl" else FinishedRun(other)
+
+
+def _of_other(other: FinishedRun | Path | None, run: FinishedRun, sampled: bool) -> tuple[Responses, str]:
     """The second side's responses, and what it is called."""
     if other is None:
         return responses_of(run, sampled, adapted=False), f"{run.folder.path} without its adapter"
-    if other.suffix == ".jsonl":
+    if isinstance(other, Path):
         return responses_in(other, run.prompts), str(other)
-    opened = FinishedRun(other)
-    _refuse_other_prompts(run, opened.prompts, other)
-    found = responses_of(opened, sampled)
-    del opened
-    _free(run.trainer.strategy.root_device)
-    return found, str(other)
+    _refuse_other_prompts(run, other)
+    found = responses_of(other, sampled)
+    other.give_back_weights()
+    return found, str(other.folder.path)
 
 
-def _refuse_other_prompts(run: FinishedRun, theirs: Sequence[Prompt], other: Path) -> None:
-    ids = {prompt.id for prompt in run.prompts}
-    odd = ids ^ {prompt.id for prompt in theirs}
+def _refuse_other_prompts(run: FinishedRun, other: FinishedRun) -> None:
+    odd = {prompt.id for prompt in run.prompts} ^ {prompt.id for prompt in other.prompts}
     if odd:
         raise ConfigurationError(
-            f"The runs '{run.folder.path}' and '{other}' have other test prompts: {len(run.prompts)} and {len(theirs)},"
-            f" of which {len(odd)} are not in both. Compare runs with the same data.test."
+            f"The runs '{run.folder.path}' and '{other.folder.path}' have other test prompts: {len(run.prompts)} and"
+            f" {len(other.prompts)}, of which {len(odd)} are not in both. Compare runs with the same data.test."
         )
-
-
-def _free(device: torch.device) -> None:
-    """Give back the memory of weights that nobody holds any more."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

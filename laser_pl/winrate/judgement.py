@@ -132,15 +132,19 @@ def compare(
     }
     path = folder / f"judgements-{digest_of(of_what)}.jsonl"
     lines = kept_lines(path, split_every(prompts, PROMPTS_AT_ONCE), ask, "Judging")
-    comparisons = [
-        Comparison(prompt.id, prompt.category, 0.5 if a == b else won(scores), (len(a), len(b)))
+    games = [
+        (prompt, scores, a, b)
         for prompt, line in zip(prompts, lines, strict=True)
         for scores, a, b in zip(line["scores"], ours[prompt.id], theirs[prompt.id], strict=True)
     ]
-    if all(comparison.won is None for comparison in comparisons):
+    asked = [scores for _, scores, a, b in games if a != b]
+    if asked and all(won(scores) is None for scores in asked):
         reason = f"; it failed: {failures[-1]}" if failures else ""
-        raise ConfigurationError(f"The judge has no opinion on any of {len(comparisons)} comparisons{reason}.")
-    return comparisons
+        raise ConfigurationError(f"The judge has no opinion on any of {len(asked)} comparisons{reason}.")
+    return [
+        Comparison(prompt.id, prompt.category, 0.5 if a == b else won(scores), (len(a), len(b)))
+        for prompt, scores, a, b in games
+    ]
 
 
 def won(scores: Sequence[float | None]) -> float | None:

@@ -17,6 +17,8 @@ RESAMPLES = 2000
 _CELLS = 2_000_000
 """Resamples times comparisons that are fitted at once, 16 MB a tensor."""
 _NEWTON_STEPS = 100
+PRIOR_SPREAD = 3.0
+"""Of phi; at 3 a response that is longer by a standard deviation has odds of exp(3 tanh 1), 10 to 1, all else equal."""
 
 Interval = tuple[float, float]
 
@@ -119,9 +121,9 @@ def controlled_rates(won: Tensor, length: Tensor, counts: Tensor) -> Tensor:
     Of Dubois et al. 2024 (arXiv 2404.04475) without their term for a prompt's difficulty, which takes the results of
     many models to fit: :math:`P(\text{win}) = \sigma(\theta + \phi\, x)` with the ``length_term`` x, of which
     :math:`\sigma(\theta)` is what is predicted at x = 0. They penalise the squared coefficients by cross-validation;
-    here :math:`\phi` alone has a standard normal prior, which keeps it finite where length decides everything, and of
-    little account otherwise. The rate of b against a is 1 minus that of a against b, and with all lengths equal it is
-    the raw one.
+    here :math:`\phi` alone has a normal prior around 0 with a standard deviation of 3, which keeps it finite where
+    length decides everything, and is of little account otherwise. The rate of b against a is 1 minus that of a against
+    b, and with all lengths equal it is the raw one.
 
     Args:
         won: 1, 1/2 or 0. Shape ``(N,)``, float64.
@@ -143,20 +145,21 @@ def controlled_rates(won: Tensor, length: Tensor, counts: Tensor) -> Tensor:
 
 def _fit(won: Tensor, length: Tensor, counts: Tensor) -> Tensor:
     """Theta and phi by Newton's method, whose steps are halved until they climb. Shape ``(R, 2)``."""
+    penalty = PRIOR_SPREAD**-2
 
     def climb(at: Tensor) -> Tensor:  # the logarithm of the posterior, (R,)
         z = at[:, :1] + at[:, 1:] * length  # (R, N)
-        return (counts * (won * z - torch.nn.functional.softplus(z))).sum(-1) - at[:, 1] ** 2 / 2
+        return (counts * (won * z - torch.nn.functional.softplus(z))).sum(-1) - penalty * at[:, 1] ** 2 / 2
 
     at = counts.new_zeros(len(counts), 2)
     height = climb(at)
     for _ in range(_NEWTON_STEPS):
         p = torch.sigmoid(at[:, :1] + at[:, 1:] * length)  # (R, N)
         error, spread = counts * (won - p), counts * p * (1 - p)
-        slope = torch.stack([error.sum(-1), error @ length - at[:, 1]], dim=-1)  # (R, 2)
+        slope = torch.stack([error.sum(-1), error @ length - penalty * at[:, 1]], dim=-1)  # (R, 2)
         if not bool((slope.abs() > 1e-10 * counts.sum(-1, keepdim=True)).any()):
             break
-        a, b, c = spread.sum(-1), spread @ length, spread @ length**2 + 1  # of the negative Hessian
+        a, b, c = spread.sum(-1), spread @ length, spread @ length**2 + penalty  # of the negative Hessian
         step = torch.stack([c * slope[:, 0] - b * slope[:, 1], a * slope[:, 1] - b * slope[:, 0]], dim=-1)
         step = step / (a * c - b * b)[:, None]
         for _ in range(60):
