@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.repocard import metadata_load, metadata_save
@@ -110,11 +109,11 @@ def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
         raise ConfigurationError("push: HF_HUB_OFFLINE is set, so nothing can be sent. Unset it.") from None
     except HfHubHTTPError as error:
         raise ConfigurationError(f"push: {hub} refuses '{repo}': {_reason(error)}") from None
-    except (httpx.HTTPError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigurationError(f"push: {hub} cannot be reached ({reason}). Try again once it can.") from None
     except ValueError as error:  # the hub's words about the card's head, or an answer that is none
         raise ConfigurationError(f"push: {hub} does not take it: {' '.join(str(error).split())}") from None
+    except Exception as error:  # of whichever library carries the requests; that changes with the client's version
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"push: {hub} cannot be reached ({reason}). Try again once it can.") from None
     return str(done.commit_url)
 
 

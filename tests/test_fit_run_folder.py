@@ -16,6 +16,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.report.model_card import is_ours, model_card
+from laser_pl.report.records import read_records
 
 Fit = Callable[..., LaserCLI]
 POLICY = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "policy"
