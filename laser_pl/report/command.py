@@ -15,6 +15,7 @@ from laser_pl.report.records import read_records
 from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def report_run(args: Sequence[str]) -> Path:
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{options.run}': {error.strerror}.") from error
     for warning in warnings_of(records):
-        print(f"Worth a look: {warning}")
+        print(f"Worth a look: {shown(str(warning))}")
     for path in [records.folder.report, *written]:
         print(f"Written: {path}")
     return records.folder.report
