@@ -116,7 +116,8 @@ def compare(
     def ask(number: int, some: Sequence[Prompt]) -> tuple[list[Line], bool]:
         games = [[*zip(ours[prompt.id], theirs[prompt.id], strict=True)] for prompt in some]
         asked = [(prompt, game) for prompt, own in zip(some, games, strict=True) for game in own if game[0] != game[1]]
-        answer = pool.ask("judge", [prompt for prompt, _ in asked], [game for _, game in asked], device)
+        with torch.no_grad():
+            answer = pool.ask("judge", [prompt for prompt, _ in asked], [game for _, game in asked], device)
         failures.extend([] if answer.failure is None else [answer.failure])
         scores = iter(map(plain, answer.labels))
         lines: list[Line] = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +47,29 @@ def kept_lines(
     Raises:
         ConfigurationError: If the file cannot be read or written.
     """
-    try:
+    with _telling(path):
         known = _lines_by_prompt(path)
-        with tqdm(total=sum(map(len, batches)), disable=None, unit="prompt", desc=title, leave=False) as bar:
-            for number, prompts in enumerate(batches):
-                if not all(prompt.id in known for prompt in prompts):
-                    lines, worth_keeping = make(number, prompts)
-                    if worth_keeping:
+    with tqdm(total=sum(map(len, batches)), disable=None, unit="prompt", desc=title, leave=False) as bar:
+        for number, prompts in enumerate(batches):
+            if not all(prompt.id in known for prompt in prompts):
+                lines, worth_keeping = make(number, prompts)
+                if worth_keeping:
+                    with _telling(path):
                         append_lines(path, lines)
-                    known |= {line["prompt_id"]: line for line in lines}
-                bar.update(len(prompts))
-    except OSError as error:
-        raise ConfigurationError(f"'{path}' cannot be read or written: {error.strerror}. Make it possible.") from error
+                known |= {line["prompt_id"]: line for line in lines}
+            bar.update(len(prompts))
     return [known[prompt.id] for prompts in batches for prompt in prompts]
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"'{path}' cannot be read or written: {error.strerror}. Nothing is lost that stands in it; make room, or"
+            " give its folder the right to be written."
+        ) from error
 
 
 def _lines_by_prompt(path: Path) -> dict[str, Line]:

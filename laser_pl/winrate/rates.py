@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,14 +71,11 @@ def rate_of(comparisons: Sequence[Comparison], seed: int) -> Rate:
         once = torch.ones(1, len(known), dtype=torch.float64)
         rate, controlled = float(won.mean()), float(controlled_rates(won, regressor, once))
         if len(place) > 1:
-            generator = torch.Generator().manual_seed(derive_seed(seed, "bootstrap"))
-            drawn = torch.randint(len(place), (RESAMPLES, len(place)), generator=generator)
-            times = torch.zeros(RESAMPLES, len(place), dtype=torch.float64)
-            times.scatter_add_(1, drawn, torch.ones_like(times))  # how often each prompt was drawn
-            counts = [part[:, prompt] for part in torch.split(times, max(1, _CELLS // len(known)))]  # (R, N) each
-            raw = torch.cat([count @ won / count.sum(-1) for count in counts])
-            interval = _middle(raw)
-            controlled_interval = _middle(torch.cat([controlled_rates(won, regressor, count) for count in counts]))
+            resampled = [
+                torch.stack([counts @ won / counts.sum(-1), controlled_rates(won, regressor, counts)])
+                for counts in _resamples(prompt, len(place), seed)
+            ]
+            interval, controlled_interval = map(_middle, torch.cat(resampled, dim=-1))
     return Rate(
         prompts=len(place),
         wins=int((won == 1).sum()),
@@ -91,6 +88,22 @@ def rate_of(comparisons: Sequence[Comparison], seed: int) -> Rate:
         controlled_interval=controlled_interval,
         lengths=(_mean([one.lengths[0] for one in comparisons]), _mean([one.lengths[1] for one in comparisons])),
     )
+
+
+def _resamples(prompt: Tensor, prompts: int, seed: int) -> Iterator[Tensor]:
+    """How often each comparison counts, ``(R, N)`` at a time: as often as its prompt was drawn, with replacement.
+
+    Args:
+        prompt: Of each comparison. Shape ``(N,)``.
+        prompts: How many there are.
+        seed: Root of the draws.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, "bootstrap"))
+    at_once = max(1, _CELLS // max(len(prompt), prompts))
+    for start in range(0, RESAMPLES, at_once):
+        drawn = torch.randint(prompts, (min(at_once, RESAMPLES - start), prompts), generator=generator)
+        times = torch.zeros(drawn.shape, dtype=torch.float64)
+        yield times.scatter_add_(1, drawn, torch.ones_like(times))[:, prompt]
 
 
 def length_term(longer: Tensor) -> Tensor:
