@@ -97,6 +97,11 @@ def _refuse_repo(repo: str) -> None:
 
 def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
     hub = constants.ENDPOINT
+
+    def told(error: Exception) -> str:
+        """In a line; a server may send back what it was sent."""
+        return " ".join(str(error).split()).replace(str(api.token), "[token]") or type(error).__name__
+
     try:
         api.create_repo(repo, exist_ok=True)
         done = api.upload_folder(
@@ -108,19 +113,18 @@ def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
     except OfflineModeIsEnabled:
         raise ConfigurationError("push: HF_HUB_OFFLINE is set, so nothing can be sent. Unset it.") from None
     except HfHubHTTPError as error:
-        raise ConfigurationError(f"push: {hub} refuses '{repo}': {_reason(error)}") from None
+        raise ConfigurationError(f"push: {hub} refuses '{repo}': {_reason(error, str(api.token))}") from None
     except ValueError as error:  # the hub's words about the card's head, or an answer that is none
-        raise ConfigurationError(f"push: {hub} does not take it: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"push: {hub} does not take it: {told(error)}") from None
     except Exception as error:  # of whichever library carries the requests; that changes with the client's version
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigurationError(f"push: {hub} cannot be reached ({reason}). Try again once it can.") from None
+        raise ConfigurationError(f"push: {hub} cannot be reached ({told(error)}). Try again once it can.") from None
     return str(done.commit_url)
 
 
-def _reason(error: HfHubHTTPError) -> str:
-    """What the status means here; of the server's words no more than a line."""
+def _reason(error: HfHubHTTPError, token: str) -> str:
+    """What the status means here; of the server's words no more than a line, and never the token."""
     status = error.response.status_code
-    words = " ".join((error.server_message or "").split())[:200]
+    words = " ".join((error.server_message or "").replace(token, "[token]").split())[:200]
     told = f"{status} {words}".strip()
     if status == 401:
         return f"{told}. The token in HF_TOKEN is not known there, or has expired; make a new one."

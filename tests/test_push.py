@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests.append((self.command, self.path, self.headers.get("Authorization"), body))
         refusal = next((status for start, status in self.server.refuse.items() if self.path.startswith(start)), None)
-        status, told = (refusal, {"error": "No, you may not"}) if refusal else (200, self.server.told(self.path, body))
+        status, told = (refusal, {"error": self.server.words}) if refusal else (200, self.server.told(self.path, body))
         content = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -55,6 +55,7 @@ class Hub(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.requests: list[tuple[str, str, str | None, bytes]] = []
         self.refuse: dict[str, int] = {}
+        self.words = "No, you may not"
 
     def told(self, path: str, body: bytes) -> dict[str, Any]:
         if path == "/api/repos/create":
@@ -240,6 +241,11 @@ def test_a_hub_that_refuses_is_quoted_in_a_sentence(hub: Hub, run: Path, refuse:
     hub.refuse = refuse
     line = refused(push(run, hub.address, "--repo", "me/it"))
     assert f"laser_pl: push: {hub.address} refuses 'me/it': {told}" in line
+
+
+def test_a_hub_that_sends_the_token_back_does_not_get_it_shown(hub: Hub, run: Path) -> None:
+    hub.refuse, hub.words = {"/api": 400}, f"Bearer {TOKEN} is odd"
+    assert "400 Bearer [token] is odd" in refused(push(run, hub.address, "--repo", "me/it"))
 
 
 def test_a_hub_that_is_not_there_is_told(hub: Hub, run: Path) -> None:
