@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from laser_pl.agreement_probe import probe
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
@@ -61,12 +62,15 @@ class RewardSelection(Callback):
         spill: Where weights that give way go: ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
         max_failures: A reward model that fails so often in a row is put aside.
         cooldown: For so many steps.
+        agreement_probe: On so many prompts of every iteration all reward models are asked, only to see how alike they
+            judge; 0 asks nobody. Signals that ask all of them on some prompts make that known as well.
         check_ranks: Compare what the processes have learned, to the last bit, after every step; for debugging.
         seed: Root of the bandit's and the pairs' randomness.
 
     Attributes:
         stuck: Why training cannot go on, once no reward model is left that could judge.
         arm_changes: Which arms came and went when the run was continued.
+        probed: What the agreement probe found before the last batch, as lines of ``agreement.jsonl``.
         polled: Every arm's scores ``(K, n)`` for those rows of the last batch for which the signal asked them.
     """
 
@@ -84,6 +88,7 @@ class RewardSelection(Callback):
         spill: Literal["cpu", "disk"] = "disk",
         max_failures: int = 3,
         cooldown: int = 20,
+        agreement_probe: int = 0,
         check_ranks: bool = False,
         seed: int = 0,
     ) -> None:
@@ -100,6 +105,11 @@ class RewardSelection(Callback):
         self.scale = scale
         self.pairs = pairs
         self.granularity = granularity
+        if agreement_probe < 0:
+            raise ConfigurationError(
+                f"agreement_probe must be >= 0, got {agreement_probe}. Set selection.agreement_probe in the config."
+            )
+        self.agreement_probe = agreement_probe
         self.check_ranks = check_ranks
         self.seed = seed
         self.ranks = Ranks()
@@ -107,6 +117,7 @@ class RewardSelection(Callback):
         self.verdicts = Verdicts()
         self.stuck: str | None = None
         self.arm_changes: list[dict[str, Any]] = []
+        self.probed: list[dict[str, Any]] = []
         self.polled: dict[int, Tensor] = {}
         self._rows: list[list[int]] = []  # of the batch, for each of the M decisions under way
         self._contexts = torch.empty(0)  # (M, d)
@@ -151,6 +162,7 @@ class RewardSelection(Callback):
         explanation = self.bandit.explain(self._contexts)
         # The hook runs outside the precision plugin's context, in which the reward models are meant to run.
         with trainer.precision_plugin.forward_context():
+            self.probed = self._probe(trainer, batch_idx, pl_module.device)
             arms, scores, passed_over = self._judge(batch, pl_module.device)
             allowed, forbidden = self._forbid(batch, pl_module.device)
         batch.preferences = Preferences(arms, scores, self.pairs.pair(batch, scores, self.seed, allowed))
@@ -183,6 +195,14 @@ class RewardSelection(Callback):
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
         if self.check_ranks:
             self.ranks.check_equal(self.state_dict(), "The selection")
+
+    def _probe(self, trainer: Trainer, batch_idx: int, device: torch.device) -> list[dict[str, Any]]:
+        """At an iteration's start, what all arms say of a few of its prompts."""
+        if batch_idx > 0 or self.agreement_probe == 0:
+            return []
+        assert isinstance(trainer.train_dataloader, RolloutLoader)
+        batches = trainer.train_dataloader.batches
+        return probe(batches, self.agreement_probe, self.seed, self.pool, self.arms, device, self.ranks)
 
     # -- judging -----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,10 @@ def selection_scalars(decisions: Sequence[Decision]) -> dict[str, float]:
 
 
 class RunRecord(Callback):
-    """Writes ``selection.jsonl`` and ``pairs.jsonl`` as decisions are made, ``adapter/`` at the end; counts and times.
+    """Writes down what a run does, counts, and takes the time.
+
+    ``selection.jsonl``, ``pairs.jsonl`` and ``agreement.jsonl`` are written as decisions are made, ``adapter/`` at the
+    end.
 
     On resume counts and times go on, and lines past the checkpoint are dropped, since their steps are done again.
 
@@ -90,6 +93,7 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             keep_steps_before(self.steps, self.folder.selection)
             keep_steps_before(self.steps, self.folder.pairs)
+            keep_steps_before(self.steps, self.folder.agreement)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
@@ -116,6 +120,9 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             append_lines(self.folder.selection, (decision.as_dict() for decision in self.selection.decisions))
             append_lines(self.folder.pairs, pair_lines(batch, self.steps - 1, judges))
+            if self.selection.probed:
+                step = {"step": self.steps - 1}
+                append_lines(self.folder.agreement, (step | line for line in self.selection.probed))
         self._row = row_to_come(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

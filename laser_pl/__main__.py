@@ -24,6 +24,14 @@ def run() -> None:
         from laser_pl.export import main as export
 
         export(args)
+    elif command == ["push"]:
+        from laser_pl.push import main as push
+
+        push(args)
+    elif command == ["winrate"]:
+        from laser_pl.winrate.command import main as winrate
+
+        winrate(args)
     else:
         from laser_pl.cli import main
 

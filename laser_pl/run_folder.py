@@ -28,6 +28,7 @@ class RunFolder:
         self.selection = path / "selection.jsonl"
         self.judged = path / "judged.jsonl"
         self.pairs = path / "pairs.jsonl"
+        self.agreement = path / "agreement.jsonl"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.adapter = path / "adapter"
         self.summary = path / "summary.json"

@@ -32,6 +32,7 @@ def run_state(folder: RunFolder) -> dict[str, Any]:
         "metrics": metrics_without_clock(folder),
         "pairs": folder.pairs.read_text(encoding="utf-8"),
         "judged": folder.judged.read_text(encoding="utf-8"),
+        "agreement": folder.agreement.read_text(encoding="utf-8") if folder.agreement.exists() else "",
         "summary": {k: v for k, v in summary.items() if k not in {"seconds", "config"}},
     }
 

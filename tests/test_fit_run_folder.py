@@ -16,6 +16,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.report.model_card import is_ours, model_card
+from laser_pl.report.records import read_records
 
 Fit = Callable[..., LaserCLI]
 POLICY = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "policy"
@@ -129,6 +131,23 @@ def test_adapter_loads_with_peft_alone(run: LaserCLI) -> None:
         trained = run.model.model.eval()(tokens).logits
     assert torch.equal(adapted, trained)
     assert not torch.allclose(adapted, untrained, atol=1e-3)
+
+
+def test_adapter_merges_into_a_model_that_needs_no_adapter(run: LaserCLI, tmp_path: Path) -> None:
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(POLICY), run.folder.adapter)
+    adapted.merge_and_unload().save_pretrained(tmp_path)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    tokens = torch.randint(2, merged.config.vocab_size, (3, 12), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(merged(tokens).logits, run.model.model.eval()(tokens).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_adapter_has_a_card_with_the_final_numbers(run: LaserCLI) -> None:
+    card = (run.folder.adapter / "README.md").read_text(encoding="utf-8")
+    assert is_ours(card)
+    assert card == model_card(read_records(run.folder.path))
+    before, after = (run.summary["accuracy"][when]["average"] for when in ("before", "after"))
+    assert f"| average | {before:.3f} | {after:.3f} |" in card
 
 
 def test_summary_adds_up(run: LaserCLI) -> None:

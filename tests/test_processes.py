@@ -29,7 +29,7 @@ def size() -> list[str]:
         "--trainer.max_epochs=2", "--data.prompts_per_iteration=11", "--data.batch_size=5", "--data.rollouts.n=4",
         "--data.rollout_batch_size=4", "--data.evaluation_batch_size=3", "--checkpoint_every=1",
         "--selection.granularity=prompt", "--selection.signal=Cooling", "--selection.signal.share=0.5",
-        "--selection.check_ranks=true",
+        "--selection.check_ranks=true", "--selection.agreement_probe=3",
     ]  # fmt: skip
 
 

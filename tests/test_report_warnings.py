@@ -11,12 +11,14 @@ import pytest
 from laser_pl.report.records import RunRecords
 from laser_pl.report.warnings import (
     Caution,
+    alike,
     collapsed,
     displaced,
     flat,
     longer,
     never_tried,
     noisy_rewards,
+    opposed,
     truncated,
     warnings_of,
 )
@@ -30,11 +32,12 @@ def records(
     metrics: Sequence[tuple[int, dict[str, float]]] = (),
     bandit: str = "LinUCB",
     arms: Sequence[str] = ARMS,
+    **lines: list[dict[str, Any]],
 ) -> RunRecords:
     config = {
         "selection": {"bandit": {"class_path": f"laser_pl.bandits.{bandit}"}, "reward_models": dict.fromkeys(arms)}
     }
-    return RunRecords(RunFolder(Path("none")), config, metrics=list(metrics), decisions=list(decisions))
+    return RunRecords(RunFolder(Path("none")), config, metrics=list(metrics), decisions=list(decisions), **lines)
 
 
 def decisions(
@@ -125,6 +128,50 @@ def test_what_a_category_explains_is_no_difference_between_arms() -> None:
 def test_few_rewards_or_one_arm_say_nothing_of_noise() -> None:
     assert noisy_rewards(records(decisions("a" * 6 + "b" * 5, [0.0, 1.0] * 5 + [0.0]))) is None
     assert noisy_rewards(records(decisions("a" * 20, [0.0, 1.0] * 10))) is None
+
+
+def scored(prompts: int, wrong: int) -> list[dict[str, Any]]:
+    """Prompts of two responses each, of which a and b order the first ``wrong`` unlike; c orders none."""
+    return [
+        {"scores": {"a": [0.0, 1.0], "b": [1.0, 0.0] if prompt < wrong else [0.0, 2.0], "c": [None, 1.0]}}
+        for prompt in range(prompts)
+    ]
+
+
+def test_reward_models_that_order_19_of_20_pairs_alike_are_alike() -> None:
+    found = alike(records(probed=scored(40, 2)))
+    assert found is not None
+    assert found.what == (
+        "Reward models judge almost always alike: 'a' and 'b' order 95% of 40 pairs of responses alike."
+    )
+    assert alike(records(probed=scored(40, 3))) is None
+    assert opposed(records(probed=scored(40, 2))) is None
+
+
+def test_reward_models_that_order_1_of_20_pairs_alike_are_opposed() -> None:
+    found = opposed(records(probed=scored(40, 38)))
+    assert found is not None
+    assert found.what == (
+        "Reward models judge almost never alike: 'a' and 'b' order 5% of 40 pairs of responses alike."
+    )
+    assert opposed(records(probed=scored(40, 37))) is None
+
+
+def test_what_signals_asked_and_what_was_probed_count_together_and_little_counts_not() -> None:
+    assert alike(records(judged=scored(20, 0), probed=scored(10, 0))) is not None
+    assert alike(records(judged=scored(20, 0), probed=scored(9, 0))) is None
+    eight = list(range(8))  # 28 pairs on each prompt
+    many = [{"scores": {"a": eight, "b": eight}} for _ in range(5)]
+    assert alike(records(probed=many)) is not None
+    assert alike(records(probed=many[:4])) is None
+
+
+def test_three_pairs_of_reward_models_are_named_and_the_others_counted() -> None:
+    lines = [{"scores": {arm: [1.0, 2.0] for arm in "abcd"}} for _ in range(30)]
+    found = alike(records(probed=lines, arms="abcd"))
+    assert found is not None
+    assert found.what.count("order 100% of 30 pairs") == 3
+    assert found.what.endswith("; and 3 more.")
 
 
 def curves(chosen: float, per_token: float, margin: float) -> RunRecords:

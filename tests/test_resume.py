@@ -24,6 +24,7 @@ OTHER_PARTS = [
     "--selection.signal=laser_pl.feedback.signals.Gap",
     "--selection.scale=laser_pl.feedback.scales.PooledQuantiles",
     "--selection.bandit=laser_pl.bandits.RoundRobin",
+    "--selection.agreement_probe=3",
     "--trainer.accumulate_grad_batches=2",
 ]
 

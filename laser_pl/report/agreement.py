@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Scores = Sequence[float | None]
@@ -24,16 +25,46 @@ def agreement(judged: Iterable[dict[str, Any]], arms: Sequence[str]) -> list[lis
     >>> agreement([{"scores": {"a": [1.0, 2.0, 3.0], "b": [1.0, 3.0, 2.0]}}], ["a", "b"])
     [[None, 0.6666666666666666], [0.6666666666666666, None]]
     """
-    same: dict[tuple[str, str], int] = {}
-    met: dict[tuple[str, str], int] = {}
-    for line in judged:
-        for one, other in itertools.combinations([arm for arm in arms if arm in line["scores"]], 2):
-            alike, counted = pairs_alike(line["scores"][one], line["scores"][other])
-            for both in ((one, other), (other, one)):
-                same[both], met[both] = same.get(both, 0) + alike, met.get(both, 0) + counted
-    if not any(met.values()):
+    found = meetings(judged, arms)
+    if not any(met.pairs for met in found.values()):
         return None
-    return [[same[a, b] / met[a, b] if met.get((a, b)) else None for b in arms] for a in arms]
+    both = found | {(b, a): met for (a, b), met in found.items()}
+    return [[met.share if (met := both.get((a, b))) is not None and met.pairs else None for b in arms] for a in arms]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """What two reward models said of the same responses.
+
+    Attributes:
+        prompts: On which both ordered at least one pair of responses.
+        pairs: Pairs of responses that both ordered.
+        alike: Of them, those they ordered alike.
+    """
+
+    prompts: int = 0
+    pairs: int = 0
+    alike: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the pairs, those ordered alike."""
+        return self.alike / self.pairs
+
+
+def meetings(judged: Iterable[dict[str, Any]], arms: Sequence[str]) -> dict[tuple[str, str], Meeting]:
+    """What each two arms said of the responses that both scored.
+
+    >>> meetings([{"scores": {"a": [1.0, 2.0, 3.0], "b": [1.0, 3.0, 2.0]}}], ["a", "b"])
+    {('a', 'b'): Meeting(prompts=1, pairs=3, alike=2)}
+    """
+    found: dict[tuple[str, str], Meeting] = {}
+    for line in judged:
+        for both in itertools.combinations([arm for arm in arms if arm in line["scores"]], 2):
+            alike, counted = pairs_alike(*(line["scores"][arm] for arm in both))
+            met = found.get(both, Meeting())
+            found[both] = Meeting(met.prompts + (counted > 0), met.pairs + counted, met.alike + alike)
+    return found
 
 
 def pairs_alike(one: Scores, other: Scores) -> tuple[int, int]:

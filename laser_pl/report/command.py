@@ -8,12 +8,14 @@ from pathlib import Path
 
 from laser_pl.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
+from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
 from laser_pl.report.png import write_figures
 from laser_pl.report.records import read_records
 from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +43,23 @@ def report_run(args: Sequence[str]) -> Path:
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{options.run}': {error.strerror}.") from error
     for warning in warnings_of(records):
-        print(f"Worth a look: {warning}")
+        print(f"Worth a look: {shown(str(warning))}")
     for path in [records.folder.report, *written]:
         print(f"Written: {path}")
     return records.folder.report
 
 
 def report_after_fit(folder: RunFolder) -> None:
-    """Say what is odd about a run that has just ended, and write its page. No failure to do so loses the run."""
+    """Say what is odd about a run that has just ended, and write its page and its adapter's card.
+
+    No failure to do so loses the run.
+    """
     try:
         records = read_records(folder.path)
         for warning in warnings_of(records):
             log.warning("Worth a look: %s", warning)
         write_whole(folder.report, page(records))
+        write_whole(folder.adapter / "README.md", model_card(records))
     except Exception as error:
         log.warning("The report could not be written (%s). Once that is mended: python -m laser_pl report %s",
                     " ".join(f"{type(error).__name__}: {error}".split()), folder.path)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl.report.comparison import Row, categories
+from laser_pl.report.markdown import safe, table
 from laser_pl.report.statistics import interval
-from laser_pl.terminal import as_markup, shown
+from laser_pl.terminal import as_markup
 
 
 def caption(rows: Sequence[Row], baseline: str) -> str:
@@ -80,10 +80,10 @@ def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None
 def markdown(rows: Sequence[Row], baseline: str) -> str:
     """The same as a page."""
     columns = categories(list(rows))
-    lines = ["# Comparison", "", _safe(caption(rows, baseline)), ""]
-    lines += _table(headings(columns, baseline), [cells(row, columns) for row in rows])
+    lines = ["# Comparison", "", safe(caption(rows, baseline)), ""]
+    lines += table(headings(columns, baseline), [cells(row, columns) for row in rows])
     judged = [[row.name, category, text] for row in rows for category, text in shares(row)]
-    lines += ["", *_table(["strategy", "category", "judged by"], judged), ""]
+    lines += ["", *table(["strategy", "category", "judged by"], judged), ""]
     return "\n".join(lines)
 
 
@@ -99,20 +99,6 @@ def tidy_csv(rows: Sequence[Row]) -> str:
         for category, (mean, half) in row.accuracy.items() or [("", (math.nan, math.nan))]:
             writer.writerow([row.name, len(row.seeds), category, _plain(mean), _plain(half), *rest])
     return file.getvalue()
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        f"| {' | '.join(map(_safe, heads))} |",
-        "|" + "---|" * len(heads),
-        *(f"| {' | '.join(map(_safe, row))} |" for row in rows),
-    ]
-
-
-def _safe(text: str) -> str:
-    """Names come from files: no table, no HTML, no link is made of them."""
-    text = html.escape(shown(" ".join(text.split())), quote=False)
-    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in text)
 
 
 def _times(ratio: float) -> str:

@@ -23,6 +23,7 @@ Line = dict[str, Any]
 _OF_DECISION = {"iteration": int, "step": int, "prompt_ids": list, "arm": str, "mean": dict, "bonus": dict}
 _OF_JUDGED = {"iteration": int, "step": int, "prompt_id": str, "category": str, "prompt": str, "arm": str,
               "responses": list, "scores": dict, "pairs": list}  # fmt: skip
+_OF_PROBED = {"iteration": int, "step": int, "prompt_id": str, "scores": dict}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class RunRecords:
         metrics: Rows of ``metrics.csv``.
         decisions: Lines of ``selection.jsonl``.
         judged: Lines of ``judged.jsonl``.
+        probed: Lines of ``agreement.jsonl``.
         left_out: What could not be read, in words.
     """
 
@@ -45,6 +47,7 @@ class RunRecords:
     metrics: list[MetricsRow] = field(default_factory=list)
     decisions: list[Line] = field(default_factory=list)
     judged: list[Line] = field(default_factory=list)
+    probed: list[Line] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     @cached_property
@@ -116,6 +119,7 @@ def read_records(path: Path) -> RunRecords:
         _metrics(folder.metrics, left_out),
         _lines(folder.selection, _OF_DECISION, left_out),
         _lines(folder.judged, _OF_JUDGED, left_out),
+        _lines(folder.agreement, _OF_PROBED, left_out),
         left_out,
     )
 

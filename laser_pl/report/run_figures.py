@@ -130,7 +130,7 @@ def training_figure(records: RunRecords) -> Figure:
 
 def agreement_figure(records: RunRecords) -> Figure:
     """How alike the reward models judge."""
-    found = agreement(records.judged, records.arms)
+    found = agreement([*records.judged, *records.probed], records.arms)
     return Figure(
         "agreement",
         "Agreement of the reward models",
@@ -138,7 +138,7 @@ def agreement_figure(records: RunRecords) -> Figure:
         " that both scored. 50 is chance.",
         [] if found is None else [Heat("pairs ordered alike, %", records.arms, records.arms, found)],
         missing="Not recorded: no two reward models scored the same responses. Signals that ask all of them on some"
-        " prompts (Cooling, Majority, Trusted) make that known.",
+        " prompts (Cooling, Majority, Trusted) make that known, and selection.agreement_probe does.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from laser_pl.report.agreement import meetings
 from laser_pl.report.records import Line, RunRecords
 from laser_pl.report.series import clear_change, mean
 
@@ -19,6 +20,12 @@ FLAT = 0.01
 NOISE = 2.0
 """F ratio below which arms do not clearly differ: by chance alone one in twenty goes beyond 1.7 with 150 rewards of 5
 arms in 4 categories, and beyond 2.9 with 25 rewards of 5 arms."""
+ALIKE = 0.95
+"""Share of pairs of responses that two reward models order alike from which on one of them tells nothing new; below
+what is left of 1, one is the other's inverse."""
+MET_PROMPTS = 5
+MET_PAIRS = 30
+"""So many prompts, and pairs of responses, two reward models must both have ordered before anything is said of them."""
 NOT_MEANT_TO_LEARN = {"Fixed", "Uniform", "RoundRobin", "Oracle"}
 """Baselines: that they collapse, or learn nothing, is what they are for."""
 
@@ -42,7 +49,7 @@ class Caution:
 def warnings_of(records: RunRecords) -> list[Caution]:
     """All that apply."""
     checks: Sequence[Callable[[RunRecords], Caution | None]] = (
-        collapsed, never_tried, noisy_rewards, displaced, longer, truncated, flat
+        collapsed, never_tried, noisy_rewards, alike, opposed, displaced, longer, truncated, flat
     )  # fmt: skip
     return [warning for check in checks if (warning := check(records)) is not None]
 
@@ -114,6 +121,30 @@ def noisy_rewards(records: RunRecords) -> Caution | None:
     )
 
 
+def alike(records: RunRecords) -> Caution | None:
+    """Two reward models order at least 95 % of the pairs of responses alike."""
+    told = _meetings(records, lambda share: share >= ALIKE)
+    if told is None:
+        return None
+    return Caution(
+        f"Reward models judge almost always alike: {told}.",
+        "One of them costs forwards and tells nothing new, and the bandit cannot tell them apart. Leave one out, or"
+        " take one that differs.",
+    )
+
+
+def opposed(records: RunRecords) -> Caution | None:
+    """Two reward models order at most 5 % of the pairs of responses alike."""
+    told = _meetings(records, lambda share: share <= 1 - ALIKE)
+    if told is None:
+        return None
+    return Caution(
+        f"Reward models judge almost never alike: {told}.",
+        "One seems to be the other's inverse. See which is right on the recorded prompts, and check the sign of the"
+        " other's score, its template and its head_weights.",
+    )
+
+
 def displaced(records: RunRecords) -> Caution | None:
     """The chosen responses became less likely while the margin grew: what is rejected only falls faster.
 
@@ -173,6 +204,17 @@ def flat(records: RunRecords) -> Caution | None:
         "More iterations of the same will bring little. Look at who judged, or change the learning rate or the reward"
         " models.",
     )
+
+
+def _meetings(records: RunRecords, odd: Callable[[float], bool]) -> str | None:
+    """Pairs of reward models whose agreement is odd, in words; None if there are none. Three at most."""
+    found = [
+        (both, met)
+        for both, met in meetings([*records.judged, *records.probed], records.arms).items()
+        if met.prompts >= MET_PROMPTS and met.pairs >= MET_PAIRS and odd(met.share)
+    ]
+    told = [f"'{a}' and '{b}' order {met.share:.0%} of {met.pairs} pairs of responses alike" for (a, b), met in found]
+    return "; ".join([*told[:3], *([f"and {len(told) - 3} more"] if len(told) > 3 else [])]) or None
 
 
 def _of_last_iteration(lines: Sequence[Line]) -> list[Line]:

@@ -129,8 +129,7 @@ class Pool:
             name: The reward model.
             answers: What it said, in every process that the question was dealt out to.
         """
-        self.forwards[name] += sum(answer.forwards for answer in answers)
-        self.seconds += max(answer.seconds for answer in answers)
+        self.note_costs(name, answers)
         failures = [answer.failure for answer in answers if answer.failure is not None]
         if any(bool(answer.labels.isfinite().any()) for answer in answers):
             self.health.succeeded(name)
@@ -138,6 +137,11 @@ class Pool:
             self.health.failed(name, failures[-1])
         for answer in answers:
             self._count(name, answer)
+
+    def note_costs(self, name: str, answers: Sequence[Answer]) -> None:
+        """Count what a question has cost, and no more."""
+        self.forwards[name] += sum(answer.forwards for answer in answers)
+        self.seconds += max(answer.seconds for answer in answers)
 
     def score(
         self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device

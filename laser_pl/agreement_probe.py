@@ -1,0 +1,60 @@
+"""A few prompts of an iteration that every reward model scores, only to see how alike they judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from laser_pl.batches import RolloutBatch
+from laser_pl.pair_record import plain
+from laser_pl.ranks import Ranks
+from laser_pl.rewards.pool import Pool
+from laser_pl.seeds import derive_seed
+
+
+def probe(
+    batches: Sequence[RolloutBatch],
+    count: int,
+    seed: int,
+    pool: Pool,
+    arms: Sequence[str],
+    device: torch.device,
+    ranks: Ranks,
+) -> list[dict[str, Any]]:
+    """Ask all arms about some prompts from anywhere in an iteration, one after the other, so that each is loaded once.
+
+    Nothing is decided or learned by it: who fails here is not put aside for it. Forwards and seconds are counted.
+
+    Args:
+        batches: Of the iteration.
+        count: How many prompts; fewer if there are fewer.
+        seed: Root of the choice of prompts.
+        pool: Holds the reward models.
+        arms: Whom to ask; those that are aside are not.
+        device: Where they run.
+        ranks: The processes, each of which asks about its own share of the prompts.
+
+    Returns:
+        Lines of ``agreement.jsonl`` without their step: iteration, prompt and scores by arm.
+    """
+    every = [(batch, row) for batch, one in enumerate(batches) for row in range(len(one))]
+    iteration = batches[0].iteration
+    chosen = sorted(every, key=lambda place: derive_seed(seed, "agreement", iteration, *place))[:count]
+    prompts = [batches[batch].prompts.prompts[row] for batch, row in chosen]
+    responses = [batches[batch].responses.texts[row] for batch, row in chosen]
+    lines: list[dict[str, Any]] = [
+        {"iteration": iteration, "prompt_id": prompt.id, "category": prompt.category, "scores": {}}
+        for prompt in prompts
+    ]
+    own = ranks.rows(len(chosen))
+    for name in arms:
+        if pool.health.may_be_asked(name):
+            answer = pool.ask(name, [prompts[place] for place in own], [responses[place] for place in own], device)
+            answers = ranks.gather(answer)
+            pool.note_costs(name, answers)
+            for rank, found in enumerate(answers):
+                for place, labels in zip(ranks.rows(len(chosen), rank), found.labels, strict=True):
+                    lines[place]["scores"][name] = plain(labels)
+    return lines

@@ -1,0 +1,23 @@
+"""Markdown of text that others wrote."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from laser_pl.terminal import shown
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; what stands in its cells is escaped."""
+    return [
+        f"| {' | '.join(map(safe, heads))} |",
+        "|" + "---|" * len(heads),
+        *(f"| {' | '.join(map(safe, row))} |" for row in rows),
+    ]
+
+
+def safe(text: str) -> str:
+    """Names come from files: no table, no HTML, no link is made of them."""
+    text = html.escape(shown(" ".join(text.split())), quote=False)
+    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in text)

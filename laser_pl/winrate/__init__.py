@@ -1,0 +1,1 @@
+"""Win rates of a run's responses, by a judge."""

@@ -1,0 +1,118 @@
+"""``python -m laser_pl winrate``: one run's responses against another's, by a judge."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from laser_pl.arguments import Arguments, run_command
+from laser_pl.errors import ConfigurationError
+from laser_pl.interruption import Interrupted, Interruption
+from laser_pl.noise import quieten
+from laser_pl.run_folder import write_json, write_whole
+from laser_pl.terminal import shown
+from laser_pl.winrate.finished_run import FinishedRun
+from laser_pl.winrate.judgement import by_category, compare, read_judge
+from laser_pl.winrate.rates import rate_of
+from laser_pl.winrate.responses import Responses, responses_in, responses_of
+from laser_pl.winrate.tables import WinRates, as_json, markdown, print_win_rates, tidy_csv
+
+ALL = "in all"
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "run": {"metavar": "RUN_A", "type": Path, "help": "A finished run's folder."},
+    "other": {
+        "metavar": "RUN_B",
+        "type": Path,
+        "nargs": "?",
+        "help": "Another one's, or a .jsonl file of responses; if not given, RUN_A's policy without its adapter.",
+    },
+    "--judge": {"type": Path, "required": True, "help": "A YAML file with a reward model's class_path and init_args."},
+    "--sampled": {"action": "store_true", "help": "Sample as model.evaluation says, instead of the greedy response."},
+    "--seed": {"type": int, "default": 0, "help": "Root of the bootstrap."},
+    "--out": {"type": Path, "default": Path("winrate"), "help": "Folder for the files."},
+}
+
+
+def win_rate(args: Sequence[str]) -> WinRates:
+    """Let a judge compare responses to the same test prompts; write ``winrate.md``, ``.csv`` and ``.json``.
+
+    Args:
+        args: What stands behind ``winrate`` on the command line.
+
+    Raises:
+        ConfigurationError: If something is no finished run, test prompts differ, or the judge is none.
+    """
+    parser = Arguments("winrate", "Compare the responses of finished runs to the same test prompts, by a judge.")
+    for name, how in _ARGUMENTS.items():
+        parser.add_argument(name, **how)
+    options = parser.parse_args(args)
+    judge, judge_digest = read_judge(options.judge)
+    run, other = FinishedRun(options.run), _opened(options.other)
+    prompts, device = run.prompts, run.trainer.strategy.root_device
+    theirs, their_name = _of_other(other, run, options.sampled)
+    ours = responses_of(run, options.sampled)
+    run.give_back_weights()  # the judge may need the room
+    comparisons = compare(judge, judge_digest, prompts, ours, theirs, options.out, device)
+    groups = by_category(comparisons)
+    rates = {category: rate_of(own, options.seed) for category, own in groups.items()} if len(groups) > 1 else {}
+    found = WinRates(
+        ours=str(options.run),
+        theirs=their_name,
+        judge=f"{type(judge).__name__} ({options.judge})",
+        responses="sampled responses" if options.sampled else "greedy responses",
+        seed=options.seed,
+        rates={**rates, ALL: rate_of(comparisons, options.seed)},
+    )
+    print_win_rates(found)
+    try:
+        write_whole(options.out / "winrate.md", markdown(found))
+        write_whole(options.out / "winrate.csv", tidy_csv(found))
+        write_json(options.out / "winrate.json", as_json(found))
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
+    print(f"Written: {shown(str(options.out))}/winrate.md, .csv, .json")
+    return found
+
+
+def main(args: Sequence[str]) -> WinRates:
+    """The command.
+
+    Raises:
+        SystemExit: With one sentence on standard error, and code 2 if the user has something to mend; after a signal,
+            with 128 and its number.
+    """
+    quieten()
+    try:
+        with Interruption().listening():
+            return run_command(win_rate, args)
+    except Interrupted as end:
+        print(f"laser_pl: {end}. What was answered and judged is kept: the same command goes on.", file=sys.stderr)
+        raise SystemExit(128 + end.signum) from end
+
+
+def _opened(other: Path | None) -> FinishedRun | Path | None:
+    """The second side, which is a run unless it is a file or nothing."""
+    return other if other is None or other.suffix == ".jsonl" else FinishedRun(other)
+
+
+def _of_other(other: FinishedRun | Path | None, run: FinishedRun, sampled: bool) -> tuple[Responses, str]:
+    """The second side's responses, and what it is called."""
+    if other is None:
+        return responses_of(run, sampled, adapted=False), f"{run.folder.path} without its adapter"
+    if isinstance(other, Path):
+        return responses_in(other, run.prompts), str(other)
+    _refuse_other_prompts(run, other)
+    found = responses_of(other, sampled)
+    other.give_back_weights()
+    return found, str(other.folder.path)
+
+
+def _refuse_other_prompts(run: FinishedRun, other: FinishedRun) -> None:
+    odd = {prompt.id for prompt in run.prompts} ^ {prompt.id for prompt in other.prompts}
+    if odd:
+        raise ConfigurationError(
+            f"The runs '{run.folder.path}' and '{other.folder.path}' have other test prompts: {len(run.prompts)} and"
+            f" {len(other.prompts)}, of which {len(odd)} are not in both. Compare runs with the same data.test."
+        )

@@ -1,0 +1,151 @@
+"""A finished run, opened again: its test prompts and its policy."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from peft import set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from laser_pl.batches import Prompt, PromptBatch
+from laser_pl.cli import LaserCLI
+from laser_pl.data.datamodule import PreferenceData
+from laser_pl.data.plan import split_every
+from laser_pl.errors import ConfigurationError
+from laser_pl.interruption import Interruption
+from laser_pl.policy import Policy
+from laser_pl.report.runs import read_run
+from laser_pl.run_folder import RunFolder
+
+# Whatever the run used, one device is enough, and nothing is logged.
+_ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",
+          "--trainer.callbacks=null", "--trainer.enable_progress_bar=false", "--ckpt_path=null")  # fmt: skip
+
+
+class _Opened(LaserCLI):
+    """The run's parts, as its configuration says."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The one that is borrowed; parsers of the others would take most of the time."""
+        return {"test": LaserCLI.subcommands()["test"]}
+
+    def test(self, **kwargs: Any) -> None:
+        """Nothing: the parts are all that is wanted."""
+
+
+class FinishedRun:
+    """What a finished run's folder holds, put together again as it is asked for.
+
+    Args:
+        path: ``runs/<name>``.
+
+    Raises:
+        ConfigurationError: If there is no finished run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.folder = RunFolder(path)
+        self.config = read_run(path).config
+        self._adapter = self.folder.adapter / "adapter_model.safetensors"
+        if not self._adapter.is_file():
+            raise ConfigurationError(f"The run '{path}' has no '{self._adapter}'. Put it back, or name another run.")
+
+    @cached_property
+    def _parts(self) -> tuple[Trainer, Policy, PreferenceData]:
+        try:
+            cli = _Opened(["test", f"--config={self.folder.config}", *_ALONE], Interruption())
+            cli.trainer.strategy.connect(cli.model)
+            cli.datamodule.trainer = cli.trainer
+            cli.datamodule.setup("test")
+        except (ConfigurationError, MisconfigurationException) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(f"The run '{self.folder.path}' cannot be opened again: {reason}") from error
+        if not cli.datamodule.prompts["test"]:
+            raise ConfigurationError(
+                f"The run '{self.folder.path}' has no test prompts. Name one that has, by data.test."
+            )
+        return cli.trainer, cli.model, cli.datamodule
+
+    @property
+    def trainer(self) -> Trainer:
+        """Says on which device and in which precision."""
+        return self._parts[0]
+
+    @property
+    def policy(self) -> Policy:
+        """The run's policy, without weights until it is to answer."""
+        return self._parts[1]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The test prompts.
+
+        Raises:
+            ConfigurationError: If there are none, or the run's configuration can no longer be used.
+        """
+        return self._parts[2].prompts["test"]
+
+    @property
+    def batches(self) -> list[list[Prompt]]:
+        """The test prompts, as they were answered in the run's own test."""
+        return split_every(self.prompts, self._parts[2].evaluation_batch_size)
+
+    @property
+    def adapter_digest(self) -> str:
+        """SHA-256 of the trained weights."""
+        return hashlib.sha256(self._adapter.read_bytes()).hexdigest()
+
+    @cached_property
+    def encoded(self) -> list[PromptBatch]:
+        """The same batches as the policy reads them."""
+        return list(self._parts[2].test_dataloader())
+
+    @contextmanager
+    def answering(self, adapted: bool) -> Iterator[None]:
+        """Have the policy ready to sample, on the device and with the precision that the configuration says.
+
+        Args:
+            adapted: Whether with the run's adapter.
+
+        Raises:
+            ConfigurationError: If the adapter is not this run's.
+        """
+        if self.policy.language_model is None:
+            self.policy.configure_model()
+            self._load_adapter()
+            self.policy.to(self.trainer.strategy.root_device)
+        off = nullcontext() if adapted else self.policy.model.disable_adapter()
+        with off, self.trainer.precision_plugin.forward_context():
+            yield
+
+    def give_back_weights(self) -> None:
+        """Free the memory of the policy's weights, which are not asked for again."""
+        if self.policy.language_model is not None:
+            self.policy.language_model = self.policy._reader = None
+            gc.collect()  # bitsandbytes' 4-bit layers hold themselves in cycles
+            if self.policy.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _load_adapter(self) -> None:
+        try:
+            found = set_peft_model_state_dict(self.policy.model, load_file(self._adapter))
+            odd = [*found.unexpected_keys, *(name for name in found.missing_keys if "lora_" in name)]
+        except (SafetensorError, OSError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigurationError(f"'{self._adapter}' cannot be loaded ({reason}). Get the run again.") from error
+        if odd:
+            raise ConfigurationError(
+                f"'{self._adapter}' is not the adapter that the run's config.yaml describes: {len(odd)} tensors differ,"
+                f" the first is {odd[0]}. Get the run again."
+            )

@@ -1,0 +1,93 @@
+"""Lines that cost much to make, kept in a file as they are made, so that none is made twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from laser_pl.batches import Prompt
+from laser_pl.errors import ConfigurationError
+from laser_pl.run_folder import append_lines, write_whole
+
+Line = dict[str, Any]
+
+
+def digest_of(value: Any) -> str:
+    """A short name of what lines depend on; with anything else in it, it is another name and another file.
+
+    >>> digest_of({"seed": 0}) == digest_of({"seed": 0}), digest_of({"seed": 0}) == digest_of({"seed": 1})
+    (True, False)
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def kept_lines(
+    path: Path,
+    batches: Sequence[Sequence[Prompt]],
+    make: Callable[[int, Sequence[Prompt]], tuple[list[Line], bool]],
+    title: str,
+) -> list[Line]:
+    """A line for each prompt, from the file where it holds the prompt's whole batch, otherwise made and written there.
+
+    Args:
+        path: A JSONL file, made if it is not there.
+        batches: Prompts that are dealt with together.
+        make: From a batch's number and its prompts to their lines, and whether these are worth keeping.
+        title: Of the progress bar.
+
+    Returns:
+        In the order of the prompts.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or written.
+    """
+    with _telling(path):
+        known = _lines_by_prompt(path)
+    with tqdm(total=sum(map(len, batches)), disable=None, unit="prompt", desc=title, leave=False) as bar:
+        for number, prompts in enumerate(batches):
+            if not all(prompt.id in known for prompt in prompts):
+                lines, worth_keeping = make(number, prompts)
+                if worth_keeping:
+                    with _telling(path):
+                        append_lines(path, lines)
+                known |= {line["prompt_id"]: line for line in lines}
+            bar.update(len(prompts))
+    return [known[prompt.id] for prompts in batches for prompt in prompts]
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"'{path}' cannot be read or written: {error.strerror}. Nothing is lost that stands in it; make room, or"
+            " give its folder the right to be written."
+        ) from error
+
+
+def _lines_by_prompt(path: Path) -> dict[str, Line]:
+    """What an earlier command wrote, but for a line that was torn, which is taken out of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        return {}
+    found: dict[str, Line] = {}
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    whole = []
+    for text in texts:
+        try:
+            line = json.loads(text) if text.endswith("\n") else None
+        except ValueError:
+            line = None
+        if isinstance(line, dict) and isinstance(line.get("prompt_id"), str):
+            found[line["prompt_id"]] = line
+            whole.append(text)
+    if len(whole) < len(texts):
+        write_whole(path, "".join(whole))
+    return found
