@@ -17,10 +17,11 @@ from torch import Tensor
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.dpo_step import Objective, batch_loss
 from laser_pl.errors import ConfigurationError
+from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
-from laser_pl.metrics.accuracy import CategoryAccuracy
-from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.metrics.grader import Grader
+from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
@@ -45,7 +46,7 @@ class Policy(LightningModule):
         share_prompts: Read a prompt once for all its responses, where the model allows it. A departure: the prompt then
             has one dropout mask for all of them. False gives each response a prompt and a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
-        matcher: Decides whether a response gives the reference answer, in validation and test.
+        matcher: Says how right a response is, in validation, test and predict.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
@@ -66,7 +67,7 @@ class Policy(LightningModule):
         tokens_per_forward: int = 4096,
         share_prompts: bool = True,
         pad_token: str | None = None,
-        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        matcher: Grader = Exact(),  # noqa: B008 - stateless
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -114,7 +115,7 @@ class Policy(LightningModule):
             )
         self.language_model: PeftModel | None = None
         self._reader: ResponseReader | None = None
-        self.accuracy: dict[str, CategoryAccuracy] = {}
+        self.counts: Evaluation | None = None
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -353,44 +354,38 @@ class Policy(LightningModule):
         self._start_counting()
 
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Count right answers, greedy and sampled."""
+        """Grade responses, greedy and sampled."""
         self._count(batch, batch_idx)
 
     def test_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Count right answers, greedy and sampled."""
+        """Grade responses, greedy and sampled."""
         self._count(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``validation/accuracy/<greedy|sampled>/<category|average>``."""
+        """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("validation")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/accuracy/<greedy|sampled>/<category|average>``."""
+        """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("test")
 
     def _start_counting(self) -> None:
         categories = self.trainer.datamodule.categories  # type: ignore[attr-defined]
-        for kind in ("greedy", "sampled"):
-            self.accuracy[kind] = CategoryAccuracy(categories).to(self.device)
+        self.counts = Evaluation(self.matcher, categories, self.evaluation.n, self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
         if len(batch) == 0:  # another process has one
             return
+        assert self.counts is not None
         ranks = self._ranks
         greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
         for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
             seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
             responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
-                if prompt.answer is not None:
-                    right = [self.matcher.matches(text, prompt.answer) for text in texts]
-                    self.accuracy[kind].update(prompt.category, torch.tensor(right, device=self.device))
+                self.counts.count(kind, prompt, texts)
 
     def _log_accuracy(self, stage: str) -> None:
         prompts = self.trainer.datamodule.prompts[stage]  # type: ignore[attr-defined]
-        if all(prompt.answer is None for prompt in prompts):
-            return
-        for kind, accuracy in self.accuracy.items():
-            if not accuracy.update_called:  # here, but elsewhere
-                accuracy.update(accuracy.categories[0], torch.empty(0, dtype=torch.bool, device=self.device))
-            self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})
+        if self.counts is not None and any(prompt.answer is not None for prompt in prompts):
+            self.log_dict({f"{stage}/accuracy/{name}": value for name, value in self.counts.compute().items()})
