@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
+from callbacks.best_of_n import BestOfN
 from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
@@ -24,14 +25,16 @@ from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
+from laser_pl.fit_summary import summary_of_fit
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.predictions import predictions_file, print_predictions, summarise
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
-from laser_pl.report.summary import arm_shares, print_summary, versions
+from laser_pl.report.summary import print_summary
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 from laser_pl.terminal import shown
 
@@ -140,7 +143,15 @@ class LaserCLI(LightningCLI):
         """Lightning's commands that make sense here."""
         every = LightningCLI.subcommands()
         # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
-        return {name: every[name] | {"weights_only"} for name in ("fit", "validate", "test")}
+        return {name: skipped | {"weights_only", "return_predictions"} for name, skipped in every.items()}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Lightning's, and where predictions are written."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--out", type=str | None, default=None,
+                                help="File of the predictions; null writes to the checkpoint's run.")  # fmt: skip
+        return parser
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Lightning's, and that nothing in a checkpoint may run code."""
@@ -159,7 +170,7 @@ class LaserCLI(LightningCLI):
         configured = self._get(self.config_init, "trainer")
         kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = bars
+            self.trainer_defaults["callbacks"] = [*self._best_of_n(), *bars]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
@@ -176,6 +187,13 @@ class LaserCLI(LightningCLI):
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
+
+    def _best_of_n(self) -> list[BestOfN]:
+        if self.subcommand != "predict":
+            return []
+        checkpoint, selection = self._get(self.config, "ckpt_path"), self._get(self.config_init, "selection")
+        self.best_of_n = BestOfN(selection, Path(checkpoint), self.predictions)
+        return [self.best_of_n]
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         try:
@@ -237,14 +255,16 @@ class LaserCLI(LightningCLI):
         """Find out what is missing before anything is loaded.
 
         Raises:
-            ConfigurationError: If the checkpoint is not there, or is none.
+            ConfigurationError: If the checkpoint is not there, or is none, or predictions have no place.
         """
         checkpoint = self._get(self.config, "ckpt_path")
+        if self.subcommand == "predict":
+            self.predictions = predictions_file(checkpoint, self._get(self.config, "out"))
         if checkpoint is None:
             return
         if not Path(checkpoint).is_file():
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
-        check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
+        check_checkpoint(Path(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
 
     def _set_seed(self) -> None:
         """Lightning's, which takes what NumPy takes."""
@@ -266,7 +286,8 @@ class LaserCLI(LightningCLI):
                     keep_metrics_before(self.trainer, 0)
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
-            self.summary = self._sum_up(self._test_accuracy())
+            after = self.record.before if self.model.frozen else self._test_accuracy()
+            self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after or {})
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
         if self.trainer.is_global_zero:
@@ -275,41 +296,19 @@ class LaserCLI(LightningCLI):
             # Last, since a server may fail it, and all is saved by now.
             log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
+    def predict(self, **kwargs: Any) -> None:
+        """Answer the test prompts by best-of-n, and sum up."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+        if self.trainer.is_global_zero:
+            self.summary = summarise(self.best_of_n.lines)
+            print_predictions(self.summary, self.datamodule.rollouts.n, self.predictions)
+
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
         prefix = "test/accuracy/sampled/"
         measured = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         metrics = measured[0] if measured else {}
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
-
-    def _sum_up(self, after: dict[str, float]) -> dict[str, Any]:
-        record, arms, pool = self.record, self.selection.arms, self.selection.pool
-        seconds = {
-            "rollouts": self.datamodule.rollout_seconds,
-            "scoring": pool.seconds,
-            "steps": record.seconds["steps"],
-            "validation": record.seconds["validation"],
-        }
-        total = record.elapsed
-        done = sum(pool.forwards[arm] for arm in arms)
-        n = self.datamodule.rollouts.n
-        all_arms = sum(pool.reward_models[arm].forwards_per_response(n) for arm in arms)
-        return {
-            "accuracy": {"before": record.before, "after": after},
-            "arm_share": arm_shares(record.shares, arms),
-            "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
-            "reward_model_forwards": dict(pool.forwards),
-            "reward_model_forwards_avoided": round(record.judged * all_arms) - done,
-            "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
-            "constraints": self.selection.verdicts.as_dict(),
-            "arm_changes": self.selection.arm_changes,
-            "iterations": self.trainer.current_epoch,
-            "steps": record.steps,
-            "steps_without_pairs": record.skipped,
-            "steps_not_finite": record.bad,
-            "config": str(self.folder.config),
-            "versions": versions(),
-        }
 
 
 def _given_callbacks(configured: Any) -> list[Any]:

@@ -15,7 +15,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
-from laser_pl.dpo_step import Objective, batch_loss
+from laser_pl.checkpoints import refuse_other_adapter, refuse_other_optimizer
+from laser_pl.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.errors import ConfigurationError
 from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, evaluating, sample
@@ -50,6 +51,8 @@ class Policy(LightningModule):
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
+        frozen: Train nothing: the policy stays as it starts, losses follow from the log-probabilities that lie with the
+            rollouts, and only the selection learns, for ``predict``.
         max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
         seed: Root of this module's randomness (dropout, evaluation).
 
@@ -71,6 +74,7 @@ class Policy(LightningModule):
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
+        frozen: bool = False,
         max_bad_steps: int = 10,
         seed: int = 0,
     ) -> None:
@@ -97,6 +101,7 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.frozen = frozen
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
@@ -193,12 +198,7 @@ class Policy(LightningModule):
         """
         trained = {name: p.shape for name, p in self.named_parameters() if p.requires_grad}
         saved = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
-        if trained != saved:
-            odd = sorted(name for name in trained.keys() | saved.keys() if trained.get(name) != saved.get(name))
-            raise ConfigurationError(
-                f"The checkpoint holds another adapter than model.lora describes: {len(odd)} tensors differ, the first"
-                f" is {odd[0]} ({saved.get(odd[0])} saved, {trained.get(odd[0])} expected)."
-            )
+        refuse_other_adapter(trained, saved, "The checkpoint")
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -209,12 +209,7 @@ class Policy(LightningModule):
             ConfigurationError: If it lacks what this one needs.
         """
         for optimizer in self.trainer.optimizers:
-            missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
-            if missing:
-                raise ConfigurationError(
-                    f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}."
-                    " Go on with the optimizer that the run was started with."
-                )
+            refuse_other_optimizer(optimizer)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
@@ -223,7 +218,8 @@ class Policy(LightningModule):
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
         """DPO (+ NLL) on the batch's pairs; each process trains the rows that are its own.
 
-        A batch without pairs, or with a loss that is no finite number, trains nothing: its gradient is zero.
+        A batch without pairs, or with a loss that is no finite number, trains nothing, and a frozen policy never does:
+        its gradient is zero.
 
         Returns:
             ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
@@ -244,7 +240,8 @@ class Policy(LightningModule):
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
         loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
         found = ranks.gather((loss.item(), sums.tolist()))
-        self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
+        finite = all(math.isfinite(value) for value, _ in found)
+        self.step.saw_loss(len(pairs), finite, trains=not self.frozen)
         dpo, nll = ranks.together(torch.stack([losses.dpo, losses.nll], dim=-1), len(batch)).unbind(-1)  # (B,) each
         losses = PromptLosses(dpo, nll, self.nll_weight)
         if len(pairs) > 0:
@@ -260,7 +257,8 @@ class Policy(LightningModule):
                 },
                 batch_size=len(batch),
             )
-        return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": losses}
+        trains = self.step.learned and not self.frozen
+        return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
 
     def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
@@ -278,8 +276,11 @@ class Policy(LightningModule):
             none = torch.full((len(own),), math.nan, device=self.device)
             return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)
         objective = Objective(self.beta, self.nll_weight)
-        parameters = self.parameters() if self._differentiates_at_once else None
-        loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+        if self.frozen:
+            loss, losses, means = frozen_loss(own, objective)
+        else:
+            parameters = self.parameters() if self._differentiates_at_once else None
+            loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
         share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
         return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
 
@@ -368,6 +369,14 @@ class Policy(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("test")
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | None:
+        """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``."""
+        if len(batch) == 0:  # another process has one
+            return None
+        sampling: Sampling = self.trainer.datamodule.rollouts  # type: ignore[attr-defined]
+        seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
+        return sample(self.generator, self.tokenizer, batch, sampling, seed)
 
     def _start_counting(self) -> None:
         categories = self.trainer.datamodule.categories  # type: ignore[attr-defined]

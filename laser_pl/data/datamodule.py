@@ -290,6 +290,10 @@ class PreferenceData(LightningDataModule):
         """The test prompts."""
         return self._prompt_loader("test")
 
+    def predict_dataloader(self) -> PromptLoader:
+        """The test prompts."""
+        return self._prompt_loader("test")
+
     def _prompt_loader(self, split: str) -> PromptLoader:
         assert self.trainer is not None
         ranks = Ranks.of(self.trainer)

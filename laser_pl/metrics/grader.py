@@ -30,6 +30,10 @@ class Grader(ABC):
         """What ``response`` answers, in a form in which equal answers are equal; None where it answers nothing."""
         return response.strip()
 
+    def name_of(self, category: str) -> str:
+        """What the grade of prompts of a category is called."""
+        return type(self).__name__
+
     def check(self, categories: Sequence[str]) -> None:
         """Raise a ConfigurationError if prompts of one of these categories cannot be graded."""
 
