@@ -6,7 +6,7 @@ import logging
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
-from laser_pl.data.prompts import Columns, encode, fit_to_length, prompts_from, split_by_hash
+from laser_pl.data.prompts import Columns, Overlong, encode, fit_to_length, prompts_from, split_by_hash
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template
@@ -48,7 +48,7 @@ class PreferenceData(LightningDataModule):
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
         max_prompt_tokens: Longest prompt; never more than the policy can read before a longest response.
-        overlong: Whether longer prompts are dropped, or cut from the left.
+        overlong: Whether longer prompts are dropped (``drop``), or cut from the left (``cut``) or in the ``middle``.
         validation_fraction: Share of ``train`` that is validated on where no validation set is named.
         test_fraction: Share of ``train`` that is tested on where no test set is named.
         split_seed: Root of the split, which stays the same when ``seed_everything`` changes.
@@ -72,7 +72,7 @@ class PreferenceData(LightningDataModule):
         rollout_batch_size: int = 32,
         evaluation_batch_size: int = 64,
         max_prompt_tokens: int = 1024,
-        overlong: Literal["drop", "cut"] = "drop",
+        overlong: Overlong = "drop",
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
@@ -167,7 +167,7 @@ class PreferenceData(LightningDataModule):
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
             kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
             if overlong:
-                done = "cut from the left" if self.overlong == "cut" else "dropped"
+                done = {"drop": "dropped", "cut": "cut from the left", "middle": "cut in the middle"}[self.overlong]
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
                             limit, done)  # fmt: skip
             if not kept and (prompts or name == "train"):
@@ -297,13 +297,16 @@ class PreferenceData(LightningDataModule):
     def _prompt_loader(self, split: str) -> PromptLoader:
         assert self.trainer is not None
         ranks = Ranks.of(self.trainer)
+        if not self.prompts[split]:
+            return PromptLoader([])
         batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
         rounds = -(-len(batches) // ranks.size)
         own = [batches[number] for number in ranks.rows(len(batches))]
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        return encode(prompts, self.policy.tokenizer, self._prompt_limit()[0], self.template.special_tokens)
+        limit, _ = self._prompt_limit()
+        return encode(prompts, self.policy.tokenizer, limit, self.template.special_tokens, self.overlong)
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, and where in which iteration training is."""

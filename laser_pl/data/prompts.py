@@ -19,6 +19,10 @@ from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
 
+Overlong = Literal["drop", "cut", "middle"]
+"""What becomes of long prompts: ``drop`` leaves them out, ``cut`` takes away the oldest tokens, ``middle`` those in the
+middle, as LongBench does, since instructions stand at both ends."""
+
 
 @dataclass
 class Columns:
@@ -180,10 +184,10 @@ def fit_to_length(
     prompts: Sequence[Prompt],
     tokenizer: Any,
     limit: int,
-    overlong: Literal["drop", "cut"],
+    overlong: Overlong,
     special_tokens: bool = True,
 ) -> tuple[list[Prompt], int]:
-    """Drop prompts of more than ``limit`` tokens, or leave them to be cut from the left when they are encoded.
+    """Drop prompts of more than ``limit`` tokens, or leave them to be cut when they are encoded.
 
     Returns:
         The prompts that stay, and how many were too long.
@@ -192,7 +196,7 @@ def fit_to_length(
         ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
     fits = [_length(prompt.text, tokenizer, special_tokens) <= limit for prompt in prompts]
-    kept = list(prompts) if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
+    kept = list(prompts) if overlong != "drop" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
 
 
@@ -212,9 +216,11 @@ def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
     return length
 
 
-def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True) -> PromptBatch:
-    """Token ids of some prompts, padded on the left, the oldest tokens cut beyond ``limit``."""
-    rows = [prompt_ids(prompt.text, tokenizer, special_tokens)[-limit:] for prompt in prompts]
+def encode(
+    prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True, overlong: Overlong = "cut"
+) -> PromptBatch:
+    """Token ids of some prompts, padded on the left; those beyond ``limit`` tokens are cut."""
+    rows = [_cut(prompt_ids(prompt.text, tokenizer, special_tokens), limit, overlong) for prompt in prompts]
     width = max(len(ids) for ids in rows)
     tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)
@@ -222,3 +228,8 @@ def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens
         tokens[row, width - len(ids) :] = torch.tensor(ids)
         mask[row, width - len(ids) :] = 1
     return PromptBatch(tuple(prompts), tokens, mask)
+
+
+def _cut(ids: list[int], limit: int, overlong: Overlong) -> list[int]:
+    last = limit // 2 if overlong == "middle" else limit
+    return ids if len(ids) <= limit else [*ids[: limit - last], *ids[len(ids) - last :]]
