@@ -181,12 +181,18 @@ class LaserCLI(LightningCLI):
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
             sample = JudgedSample(self.folder, self.selection, self.record)
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
-            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
+            written = [self.record] if self.model.supervised else [self.record, sample]
+            self.trainer_defaults["callbacks"] = [*written, checkpoint, *bars]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Lightning's, without a selection where nobody judges."""
+        judges = [] if self.subcommand == "fit" and self.model.supervised else callbacks
+        return super()._instantiate_trainer(config, judges)
 
     def _best_of_n(self) -> list[BestOfN]:
         if self.subcommand != "predict":

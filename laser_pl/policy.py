@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
-from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from peft import PeftModel
 from torch import Tensor
 
@@ -26,7 +25,10 @@ from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
+from laser_pl.start_adapter import as_started
 from laser_pl.step_guard import StepGuard
+from laser_pl.supervised_step import supervised_loss
+from laser_pl.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
 
 class Policy(LightningModule):
@@ -53,6 +55,8 @@ class Policy(LightningModule):
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
         frozen: Train nothing: the policy stays as it starts, losses follow from the log-probabilities that lie with the
             rollouts, and only the selection learns, for ``predict``.
+        supervised: Train on the responses that ``data.columns.response`` names, by their negative log-likelihood alone,
+            for an adapter that ``lora.start`` begins with: nothing is sampled for training and nobody judges.
         max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
         seed: Root of this module's randomness (dropout, evaluation).
 
@@ -75,6 +79,7 @@ class Policy(LightningModule):
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
         frozen: bool = False,
+        supervised: bool = False,
         max_bad_steps: int = 10,
         seed: int = 0,
     ) -> None:
@@ -101,7 +106,10 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        if frozen and supervised:
+            raise ConfigurationError("A policy cannot be frozen and supervised. Set model.frozen or model.supervised.")
         self.frozen = frozen
+        self.supervised = supervised
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
@@ -216,7 +224,7 @@ class Policy(LightningModule):
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
-        """DPO (+ NLL) on the batch's pairs; each process trains the rows that are its own.
+        """DPO (+ NLL) on the batch's pairs, or NLL on written responses; each process trains the rows that are its own.
 
         A batch without pairs, or with a loss that is no finite number, trains nothing, and a frozen policy never does:
         its gradient is zero.
@@ -224,6 +232,8 @@ class Policy(LightningModule):
         Returns:
             ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
         """
+        if self.supervised:
+            return self._supervised_step(batch)
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
         lengths = batch.responses.mask.sum(-1)  # (B, n)
@@ -260,6 +270,26 @@ class Policy(LightningModule):
         trains = self.step.learned and not self.frozen
         return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
 
+    def _supervised_step(self, batch: RolloutBatch) -> dict[str, Any]:
+        ranks = self._ranks
+        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
+        loss = self._nothing()
+        if len(own) > 0:
+            parameters = self.parameters() if differentiates_at_once(self._trainer) else None
+            loss = supervised_loss(own, self.reader, parameters, loss_scale(self._trainer))
+            loss = loss * len(own) * ranks.size / len(batch)  # so that its mean over processes is the batch's
+        found = ranks.gather(loss.item())
+        self.step.saw_loss(len(batch), finite=all(math.isfinite(value) for value in found))
+        self.log_dict(
+            {
+                "train/loss": sum(found) / ranks.size,
+                "train/truncated": (~batch.responses.finished).float().mean(),
+                "tokens/responses": batch.responses.mask.sum().float(),
+            },
+            batch_size=len(batch),
+        )
+        return {"loss": loss if self.step.learned else self._nothing()}
+
     def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
 
@@ -279,8 +309,9 @@ class Policy(LightningModule):
         if self.frozen:
             loss, losses, means = frozen_loss(own, objective)
         else:
-            parameters = self.parameters() if self._differentiates_at_once else None
-            loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+            parameters = self.parameters() if differentiates_at_once(self._trainer) else None
+            scale = loss_scale(self._trainer)
+            loss, losses, means = batch_loss(own, self.reader, objective, parameters, scale)
         share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
         return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
 
@@ -290,7 +321,7 @@ class Policy(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
-        self.step.before_step(optimizer, self.parameters(), look=self._scaler is None)
+        self.step.before_step(optimizer, self.parameters(), look=scaler_of(self._trainer) is None)
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
         """Give up when steps are bad again and again."""
@@ -300,26 +331,6 @@ class Policy(LightningModule):
     def _ranks(self) -> Ranks:
         """The processes that train together."""
         return Ranks() if self._trainer is None else Ranks.of(self.trainer)
-
-    @property
-    def _differentiates_at_once(self) -> bool:
-        """Whether a group's gradients may be taken inside ``training_step``.
-
-        Strategies that shard parameters gather them by hooks on the backward pass of the whole step. There, activations
-        are computed again in that backward pass instead.
-        """
-        return self._trainer is None or isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-
-    @property
-    def _loss_scale(self) -> float:
-        """What float16 needs so that small gradients do not vanish."""
-        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
-
-    @property
-    def _scaler(self) -> Any:
-        """Float16's loss scaler, where there is one."""
-        plugin = None if self._trainer is None else self.trainer.precision_plugin
-        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -340,8 +351,8 @@ class Policy(LightningModule):
             return self.reader.all_logprobs(reading)
 
     def start_logprobs(self, reading: Reading) -> Tensor:
-        """The same without the adapter: under the policy that training started from."""
-        with self.model.disable_adapter():
+        """The same under the policy that training started from: without the adapter, or with the one it began with."""
+        with as_started(self.model, self.lora.start):
             return self.logprobs(reading)
 
     # -- validation and test -----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from laser_pl.data.prompts import Columns, Overlong, encode, fit_to_length, prom
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template
+from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
@@ -145,11 +147,16 @@ class PreferenceData(LightningDataModule):
             return
         tokenizer = self.policy.tokenizer
 
-        def load(table: Table) -> list[Prompt]:
-            return prompts_from(table, self.columns, self.template, tokenizer)
+        def load(table: Table, response: str | None = None) -> list[Prompt]:
+            return prompts_from(table, replace(self.columns, response=response), self.template, tokenizer)
 
         limit, reason = self._prompt_limit()
-        train = load(self.train)
+        if self.policy.supervised and self.columns.response is None:
+            raise ConfigurationError(
+                "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
+                " template over several."
+            )
+        train = load(self.train, self.columns.response if self.policy.supervised else None)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
         else:
@@ -199,7 +206,7 @@ class PreferenceData(LightningDataModule):
         return batches_of_iteration(chosen, self.batch_size, self.one_category_per_batch, iteration, self.seed)
 
     def train_dataloader(self) -> RolloutLoader:
-        """Let the policy as it is now answer the iteration's prompts."""
+        """Let the policy as it is now answer the iteration's prompts; a supervised one gets the written answers."""
         assert self.trainer is not None
         every: int = self.trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
         if every != 1:
@@ -214,6 +221,11 @@ class PreferenceData(LightningDataModule):
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
+        if self.policy.supervised:  # nothing is sampled
+            tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
+            written = [written_batch(self._encode(batch), tokenizer, longest, iteration) for batch in batches]
+            self.loader = RolloutLoader(written, iteration)
+            return self.loader
         chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
         cursor = self._cursor or {"iteration": -1}
         if cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:

@@ -24,6 +24,9 @@ Overlong = Literal["drop", "cut", "middle"]
 middle, as LongBench does, since instructions stand at both ends."""
 
 
+_SETTINGS = ("prompt", "answer", "category", "response")
+
+
 @dataclass
 class Columns:
     """Which column holds what: a column's name, or a Jinja template over all columns where none holds it as it is.
@@ -32,21 +35,23 @@ class Columns:
         prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none.
         category: The category; null puts all prompts into one.
+        response: What a supervised policy learns to answer, reasoning and all; read for nothing else.
     """
 
     prompt: str = "prompt"
     answer: str | None = "answer"
     category: str | None = "category"
+    response: str | None = None
 
     def readers(self) -> dict[str, Callable[[Row], Any]]:
-        """What takes prompt, answer and category out of a row.
+        """What takes prompt, answer, category and response out of a row.
 
         >>> read = Columns(answer="{{ 'ABCD'[key] }}", category=None).readers()
         >>> row = {"prompt": "Which?", "key": 2}
         >>> read["prompt"](row), read["answer"](row), read["category"](row)
         ('Which?', 'C', None)
         """
-        return {name: _reader(getattr(self, name), name) for name in ("prompt", "answer", "category")}
+        return {name: _reader(getattr(self, name), name) for name in _SETTINGS}
 
 
 def _reader(source: str | None, name: str) -> Callable[[Row], Any]:
@@ -69,7 +74,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
         ConfigurationError: If a column is missing, or a prompt is empty or of another type.
     """
     rows = table.rows()
-    for setting in ("prompt", "answer", "category"):
+    for setting in _SETTINGS:
         name = getattr(columns, setting)
         if name is not None and not is_template(name) and name not in rows[0]:
             raise ConfigurationError(
@@ -90,7 +95,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
 def _prompt(
     row: Row, columns: Columns, read: Mapping[str, Callable[[Row], Any]], template: Template, tokenizer: Any, where: str
 ) -> Prompt:
-    prompt, answer, category = (read[name](row) for name in ("prompt", "answer", "category"))
+    prompt, answer, category, response = (read[name](row) for name in _SETTINGS)
     is_chat = isinstance(prompt, list) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
     )
@@ -111,6 +116,7 @@ def _prompt(
         answer=_label(answer, columns.answer, where),
         category=_category(_label(category, columns.category, where), where),
         columns=others,
+        response=_response(_label(response, columns.response, where), columns.response, where),
     )
 
 
@@ -118,6 +124,12 @@ def _label(value: Any, column: str | None, where: str) -> str | None:
     if isinstance(value, (list, dict, bytes)):
         raise ConfigurationError(f"{where}: column '{column}' must be a text or a number, got {type(value).__name__}.")
     return None if value is None else str(value)
+
+
+def _response(text: str | None, column: str | None, where: str) -> str | None:
+    if column is not None and (text is None or not text.strip()):
+        raise ConfigurationError(f"{where}: column '{column}' holds no response to learn from. Take the row out.")
+    return text
 
 
 def _category(name: str | None, where: str) -> str:
