@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from callbacks.best_of_n import BestOfN
 from callbacks.judged_sample import JudgedSample
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
@@ -31,7 +30,7 @@ from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
-from laser_pl.predictions import predictions_file, print_predictions, summarise
+from laser_pl.predict_command import PredictCommand
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_summary
@@ -71,7 +70,7 @@ class Parser(LightningArgumentParser):
                 raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
-class LaserCLI(LightningCLI):
+class LaserCLI(PredictCommand):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
     Args:
@@ -145,14 +144,6 @@ class LaserCLI(LightningCLI):
         # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
         return {name: skipped | {"weights_only", "return_predictions"} for name, skipped in every.items()}
 
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Lightning's, and where predictions are written."""
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "predict":
-            parser.add_argument("--out", type=str | None, default=None,
-                                help="File of the predictions; null writes to the checkpoint's run.")  # fmt: skip
-        return parser
-
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Lightning's, and that nothing in a checkpoint may run code."""
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -170,7 +161,7 @@ class LaserCLI(LightningCLI):
         configured = self._get(self.config_init, "trainer")
         kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = [*self._best_of_n(), *bars]
+            self.trainer_defaults["callbacks"] = [*self.predictor(), *bars]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
@@ -193,13 +184,6 @@ class LaserCLI(LightningCLI):
         """Lightning's, without a selection where nobody judges."""
         judges = [] if self.subcommand == "fit" and self.model.supervised else callbacks
         return super()._instantiate_trainer(config, judges)
-
-    def _best_of_n(self) -> list[BestOfN]:
-        if self.subcommand != "predict":
-            return []
-        checkpoint, selection = self._get(self.config, "ckpt_path"), self._get(self.config_init, "selection")
-        self.best_of_n = BestOfN(selection, Path(checkpoint), self.predictions)
-        return [self.best_of_n]
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         try:
@@ -264,8 +248,7 @@ class LaserCLI(LightningCLI):
             ConfigurationError: If the checkpoint is not there, or is none, or predictions have no place.
         """
         checkpoint = self._get(self.config, "ckpt_path")
-        if self.subcommand == "predict":
-            self.predictions = predictions_file(checkpoint, self._get(self.config, "out"))
+        self.find_place_for_predictions()
         if checkpoint is None:
             return
         if not Path(checkpoint).is_file():
@@ -301,13 +284,6 @@ class LaserCLI(LightningCLI):
             report_after_fit(self.folder)
             # Last, since a server may fail it, and all is saved by now.
             log_end(self.trainer.loggers, self.summary, self.folder.judged)
-
-    def predict(self, **kwargs: Any) -> None:
-        """Answer the test prompts by best-of-n, and sum up."""
-        self.trainer.predict(**kwargs, return_predictions=False)
-        if self.trainer.is_global_zero:
-            self.summary = summarise(self.best_of_n.lines)
-            print_predictions(self.summary, self.datamodule.rollouts.n, self.predictions)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""

@@ -126,6 +126,30 @@ class Weights:
                 self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
 
+    def load_policy_tokenizer(self, pad_token: str | None) -> Any:
+        """The same for a model that writes: padding on the left.
+
+        Args:
+            pad_token: Which token pads, where the tokenizer names none.
+
+        Raises:
+            ConfigurationError: If there is no tokenizer, or none that can pad.
+        """
+        tokenizer = self.load_tokenizer(padding_side="left")
+        if pad_token is not None:
+            if pad_token not in tokenizer.get_vocab():
+                raise ConfigurationError(
+                    f"model.pad_token is {pad_token!r}, which is no token of '{self.name}'. Set it to one of its"
+                    f" tokens, for example its end token {tokenizer.eos_token!r}."
+                )
+            tokenizer.pad_token = pad_token
+        if tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                f"The tokenizer of '{self.name}' has no pad token. Set model.pad_token to one of its tokens,"
+                f" for example its end token {tokenizer.eos_token!r}."
+            )
+        return tokenizer
+
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
         """Say in one sentence what could not be loaded, whatever it is that a broken file makes transformers raise."""
