@@ -43,7 +43,7 @@ def gsm8k(number: int) -> dict[str, Any]:
     """``answer`` is a worked solution."""
     return {
         "question": f"How much is {number}+1,000?",
-        "answer": f"It is <<{number}+1000={number}>>.\n#### 1,00{number}",
+        "answer": f"It is <<{number}+1000={number}>>{number}.\n#### 1,00{number}",
     }
 
 
@@ -193,6 +193,54 @@ def test_the_parts_of_a_setting_fit(
             assert prompt.answer is not None
             assert run.model.matcher.matches(f"Since 1 or A or yes. Final answer: {right}", prompt.answer)
             assert not run.model.matcher.matches(f"Since 1 or A or yes. Final answer: {wrong}", prompt.answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("gsm8k", " It is {number}.\nFinal answer: 1,00{number}"),
+        ("strategyqa", " Toads croak.\nFinal answer: {yes}"),
+        ("mmlu", " Final answer: ({letter})"),
+    ],
+)
+def test_the_supervised_start_learns_the_answers_and_laser_goes_on_from_it(
+    name: str,
+    written: str,
+    models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    configs = [f"--config={PAPER / part}.yaml" for part in ("common", name)]
+    with pytest.raises(SystemExit):
+        main(["fit", *configs, "--print_config"])
+    shipped = yaml.safe_load(capsys.readouterr().out)
+    tiny = f"--config={tmp_path / 'tiny.yaml'}"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(stand_ins(tmp_path, models, TASKS[name], shipped, "llama")))
+    start = main(["fit", *configs, f"--config={PAPER / 'supervised.yaml'}", tiny])
+
+    assert start.summary["steps"] == 2
+    assert set(start.summary["reward_model_forwards"].values()) == {0}
+    assert not start.folder.selection.exists()
+    texts = {}
+    for prompt in start.datamodule.prompts["train"]:
+        assert prompt.response is not None
+        assert start.model.matcher.is_right(prompt.response, prompt)
+        assert prompt.text.endswith("Solution:")
+        texts[prompt.prompt] = prompt.response
+    number = next(iter(texts)).split(" toads")[0].split("+")[0].split("(")[0].split()[-1].rstrip("?")
+    values = {"number": number, "yes": "No" if int(number) % 2 else "Yes", "letter": "ABCD"[int(number) % 4]}
+    assert next(iter(texts.values())) == written.format(**values)
+    assert all(prompt.response is None for prompt in start.datamodule.prompts["test"])
+
+    begin = f"--model.lora.start={start.folder.adapter}"
+    preset = f"--config={PAPER.parent / 'presets' / 'paper.yaml'}"
+    laser = main(["fit", configs[0], preset, configs[1], tiny, begin, "--trainer.limit_train_batches=1"])
+    assert laser.summary["accuracy"]["before"] == start.summary["accuracy"]["after"]
+    ours, theirs = ([p.id for p in run.datamodule.prompts["train"]] for run in (laser, start))
+    assert ours == theirs
+    assert laser.folder.path != start.folder.path
 
 
 def assert_published(run: LaserCLI) -> None:
