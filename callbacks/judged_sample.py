@@ -80,7 +80,7 @@ class JudgedSample(Callback):
             "answer": answer,
             "arm": judge,
             "responses": texts,
-            "right": None if answer is None else [policy.matcher.matches(text, answer) for text in texts],
+            "right": None if answer is None else [policy.matcher.is_right(text, prompt) for text in texts],
             "finished": batch.responses.finished[row].tolist(),
             "lengths": batch.responses.mask[row].sum(-1).tolist(),
             # What a signal asked of all arms, and in any case what the pairs were made from.

@@ -105,24 +105,24 @@ class RunRecord(Callback):
         """Record the batch's decisions, which have learned from the step by now."""
         # A trusted check scores after the step; that time is scoring's.
         self.seconds["steps"] += time.perf_counter() - self._clock - (self.selection.pool.seconds - self._scoring)
-        assert batch.preferences is not None
-        names = self.selection.arms
-        judges = [names[arm] for arm in batch.preferences.arms.tolist()]
-        for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
-            self.shares.setdefault(prompt.category, Counter())[judge] += 1
-        self.judged += batch.responses.finished.numel()
         self.steps += 1
         assert isinstance(pl_module, Policy)
         self.skipped += 0 if pl_module.step.pairs else 1
         self.bad += 0 if pl_module.step.bad is None else 1
-        shares = {f"selection/{name}": judges.count(name) / len(judges) for name in names}
-        pl_module.log_dict({**shares, **selection_scalars(self.selection.decisions)}, on_step=True)
-        if trainer.is_global_zero:
-            append_lines(self.folder.selection, (decision.as_dict() for decision in self.selection.decisions))
-            append_lines(self.folder.pairs, pair_lines(batch, self.steps - 1, judges))
-            if self.selection.probed:
-                step = {"step": self.steps - 1}
-                append_lines(self.folder.agreement, (step | line for line in self.selection.probed))
+        if batch.preferences is not None:  # written responses have none
+            names = self.selection.arms
+            judges = [names[arm] for arm in batch.preferences.arms.tolist()]
+            for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
+                self.shares.setdefault(prompt.category, Counter())[judge] += 1
+            self.judged += batch.responses.finished.numel()
+            shares = {f"selection/{name}": judges.count(name) / len(judges) for name in names}
+            pl_module.log_dict({**shares, **selection_scalars(self.selection.decisions)}, on_step=True)
+            if trainer.is_global_zero:
+                append_lines(self.folder.selection, (decision.as_dict() for decision in self.selection.decisions))
+                append_lines(self.folder.pairs, pair_lines(batch, self.steps - 1, judges))
+                if self.selection.probed:
+                    step = {"step": self.steps - 1}
+                    append_lines(self.folder.agreement, (step | line for line in self.selection.probed))
         self._row = row_to_come(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

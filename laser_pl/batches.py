@@ -28,6 +28,7 @@ class Prompt:
         answer: The reference answer, where there is one.
         category: The group it is counted under.
         columns: The remaining columns of its row, for reward functions that ask for them.
+        response: What a supervised policy learns to answer.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Prompt:
     answer: str | None = None
     category: str = "all"
     columns: Mapping[str, Any] = field(default_factory=dict)
+    response: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -40,4 +41,64 @@ def check_checkpoint(path: Path, to_go_on: bool, otherwise: str) -> None:
     if missing:
         raise ConfigurationError(
             f"'{path}' is no checkpoint of a run, since it has no {', '.join(sorted(missing))}. {otherwise}"
+        )
+
+
+def selection_in(path: Path, arms: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint's selection has learned, for use without further learning.
+
+    Args:
+        path: A checkpoint that is whole.
+        arms: The reward models that are configured.
+
+    Raises:
+        ConfigurationError: If it has learned nothing, or of other reward models.
+    """
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["callbacks"].get(
+        "RewardSelection", {}
+    )
+    if not state:
+        raise ConfigurationError(
+            f"The selection in the checkpoint '{path}' has decided nothing yet. Train for a step, or check --ckpt_path."
+        )
+    learned = state.get("arms", [])
+    if set(learned) != set(arms):
+        raise ConfigurationError(
+            f"The checkpoint '{path}' knows the reward models {', '.join(learned)}, and selection.reward_models names"
+            f" {', '.join(arms)}. Predict with the configuration of its run, which is the config.yaml in the run's"
+            " folder."
+        )
+    return state
+
+
+def refuse_other_adapter(trained: Mapping[str, torch.Size], saved: Mapping[str, torch.Size], whose: str) -> None:
+    """Compare the tensors of an adapter with those that are configured.
+
+    Args:
+        trained: Shapes by name, as ``model.lora`` makes them.
+        saved: The same, as they were found.
+        whose: Where they were found.
+
+    Raises:
+        ConfigurationError: If they differ.
+    """
+    if trained != saved:
+        odd = sorted(name for name in trained.keys() | saved.keys() if trained.get(name) != saved.get(name))
+        raise ConfigurationError(
+            f"{whose} holds another adapter than model.lora describes: {len(odd)} tensors differ, the first is"
+            f" {odd[0]} ({saved.get(odd[0])} saved, {trained.get(odd[0])} expected)."
+        )
+
+
+def refuse_other_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """See whether the state that an optimizer got from a checkpoint is of its own kind.
+
+    Raises:
+        ConfigurationError: If it lacks what this one needs.
+    """
+    missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
+    if missing:
+        raise ConfigurationError(
+            f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}. Go on"
+            " with the optimizer that the run was started with."
         )

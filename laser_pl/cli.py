@@ -25,14 +25,16 @@ from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
+from laser_pl.fit_summary import summary_of_fit
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.predict_command import PredictCommand
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
-from laser_pl.report.summary import arm_shares, print_summary, versions
+from laser_pl.report.summary import print_summary
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 from laser_pl.terminal import shown
 
@@ -69,7 +71,7 @@ class Parser(LightningArgumentParser):
                 raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
-class LaserCLI(LightningCLI):
+class LaserCLI(PredictCommand):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
     Args:
@@ -141,7 +143,7 @@ class LaserCLI(LightningCLI):
         """Lightning's commands that make sense here."""
         every = LightningCLI.subcommands()
         # How checkpoints are read is no setting: see `_prepare_subcommand_kwargs`.
-        return {name: every[name] | {"weights_only"} for name in ("fit", "validate", "test")}
+        return {name: skipped | {"weights_only", "return_predictions"} for name, skipped in every.items()}
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Lightning's, and that nothing in a checkpoint may run code."""
@@ -160,7 +162,7 @@ class LaserCLI(LightningCLI):
         configured = self._get(self.config_init, "trainer")
         kwargs["enable_progress_bar"], bars = _progress_bars(configured)
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = bars
+            self.trainer_defaults["callbacks"] = [*self.predictor(), *bars]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self.selection = self._get(self.config_init, "selection")
@@ -171,12 +173,18 @@ class LaserCLI(LightningCLI):
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
             sample = JudgedSample(self.folder, self.selection, self.record)
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
-            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
+            written = [self.record] if self.model.supervised else [self.record, sample]
+            self.trainer_defaults["callbacks"] = [*written, checkpoint, *bars]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Lightning's, without a selection where nobody judges."""
+        judges = [] if self.subcommand == "fit" and self.model.supervised else callbacks
+        return super()._instantiate_trainer(config, judges)
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         try:
@@ -244,14 +252,15 @@ class LaserCLI(LightningCLI):
         """Find out what is missing before anything is loaded.
 
         Raises:
-            ConfigurationError: If the checkpoint is not there, or is none.
+            ConfigurationError: If the checkpoint is not there, or is none, or predictions have no place.
         """
         checkpoint = self._get(self.config, "ckpt_path")
+        self.find_place_for_predictions()
         if checkpoint is None:
             return
         if not Path(checkpoint).is_file():
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
-        check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
+        check_checkpoint(Path(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
 
     def _set_seed(self) -> None:
         """Lightning's, which takes what NumPy takes."""
@@ -273,7 +282,8 @@ class LaserCLI(LightningCLI):
                     keep_metrics_before(self.trainer, 0)
                 self.record.before = self._test_accuracy()
             self.trainer.fit(**kwargs)
-            self.summary = self._sum_up(self._test_accuracy())
+            after = self.record.before if self.model.frozen else self._test_accuracy()
+            self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after or {})
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
         if self.trainer.is_global_zero:
@@ -288,35 +298,6 @@ class LaserCLI(LightningCLI):
         measured = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         metrics = measured[0] if measured else {}
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
-
-    def _sum_up(self, after: dict[str, float]) -> dict[str, Any]:
-        record, arms, pool = self.record, self.selection.arms, self.selection.pool
-        seconds = {
-            "rollouts": self.datamodule.rollout_seconds,
-            "scoring": pool.seconds,
-            "steps": record.seconds["steps"],
-            "validation": record.seconds["validation"],
-        }
-        total = record.elapsed
-        done = sum(pool.forwards[arm] for arm in arms)
-        n = self.datamodule.rollouts.n
-        all_arms = sum(pool.reward_models[arm].forwards_per_response(n) for arm in arms)
-        return {
-            "accuracy": {"before": record.before, "after": after},
-            "arm_share": arm_shares(record.shares, arms),
-            "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
-            "reward_model_forwards": dict(pool.forwards),
-            "reward_model_forwards_avoided": round(record.judged * all_arms) - done,
-            "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
-            "constraints": self.selection.verdicts.as_dict(),
-            "arm_changes": self.selection.arm_changes,
-            "iterations": self.trainer.current_epoch,
-            "steps": record.steps,
-            "steps_without_pairs": record.skipped,
-            "steps_not_finite": record.bad,
-            "config": str(self.folder.config),
-            "versions": versions(),
-        }
 
 
 def _given_callbacks(configured: Any) -> list[Any]:

@@ -119,6 +119,24 @@ def batch_loss(
     return loss, PromptLosses(dpo, nll, objective.nll_weight), means
 
 
+def frozen_loss(batch: RolloutBatch, objective: Objective) -> tuple[Tensor, PromptLosses, PairMeans]:
+    """The same for a policy that is as it was when it wrote the responses: nothing is read again, and has no gradient.
+
+    The DPO part is ln 2, since policy and reference are one.
+
+    Args:
+        batch: Rollouts with preferences, at least one pair among them.
+        objective: What would be minimised.
+    """
+    assert batch.preferences is not None
+    pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+    flat = PairIndices(pairs.prompt, pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected)
+    logprobs, lengths = batch.reference_logprobs.flatten(), batch.responses.mask.flatten(0, 1).sum(-1)  # (B n,) each
+    losses, margin = objective.losses(flat, logprobs, logprobs, lengths, len(batch))
+    means = PairMeans(margin.mean(), logprobs[flat.chosen].mean())
+    return losses.total[torch.unique(pairs.prompt)].mean(), losses, means
+
+
 def _together(parts: list[Tensor]) -> Tensor:
     """Each prompt's number from the group it is in; the others have NaN there. Shape ``(B,)``."""
     result = parts[0]

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.start_adapter import load_adapter
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -125,6 +126,30 @@ class Weights:
                 self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
 
+    def load_policy_tokenizer(self, pad_token: str | None) -> Any:
+        """The same for a model that writes: padding on the left.
+
+        Args:
+            pad_token: Which token pads, where the tokenizer names none.
+
+        Raises:
+            ConfigurationError: If there is no tokenizer, or none that can pad.
+        """
+        tokenizer = self.load_tokenizer(padding_side="left")
+        if pad_token is not None:
+            if pad_token not in tokenizer.get_vocab():
+                raise ConfigurationError(
+                    f"model.pad_token is {pad_token!r}, which is no token of '{self.name}'. Set it to one of its"
+                    f" tokens, for example its end token {tokenizer.eos_token!r}."
+                )
+            tokenizer.pad_token = pad_token
+        if tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                f"The tokenizer of '{self.name}' has no pad token. Set model.pad_token to one of its tokens,"
+                f" for example its end token {tokenizer.eos_token!r}."
+            )
+        return tokenizer
+
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
         """Say in one sentence what could not be loaded, whatever it is that a broken file makes transformers raise."""
@@ -183,18 +208,22 @@ class Lora:
         dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
             ln 2, since the reference is computed without dropout.
         targets: Names of the linear layers to adapt, or ``all-linear``.
+        start: Folder of an adapter to go on from, in PEFT's format and with the same rank, alpha and targets, such as
+            ``runs/<name>/adapter``; null begins with one that changes nothing.
     """
 
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.1
     targets: Sequence[str] | str = ("q_proj", "v_proj")
+    start: str | None = None
 
     def wrap(self, base: Any, gradient_checkpointing: bool = False) -> PeftModel:
-        """Freeze ``base`` and put a fresh adapter on it. The adapter's weights are float32, wider if the base is.
+        """Freeze ``base`` and put an adapter on it. The adapter's weights are float32, wider if the base is.
 
         Raises:
-            ConfigurationError: If ``targets`` names no layer of the model, or a number is out of range.
+            ConfigurationError: If ``targets`` names no layer of the model, a number is out of range, or ``start`` is no
+                such adapter.
         """
         if getattr(base, "is_quantized", False):
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
@@ -218,7 +247,7 @@ class Lora:
         try:
             # The weights come in evaluation mode; which mode they are in must not depend on whether a resumed run found
             # its rollouts on disk.
-            return get_peft_model(base, config).train()
+            model = get_peft_model(base, config).train()
         except ValueError as error:
             if "not found in the base model" not in str(error):
                 raise ConfigurationError(f"model.lora: {_first_sentence(error)}.") from error
@@ -226,6 +255,9 @@ class Lora:
                 f"model.lora.targets {self.targets!r} match no layer of the model. Name its linear layers"
                 f" (here: {', '.join(_linear_layers(base))}), or set all-linear."
             ) from error
+        if self.start is not None:
+            load_adapter(model, self.start)
+        return model
 
 
 def _refuse_pattern(targets: str) -> None:

@@ -9,22 +9,26 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
-from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from peft import PeftModel
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
-from laser_pl.dpo_step import Objective, batch_loss
+from laser_pl.checkpoints import refuse_other_adapter, refuse_other_optimizer
+from laser_pl.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.errors import ConfigurationError
+from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, evaluating, sample
 from laser_pl.language_model import Lora, Weights
-from laser_pl.metrics.accuracy import CategoryAccuracy
-from laser_pl.metrics.matchers import Exact, Matcher
+from laser_pl.metrics.grader import Grader
+from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
+from laser_pl.start_adapter import as_started
 from laser_pl.step_guard import StepGuard
+from laser_pl.supervised_step import supervised_loss
+from laser_pl.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
 
 class Policy(LightningModule):
@@ -45,10 +49,14 @@ class Policy(LightningModule):
         share_prompts: Read a prompt once for all its responses, where the model allows it. A departure: the prompt then
             has one dropout mask for all of them. False gives each response a prompt and a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
-        matcher: Decides whether a response gives the reference answer, in validation and test.
+        matcher: Says how right a response is, in validation, test and predict.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
+        frozen: Train nothing: the policy stays as it starts, losses follow from the log-probabilities that lie with the
+            rollouts, and only the selection learns, for ``predict``.
+        supervised: Train on the responses that ``data.columns.response`` names, by their negative log-likelihood alone,
+            for an adapter that ``lora.start`` begins with: nothing is sampled for training and nobody judges.
         max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
         seed: Root of this module's randomness (dropout, evaluation).
 
@@ -66,10 +74,12 @@ class Policy(LightningModule):
         tokens_per_forward: int = 4096,
         share_prompts: bool = True,
         pad_token: str | None = None,
-        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        matcher: Grader = Exact(),  # noqa: B008 - stateless
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
         lr_scheduler: LRSchedulerCallable | None = None,
+        frozen: bool = False,
+        supervised: bool = False,
         max_bad_steps: int = 10,
         seed: int = 0,
     ) -> None:
@@ -96,25 +106,17 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        if frozen and supervised:
+            raise ConfigurationError("A policy cannot be frozen and supervised. Set model.frozen or model.supervised.")
+        self.frozen = frozen
+        self.supervised = supervised
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
-        self.tokenizer = weights.load_tokenizer(padding_side="left")
-        if pad_token is not None:
-            if pad_token not in self.tokenizer.get_vocab():
-                raise ConfigurationError(
-                    f"model.pad_token is {pad_token!r}, which is no token of '{weights.name}'. Set it to one of its"
-                    f" tokens, for example its end token {self.tokenizer.eos_token!r}."
-                )
-            self.tokenizer.pad_token = pad_token
-        if self.tokenizer.pad_token_id is None:
-            raise ConfigurationError(
-                f"The tokenizer of '{weights.name}' has no pad token. Set model.pad_token to one of its tokens,"
-                f" for example its end token {self.tokenizer.eos_token!r}."
-            )
+        self.tokenizer = weights.load_policy_tokenizer(pad_token)
         self.language_model: PeftModel | None = None
         self._reader: ResponseReader | None = None
-        self.accuracy: dict[str, CategoryAccuracy] = {}
+        self.counts: Evaluation | None = None
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -192,12 +194,7 @@ class Policy(LightningModule):
         """
         trained = {name: p.shape for name, p in self.named_parameters() if p.requires_grad}
         saved = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
-        if trained != saved:
-            odd = sorted(name for name in trained.keys() | saved.keys() if trained.get(name) != saved.get(name))
-            raise ConfigurationError(
-                f"The checkpoint holds another adapter than model.lora describes: {len(odd)} tensors differ, the first"
-                f" is {odd[0]} ({saved.get(odd[0])} saved, {trained.get(odd[0])} expected)."
-            )
+        refuse_other_adapter(trained, saved, "The checkpoint")
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -208,25 +205,23 @@ class Policy(LightningModule):
             ConfigurationError: If it lacks what this one needs.
         """
         for optimizer in self.trainer.optimizers:
-            missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
-            if missing:
-                raise ConfigurationError(
-                    f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}."
-                    " Go on with the optimizer that the run was started with."
-                )
+            refuse_other_optimizer(optimizer)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
-        """DPO (+ NLL) on the batch's pairs; each process trains the rows that are its own.
+        """DPO (+ NLL) on the batch's pairs, or NLL on written responses; each process trains the rows that are its own.
 
-        A batch without pairs, or with a loss that is no finite number, trains nothing: its gradient is zero.
+        A batch without pairs, or with a loss that is no finite number, trains nothing, and a frozen policy never does:
+        its gradient is zero.
 
         Returns:
             ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
         """
+        if self.supervised:
+            return self._supervised_step(batch)
         if batch.preferences is None:
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
         lengths = batch.responses.mask.sum(-1)  # (B, n)
@@ -243,7 +238,8 @@ class Policy(LightningModule):
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
         loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
         found = ranks.gather((loss.item(), sums.tolist()))
-        self.step.saw_loss(len(pairs), finite=all(math.isfinite(value) for value, _ in found))
+        finite = all(math.isfinite(value) for value, _ in found)
+        self.step.saw_loss(len(pairs), finite, trains=not self.frozen)
         dpo, nll = ranks.together(torch.stack([losses.dpo, losses.nll], dim=-1), len(batch)).unbind(-1)  # (B,) each
         losses = PromptLosses(dpo, nll, self.nll_weight)
         if len(pairs) > 0:
@@ -259,7 +255,28 @@ class Policy(LightningModule):
                 },
                 batch_size=len(batch),
             )
-        return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": losses}
+        trains = self.step.learned and not self.frozen
+        return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
+
+    def _supervised_step(self, batch: RolloutBatch) -> dict[str, Any]:
+        ranks = self._ranks
+        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
+        loss = self._nothing()
+        if len(own) > 0:
+            parameters = self.parameters() if differentiates_at_once(self._trainer) else None
+            loss = supervised_loss(own, self.reader, parameters, loss_scale(self._trainer))
+            loss = loss * len(own) * ranks.size / len(batch)  # so that its mean over processes is the batch's
+        found = ranks.gather(loss.item())
+        self.step.saw_loss(len(batch), finite=all(math.isfinite(value) for value in found))
+        self.log_dict(
+            {
+                "train/loss": sum(found) / ranks.size,
+                "train/truncated": (~batch.responses.finished).float().mean(),
+                "tokens/responses": batch.responses.mask.sum().float(),
+            },
+            batch_size=len(batch),
+        )
+        return {"loss": loss if self.step.learned else self._nothing()}
 
     def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
@@ -277,8 +294,12 @@ class Policy(LightningModule):
             none = torch.full((len(own),), math.nan, device=self.device)
             return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)
         objective = Objective(self.beta, self.nll_weight)
-        parameters = self.parameters() if self._differentiates_at_once else None
-        loss, losses, means = batch_loss(own, self.reader, objective, parameters, self._loss_scale)
+        if self.frozen:
+            loss, losses, means = frozen_loss(own, objective)
+        else:
+            parameters = self.parameters() if differentiates_at_once(self._trainer) else None
+            scale = loss_scale(self._trainer)
+            loss, losses, means = batch_loss(own, self.reader, objective, parameters, scale)
         share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
         return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
 
@@ -288,7 +309,7 @@ class Policy(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
-        self.step.before_step(optimizer, self.parameters(), look=self._scaler is None)
+        self.step.before_step(optimizer, self.parameters(), look=scaler_of(self._trainer) is None)
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
         """Give up when steps are bad again and again."""
@@ -298,26 +319,6 @@ class Policy(LightningModule):
     def _ranks(self) -> Ranks:
         """The processes that train together."""
         return Ranks() if self._trainer is None else Ranks.of(self.trainer)
-
-    @property
-    def _differentiates_at_once(self) -> bool:
-        """Whether a group's gradients may be taken inside ``training_step``.
-
-        Strategies that shard parameters gather them by hooks on the backward pass of the whole step. There, activations
-        are computed again in that backward pass instead.
-        """
-        return self._trainer is None or isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-
-    @property
-    def _loss_scale(self) -> float:
-        """What float16 needs so that small gradients do not vanish."""
-        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
-
-    @property
-    def _scaler(self) -> Any:
-        """Float16's loss scaler, where there is one."""
-        plugin = None if self._trainer is None else self.trainer.precision_plugin
-        return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -338,8 +339,8 @@ class Policy(LightningModule):
             return self.reader.all_logprobs(reading)
 
     def start_logprobs(self, reading: Reading) -> Tensor:
-        """The same without the adapter: under the policy that training started from."""
-        with self.model.disable_adapter():
+        """The same under the policy that training started from: without the adapter, or with the one it began with."""
+        with as_started(self.model, self.lora.start):
             return self.logprobs(reading)
 
     # -- validation and test -----------------------------------------------------------------------------------------
@@ -353,44 +354,46 @@ class Policy(LightningModule):
         self._start_counting()
 
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Count right answers, greedy and sampled."""
+        """Grade responses, greedy and sampled."""
         self._count(batch, batch_idx)
 
     def test_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Count right answers, greedy and sampled."""
+        """Grade responses, greedy and sampled."""
         self._count(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``validation/accuracy/<greedy|sampled>/<category|average>``."""
+        """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("validation")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/accuracy/<greedy|sampled>/<category|average>``."""
+        """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("test")
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | None:
+        """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``."""
+        if len(batch) == 0:  # another process has one
+            return None
+        sampling: Sampling = self.trainer.datamodule.rollouts  # type: ignore[attr-defined]
+        seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
+        return sample(self.generator, self.tokenizer, batch, sampling, seed)
 
     def _start_counting(self) -> None:
         categories = self.trainer.datamodule.categories  # type: ignore[attr-defined]
-        for kind in ("greedy", "sampled"):
-            self.accuracy[kind] = CategoryAccuracy(categories).to(self.device)
+        self.counts = Evaluation(self.matcher, categories, self.evaluation.n, self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
         if len(batch) == 0:  # another process has one
             return
+        assert self.counts is not None
         ranks = self._ranks
         greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
         for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
             seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
             responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
-                if prompt.answer is not None:
-                    right = [self.matcher.matches(text, prompt.answer) for text in texts]
-                    self.accuracy[kind].update(prompt.category, torch.tensor(right, device=self.device))
+                self.counts.count(kind, prompt, texts)
 
     def _log_accuracy(self, stage: str) -> None:
         prompts = self.trainer.datamodule.prompts[stage]  # type: ignore[attr-defined]
-        if all(prompt.answer is None for prompt in prompts):
-            return
-        for kind, accuracy in self.accuracy.items():
-            if not accuracy.update_called:  # here, but elsewhere
-                accuracy.update(accuracy.categories[0], torch.empty(0, dtype=torch.bool, device=self.device))
-            self.log_dict({f"{stage}/accuracy/{kind}/{name}": value for name, value in accuracy.compute().items()})
+        if self.counts is not None and any(prompt.answer is not None for prompt in prompts):
+            self.log_dict({f"{stage}/accuracy/{name}": value for name, value in self.counts.compute().items()})

@@ -77,8 +77,8 @@ class RunFolder:
             raise ConfigurationError(f"'{self.path}' is no run's folder: there is no config.yaml in it.")
 
     def discard_unused(self) -> None:
-        """Remove the folder of a run that ended before it sampled anything."""
-        if not (self.path / "rollouts").exists():
+        """Remove the folder of a run that ended before it sampled anything to train on; a supervised one, or saved."""
+        if not (self.path / "rollouts").exists() and not self.checkpoint.exists():
             shutil.rmtree(self.path)
 
     def is_what_cannot_be_written(self, error: OSError) -> bool:

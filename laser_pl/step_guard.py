@@ -35,10 +35,16 @@ class StepGuard:
         """Whether the batch was one to learn from."""
         return self.pairs > 0 and self.bad is None
 
-    def saw_loss(self, pairs: int, finite: bool) -> None:
-        """Begin with a batch: how many pairs it has, and whether its loss is a finite number in every process."""
+    def saw_loss(self, pairs: int, finite: bool, trains: bool = True) -> None:
+        """Begin with a batch.
+
+        Args:
+            pairs: How many it has.
+            finite: Whether its loss is a finite number in every process.
+            trains: Whether its gradient is to be followed; if not, the optimizer's steps change nothing.
+        """
         self.pairs, self.bad = pairs, None if finite else "loss"
-        self._has_gradient |= self.learned
+        self._has_gradient |= self.learned and trains
 
     def before_step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[torch.Tensor], look: bool) -> None:
         """Take the gradients away if they are none to follow; an optimizer passes over parameters without one.

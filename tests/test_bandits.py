@@ -110,6 +110,24 @@ def test_choices_are_indices_and_reasons_are_numbers(make: Make, arms: int, size
         teach(bandit, seed)
 
 
+@of_each_learner
+def test_without_exploring_the_largest_expectation_comes_first_whatever_its_bonus(make: Make) -> None:
+    bandit, contexts = started(make, named(4), 3), unit_contexts(20, 3, seed=7)
+    teach(bandit, seed=1)
+    order, mean = bandit.without_exploring(contexts), bandit.explain(contexts).mean
+    assert torch.equal(order.sort(-1).values, torch.arange(4).repeat(20, 1))
+    assert (mean.gather(-1, order).diff(dim=-1) <= 0).all()
+
+
+def test_an_arm_that_was_never_tried_is_explored_but_not_used() -> None:
+    """It has the larger bonus and the smaller mean, 0."""
+    bandit, context = started(LinUCB, named(2), 1), torch.ones(1, 1)
+    for _ in range(20):
+        bandit.update(context, torch.tensor([0]), torch.tensor([0.3]))
+    assert bandit.select(context).tolist() == [1]
+    assert bandit.without_exploring(context).tolist() == [[0, 1]]
+
+
 @of_each
 @settings(max_examples=20)
 @given(arms=st.integers(2, 4), seed=st.integers(0, 99), data=st.data())

@@ -99,3 +99,8 @@ def test_rewards_change_nothing_and_there_is_no_opinion(make: type[Bandit]) -> N
     assert why.mean.shape == why.bonus.shape == (4, 3)
     assert not why.mean.any()
     assert not why.bonus.any()
+
+
+@pytest.mark.parametrize(("bandit", "expected"), [(Fixed("b"), [1, 1]), (RoundRobin(), [0, 1])])
+def test_without_learning_there_is_nothing_but_the_usual_choice_to_use(bandit: Bandit, expected: list[int]) -> None:
+    assert started(bandit).without_exploring(torch.zeros(2, 2)).tolist() == [[arm] for arm in expected]

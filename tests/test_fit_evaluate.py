@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.generation.sampler import sample
+from laser_pl.seeds import derive_seed
 
 Fit = Callable[..., LaserCLI]
 
@@ -31,7 +33,8 @@ def test_checkpoint_measures_as_logged(
     logged = {name: float(value) for name, value in rows[-1].items() if name.startswith(stage) and value}
     measured = {name: float(value) for name, value in again.trainer.callback_metrics.items()}
     assert measured == pytest.approx(logged, abs=1e-6)
-    assert f"{stage}/accuracy/greedy/average" in measured
+    for kind in ("greedy", "majority"):
+        assert f"{stage}/accuracy/{kind}/average" in measured
     printed = capsys.readouterr().out
     assert f"{stage}/accuracy/sampled/average" in printed
 
@@ -47,3 +50,21 @@ def test_without_a_checkpoint_the_base_is_measured(run: LaserCLI) -> None:
     metrics = again.trainer.callback_metrics
     measured = {name.removeprefix(prefix): float(metrics[name]) for name in metrics if name.startswith(prefix)}
     assert measured == pytest.approx(run.summary["accuracy"]["before"], abs=1e-6)
+
+
+def test_the_majority_of_the_samples_is_graded(run: LaserCLI) -> None:
+    """Of each prompt the first of the most frequent answers, counted here anew."""
+    policy = run.model
+    (batch,) = run.datamodule.test_dataloader()
+    responses, _ = sample(
+        policy.generator, policy.tokenizer, batch, policy.evaluation, derive_seed(policy.seed, "evaluation", 0)
+    )
+    right: dict[str, list[bool]] = {}
+    for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
+        answers = [text.strip() for text in texts]
+        first = max(answers, key=lambda answer: (answers.count(answer), -answers.index(answer)))
+        right.setdefault(prompt.category, []).append(first == prompt.answer)
+    with run.folder.metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["test/accuracy/majority/average"]]
+    for category, own in right.items():
+        assert float(rows[-1][f"test/accuracy/majority/{category}"]) == pytest.approx(sum(own) / len(own), abs=1e-6)

@@ -6,6 +6,8 @@ What stands in for a data set has the columns that its page on the hub, or code 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,7 @@ def gsm8k(number: int) -> dict[str, Any]:
     """``answer`` is a worked solution."""
     return {
         "question": f"How much is {number}+1,000?",
-        "answer": f"It is <<{number}+1000={number}>>.\n#### 1,00{number}",
+        "answer": f"It is <<{number}+1000={number}>>{number}.\n#### 1,00{number}",
     }
 
 
@@ -193,6 +195,54 @@ def test_the_parts_of_a_setting_fit(
             assert not run.model.matcher.matches(f"Since 1 or A or yes. Final answer: {wrong}", prompt.answer)
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("gsm8k", " It is {number}.\nFinal answer: 1,00{number}"),
+        ("strategyqa", " Toads croak.\nFinal answer: {yes}"),
+        ("mmlu", " Final answer: ({letter})"),
+    ],
+)
+def test_the_supervised_start_learns_the_answers_and_laser_goes_on_from_it(
+    name: str,
+    written: str,
+    models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    configs = [f"--config={PAPER / part}.yaml" for part in ("common", name)]
+    with pytest.raises(SystemExit):
+        main(["fit", *configs, "--print_config"])
+    shipped = yaml.safe_load(capsys.readouterr().out)
+    tiny = f"--config={tmp_path / 'tiny.yaml'}"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(stand_ins(tmp_path, models, TASKS[name], shipped, "llama")))
+    start = main(["fit", *configs, f"--config={PAPER / 'supervised.yaml'}", tiny])
+
+    assert start.summary["steps"] == 2
+    assert set(start.summary["reward_model_forwards"].values()) == {0}
+    assert not start.folder.selection.exists()
+    texts = {}
+    for prompt in start.datamodule.prompts["train"]:
+        assert prompt.response is not None
+        assert start.model.matcher.is_right(prompt.response, prompt)
+        assert prompt.text.endswith("Solution:")
+        texts[prompt.prompt] = prompt.response
+    number = next(iter(texts)).split(" toads")[0].split("+")[0].split("(")[0].split()[-1].rstrip("?")
+    values = {"number": number, "yes": "No" if int(number) % 2 else "Yes", "letter": "ABCD"[int(number) % 4]}
+    assert next(iter(texts.values())) == written.format(**values)
+    assert all(prompt.response is None for prompt in start.datamodule.prompts["test"])
+
+    begin = f"--model.lora.start={start.folder.adapter}"
+    preset = f"--config={PAPER.parent / 'presets' / 'paper.yaml'}"
+    laser = main(["fit", configs[0], preset, configs[1], tiny, begin, "--trainer.limit_train_batches=1"])
+    assert laser.summary["accuracy"]["before"] == start.summary["accuracy"]["after"]
+    ours, theirs = ([p.id for p in run.datamodule.prompts["train"]] for run in (laser, start))
+    assert ours == theirs
+    assert laser.folder.path != start.folder.path
+
+
 def assert_published(run: LaserCLI) -> None:
     """The constants that the paper gives, but for those that the stand-ins make smaller."""
     lora, selection = run.model.lora, run.selection
@@ -210,3 +260,90 @@ def assert_published(run: LaserCLI) -> None:
         16,
     )
     assert list(common["selection"]["reward_models"]) == list(ARMS)
+
+
+LONGBENCH = {
+    "narrativeqa": {}, "qasper": {}, "multifieldqa_en": {}, "hotpotqa": {}, "2wikimqa": {}, "musique": {},
+    "gov_report": {"input": ""}, "qmsum": {}, "multi_news": {"input": ""}, "triviaqa": {}, "samsum": {},
+    "trec": {"answers": ["Animal"], "all_classes": ["Animal", "City"]},
+}  # fmt: skip
+"""The English tasks that the paper's kinds have, and what is special in their rows."""
+
+
+def longbench(folder: Path) -> dict[str, Path]:
+    """LongBench's files as its README describes them, made into prompts by the script that a user runs."""
+    folder.mkdir()
+    for name, special in LONGBENCH.items():
+        rows = [
+            {"input": f"What is {number}?", "context": f"{name} says: {number} {{is}} it.", "answers": ["it", "that"],
+             "length": 5, "dataset": name, "language": "en", "all_classes": None, "_id": str(number), **special}
+            for number in range(12)
+        ]  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    instructions = {name: f"Read {{context}}\nThen answer: {{input}}\n{name}:" for name in LONGBENCH}
+    (folder / "dataset2prompt.json").write_text(json.dumps(instructions))
+    script = [sys.executable, str(PAPER / "longbench.py"), str(folder), str(folder / "dataset2prompt.json")]
+    subprocess.run([*script, str(folder / "made")], check=True)
+    return {path.stem: path for path in (folder / "made").iterdir()}
+
+
+def test_longbench_fits_without_training_and_predicts(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    made = longbench(tmp_path / "longbench")
+    assert set(made) == {"single_doc_qa", "multi_doc_qa", "summarization", "few_shot"}
+    (tmp_path / "all.jsonl").write_text("".join(path.read_text() for path in made.values()))
+    configs = [f"--config={PAPER / part}.yaml" for part in ("common", "../presets/paper", "longbench")]
+    with pytest.raises(SystemExit):
+        main(["fit", *configs, "--print_config"])
+    shipped = yaml.safe_load(capsys.readouterr().out)
+    tiny = stand_ins(tmp_path, models, Task(gsm8k), shipped, "llama")
+    tiny["data"] |= {"train": str(tmp_path / "all.jsonl"), "max_prompt_tokens": 40}  # so that the middle is cut
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    run = main(["fit", *configs, f"--config={tmp_path / 'tiny.yaml'}"])
+
+    assert run.summary["steps"] == 2
+    adapter = torch.load(run.folder.checkpoint)["state_dict"]
+    assert all(bool((tensor == 0).all()) for name, tensor in adapter.items() if "lora_B" in name)
+    decisions = [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+    assert len(decisions) == 10  # of five prompts each
+    learned = [decision for decision in decisions if decision["observed"]]
+    assert learned
+    assert all(decision["observed"] == {decision["arm"]: -decision["nll"]} for decision in learned)
+    assert run.datamodule.prompts["validation"] == []
+    halves = [{prompt.text for prompt in run.datamodule.prompts[split]} for split in ("train", "test")]
+    assert halves[0].isdisjoint(halves[1])
+    assert len(halves[0] | halves[1]) == 12 * len(LONGBENCH)
+
+    predicted = main(["predict", f"--config={run.folder.config}", f"--ckpt_path={run.folder.checkpoint}"])
+    lines = [json.loads(line) for line in (run.folder.path / "predictions.jsonl").read_text().splitlines()]
+    assert {line["prompt_id"] for line in lines} == {prompt.id for prompt in run.datamodule.prompts["test"]}
+    metrics = {line["category"]: line["metric"] for line in lines}
+    rouge = {"gov_report", "qmsum", "multi_news", "samsum"}
+    assert metrics == {
+        name: "RougeL" if name in rouge else "Classification" if name == "trec" else "TokenF1" for name in LONGBENCH
+    }
+    assert list(predicted.summary["categories"]) == sorted(LONGBENCH)
+    grader = run.model.matcher
+    for prompt in run.datamodule.prompts["test"]:
+        right = "Animal" if prompt.category == "trec" else "that"
+        assert prompt.text == prompt.prompt
+        assert f"{prompt.category} says: " in prompt.text
+        assert "{is} it.\nThen answer: " in prompt.text
+        assert grader.grade(right, prompt) == pytest.approx(1)  # the second of two answers
+        assert grader.grade("wrong", prompt) == 0
+        goes_on = grader.grade(f"\n{right}\nand another", prompt)
+        assert (goes_on == pytest.approx(1)) == (prompt.category in {"trec", "triviaqa", "samsum"})
+
+
+def test_longbench_says_which_file_is_missing(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, str(PAPER / "longbench.py"), str(tmp_path), str(tmp_path / "dataset2prompt.json")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 1
+    assert made.stderr == (
+        f"There is no file {tmp_path}/dataset2prompt.json. Unzip LongBench's data.zip; name its folder and its"
+        " instructions.\n"
+    )

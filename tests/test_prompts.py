@@ -147,7 +147,14 @@ def test_two_salts_and_two_seeds_split_independently() -> None:
     assert len(parts) == 4
 
 
-@pytest.mark.parametrize(("overlong", "kept"), [("drop", ["ab", "abcde"]), ("cut", ["ab", "abcdefgh", "abcde"])])
+@pytest.mark.parametrize(
+    ("overlong", "kept"),
+    [
+        ("drop", ["ab", "abcde"]),
+        ("cut", ["ab", "abcdefgh", "abcde"]),
+        ("middle", ["ab", "abcdefgh", "abcde"]),
+    ],
+)
 def test_long_prompts(tokenizer: Any, overlong: Any, kept: list[str]) -> None:
     prompts = [make_prompt(text) for text in ("ab", "abcdefgh", "abcde")]
     found, count = fit_to_length(prompts, tokenizer, 5, overlong)
@@ -162,6 +169,13 @@ def test_encoding_pads_on_the_left_and_cuts_the_oldest(tokenizer: Any) -> None:
     assert batch.mask.tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
     assert batch.tokens.dtype == batch.mask.dtype == torch.int64
     assert [p.text for p in batch.prompts] == ["abc", "x", "abcdefgh"]
+
+
+@pytest.mark.parametrize(("limit", "left"), [(1, "a"), (2, "ah"), (5, "abcgh"), (8, "abcdefgh")])
+def test_the_middle_is_cut_out(tokenizer: Any, limit: int, left: str) -> None:
+    batch = encode([make_prompt("abcdefgh"), make_prompt("x")], tokenizer, limit, overlong="middle")
+    assert batch.tokens[0].tolist() == tokenizer.convert_tokens_to_ids([*left])
+    assert batch.tokens[1, -1] == tokenizer.convert_tokens_to_ids("x")
 
 
 @pytest.mark.parametrize("text", ["ab", "<bos>ab"])

@@ -83,6 +83,19 @@ class Bandit(ABC):
         values = (why.mean + why.bonus).masked_fill(~available, -torch.inf)
         return torch.where(available.any(-1), argmax_with_random_ties(values, self.generator), -1)
 
+    def without_exploring(self, contexts: Tensor) -> Tensor:
+        """The arms to use once learning is over, best first: by their expected rewards alone, whatever the bonus.
+
+        Equal arms come in their own order. An arm that was never tried has the expectation it began with.
+
+        Args:
+            contexts: Shape ``(M, d)``.
+
+        Returns:
+            Indices into ``arms``, as many as may be used, K for bandits that learn. Shape ``(M, 1 to K)``, int64.
+        """
+        return self.explain(contexts).mean.argsort(dim=-1, descending=True, stable=True)
+
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn from rewards; a bandit that never learns ignores them.
 

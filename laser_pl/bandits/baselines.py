@@ -12,7 +12,15 @@ from laser_pl.bandits.base import Bandit
 from laser_pl.errors import ConfigurationError
 
 
-class Fixed(Bandit):
+class Unlearning(Bandit):
+    """Has no expectations, so that it chooses after learning as it did before."""
+
+    def without_exploring(self, contexts: Tensor) -> Tensor:
+        """What it would choose anyway, and nobody else. Shape ``(M, 1)``."""
+        return self.select(contexts)[:, None]
+
+
+class Fixed(Unlearning):
     """Always the same arm: plain iterative DPO with one reward model.
 
     Args:
@@ -42,7 +50,7 @@ class Fixed(Bandit):
         return torch.full((len(contexts),), -1)
 
 
-class Uniform(Bandit):
+class Uniform(Unlearning):
     """Any arm with equal probability (the paper's "random" baseline)."""
 
     def select(self, contexts: Tensor) -> Tensor:
@@ -50,7 +58,7 @@ class Uniform(Bandit):
         return torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
 
 
-class RoundRobin(Bandit):
+class RoundRobin(Unlearning):
     """One arm after the other (the paper's "sequential" baseline).
 
     Args:
@@ -88,7 +96,7 @@ class RoundRobin(Bandit):
         self.decisions = state["decisions"]
 
 
-class Oracle(Bandit):
+class Oracle(Unlearning):
     """The right arm of each category, for worlds in which it is known. Where categories are mixed, any arm.
 
     Args:

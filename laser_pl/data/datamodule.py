@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
@@ -14,10 +15,11 @@ from tqdm import tqdm
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
-from laser_pl.data.prompts import Columns, encode, fit_to_length, prompts_from, split_by_hash
+from laser_pl.data.prompts import Columns, Overlong, encode, fit_to_length, prompts_from, split_by_hash
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template
+from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
@@ -48,7 +50,7 @@ class PreferenceData(LightningDataModule):
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
         max_prompt_tokens: Longest prompt; never more than the policy can read before a longest response.
-        overlong: Whether longer prompts are dropped, or cut from the left.
+        overlong: Whether longer prompts are dropped (``drop``), or cut from the left (``cut``) or in the ``middle``.
         validation_fraction: Share of ``train`` that is validated on where no validation set is named.
         test_fraction: Share of ``train`` that is tested on where no test set is named.
         split_seed: Root of the split, which stays the same when ``seed_everything`` changes.
@@ -72,7 +74,7 @@ class PreferenceData(LightningDataModule):
         rollout_batch_size: int = 32,
         evaluation_batch_size: int = 64,
         max_prompt_tokens: int = 1024,
-        overlong: Literal["drop", "cut"] = "drop",
+        overlong: Overlong = "drop",
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
@@ -145,11 +147,16 @@ class PreferenceData(LightningDataModule):
             return
         tokenizer = self.policy.tokenizer
 
-        def load(table: Table) -> list[Prompt]:
-            return prompts_from(table, self.columns, self.template, tokenizer)
+        def load(table: Table, response: str | None = None) -> list[Prompt]:
+            return prompts_from(table, replace(self.columns, response=response), self.template, tokenizer)
 
         limit, reason = self._prompt_limit()
-        train = load(self.train)
+        if self.policy.supervised and self.columns.response is None:
+            raise ConfigurationError(
+                "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
+                " template over several."
+            )
+        train = load(self.train, self.columns.response if self.policy.supervised else None)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
         else:
@@ -167,7 +174,7 @@ class PreferenceData(LightningDataModule):
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
             kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
             if overlong:
-                done = "cut from the left" if self.overlong == "cut" else "dropped"
+                done = {"drop": "dropped", "cut": "cut from the left", "middle": "cut in the middle"}[self.overlong]
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
                             limit, done)  # fmt: skip
             if not kept and (prompts or name == "train"):
@@ -199,7 +206,7 @@ class PreferenceData(LightningDataModule):
         return batches_of_iteration(chosen, self.batch_size, self.one_category_per_batch, iteration, self.seed)
 
     def train_dataloader(self) -> RolloutLoader:
-        """Let the policy as it is now answer the iteration's prompts."""
+        """Let the policy as it is now answer the iteration's prompts; a supervised one gets the written answers."""
         assert self.trainer is not None
         every: int = self.trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
         if every != 1:
@@ -214,6 +221,11 @@ class PreferenceData(LightningDataModule):
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
+        if self.policy.supervised:  # nothing is sampled
+            tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
+            written = [written_batch(self._encode(batch), tokenizer, longest, iteration) for batch in batches]
+            self.loader = RolloutLoader(written, iteration)
+            return self.loader
         chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
         cursor = self._cursor or {"iteration": -1}
         if cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
@@ -290,16 +302,23 @@ class PreferenceData(LightningDataModule):
         """The test prompts."""
         return self._prompt_loader("test")
 
+    def predict_dataloader(self) -> PromptLoader:
+        """The test prompts."""
+        return self._prompt_loader("test")
+
     def _prompt_loader(self, split: str) -> PromptLoader:
         assert self.trainer is not None
         ranks = Ranks.of(self.trainer)
+        if not self.prompts[split]:
+            return PromptLoader([])
         batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
         rounds = -(-len(batches) // ranks.size)
         own = [batches[number] for number in ranks.rows(len(batches))]
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        return encode(prompts, self.policy.tokenizer, self._prompt_limit()[0], self.template.special_tokens)
+        limit, _ = self._prompt_limit()
+        return encode(prompts, self.policy.tokenizer, limit, self.template.special_tokens, self.overlong)
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, and where in which iteration training is."""

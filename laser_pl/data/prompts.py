@@ -19,6 +19,13 @@ from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
 
+Overlong = Literal["drop", "cut", "middle"]
+"""What becomes of long prompts: ``drop`` leaves them out, ``cut`` takes away the oldest tokens, ``middle`` those in the
+middle, as LongBench does, since instructions stand at both ends."""
+
+
+_SETTINGS = ("prompt", "answer", "category", "response")
+
 
 @dataclass
 class Columns:
@@ -28,21 +35,23 @@ class Columns:
         prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none.
         category: The category; null puts all prompts into one.
+        response: What a supervised policy learns to answer, reasoning and all; read for nothing else.
     """
 
     prompt: str = "prompt"
     answer: str | None = "answer"
     category: str | None = "category"
+    response: str | None = None
 
     def readers(self) -> dict[str, Callable[[Row], Any]]:
-        """What takes prompt, answer and category out of a row.
+        """What takes prompt, answer, category and response out of a row.
 
         >>> read = Columns(answer="{{ 'ABCD'[key] }}", category=None).readers()
         >>> row = {"prompt": "Which?", "key": 2}
         >>> read["prompt"](row), read["answer"](row), read["category"](row)
         ('Which?', 'C', None)
         """
-        return {name: _reader(getattr(self, name), name) for name in ("prompt", "answer", "category")}
+        return {name: _reader(getattr(self, name), name) for name in _SETTINGS}
 
 
 def _reader(source: str | None, name: str) -> Callable[[Row], Any]:
@@ -65,7 +74,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
         ConfigurationError: If a column is missing, or a prompt is empty or of another type.
     """
     rows = table.rows()
-    for setting in ("prompt", "answer", "category"):
+    for setting in _SETTINGS:
         name = getattr(columns, setting)
         if name is not None and not is_template(name) and name not in rows[0]:
             raise ConfigurationError(
@@ -86,7 +95,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
 def _prompt(
     row: Row, columns: Columns, read: Mapping[str, Callable[[Row], Any]], template: Template, tokenizer: Any, where: str
 ) -> Prompt:
-    prompt, answer, category = (read[name](row) for name in ("prompt", "answer", "category"))
+    prompt, answer, category, response = (read[name](row) for name in _SETTINGS)
     is_chat = isinstance(prompt, list) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
     )
@@ -107,6 +116,7 @@ def _prompt(
         answer=_label(answer, columns.answer, where),
         category=_category(_label(category, columns.category, where), where),
         columns=others,
+        response=_response(_label(response, columns.response, where), columns.response, where),
     )
 
 
@@ -114,6 +124,12 @@ def _label(value: Any, column: str | None, where: str) -> str | None:
     if isinstance(value, (list, dict, bytes)):
         raise ConfigurationError(f"{where}: column '{column}' must be a text or a number, got {type(value).__name__}.")
     return None if value is None else str(value)
+
+
+def _response(text: str | None, column: str | None, where: str) -> str | None:
+    if column is not None and (text is None or not text.strip()):
+        raise ConfigurationError(f"{where}: column '{column}' holds no response to learn from. Take the row out.")
+    return text
 
 
 def _category(name: str | None, where: str) -> str:
@@ -180,10 +196,10 @@ def fit_to_length(
     prompts: Sequence[Prompt],
     tokenizer: Any,
     limit: int,
-    overlong: Literal["drop", "cut"],
+    overlong: Overlong,
     special_tokens: bool = True,
 ) -> tuple[list[Prompt], int]:
-    """Drop prompts of more than ``limit`` tokens, or leave them to be cut from the left when they are encoded.
+    """Drop prompts of more than ``limit`` tokens, or leave them to be cut when they are encoded.
 
     Returns:
         The prompts that stay, and how many were too long.
@@ -192,7 +208,7 @@ def fit_to_length(
         ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
     fits = [_length(prompt.text, tokenizer, special_tokens) <= limit for prompt in prompts]
-    kept = list(prompts) if overlong == "cut" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
+    kept = list(prompts) if overlong != "drop" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
 
 
@@ -212,9 +228,11 @@ def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
     return length
 
 
-def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True) -> PromptBatch:
-    """Token ids of some prompts, padded on the left, the oldest tokens cut beyond ``limit``."""
-    rows = [prompt_ids(prompt.text, tokenizer, special_tokens)[-limit:] for prompt in prompts]
+def encode(
+    prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True, overlong: Overlong = "cut"
+) -> PromptBatch:
+    """Token ids of some prompts, padded on the left; those beyond ``limit`` tokens are cut."""
+    rows = [_cut(prompt_ids(prompt.text, tokenizer, special_tokens), limit, overlong) for prompt in prompts]
     width = max(len(ids) for ids in rows)
     tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)
@@ -222,3 +240,8 @@ def encode(prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens
         tokens[row, width - len(ids) :] = torch.tensor(ids)
         mask[row, width - len(ids) :] = 1
     return PromptBatch(tuple(prompts), tokens, mask)
+
+
+def _cut(ids: list[int], limit: int, overlong: Overlong) -> list[int]:
+    last = limit // 2 if overlong == "middle" else limit
+    return ids if len(ids) <= limit else [*ids[: limit - last], *ids[len(ids) - last :]]

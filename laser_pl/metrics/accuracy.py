@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 
 class CategoryAccuracy(Metric):
-    """Share of right responses in each category, and the mean over categories.
+    """Mean grade of responses in each category (the share of right ones if none is half right), and over categories.
 
     Args:
         categories: Every category that can occur, in the order of the report.
@@ -31,7 +31,7 @@ class CategoryAccuracy(Metric):
     def __init__(self, categories: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.categories = list(categories)
-        self.add_state("right", torch.zeros(len(self.categories), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("right", torch.zeros(len(self.categories), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros(len(self.categories), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, category: str, right: Tensor) -> None:
@@ -39,7 +39,7 @@ class CategoryAccuracy(Metric):
 
         Args:
             category: One of ``categories``.
-            right: Whether each response is right. Any shape, bool.
+            right: Whether each response is right, or how right, in [0, 1]. Any shape.
         """
         index = self.categories.index(category)
         self.right[index] += right.sum()
@@ -48,7 +48,7 @@ class CategoryAccuracy(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Accuracy per category that was seen, and their unweighted mean as ``average``."""
         seen = {
-            name: self.right[index] / self.total[index]
+            name: (self.right[index] / self.total[index]).float()
             for index, name in enumerate(self.categories)
             if self.total[index] > 0
         }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
 
+from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.metrics.grader import Grader
 
 # The paper asks for "Final answer: ..."; GSM8K's own solutions mark theirs with "####".
 _MARK = re.compile(r"(?:final\s+answer\s*(?:is)?\s*:?|####)", re.IGNORECASE)
@@ -23,8 +25,8 @@ def final_part(response: str) -> str:
     return _MARK.split(response)[-1]
 
 
-class Matcher(ABC):
-    """Extracts an answer from a text and compares it with the reference answer's."""
+class Matcher(Grader):
+    """Extracts an answer from a text and compares it with the reference answer's: right or wrong, nothing between."""
 
     @abstractmethod
     def extract(self, text: str) -> str | Decimal | None:
@@ -34,6 +36,14 @@ class Matcher(ABC):
         """Whether ``response`` gives ``answer``."""
         found = self.extract(final_part(response))
         return found is not None and found == self.extract(final_part(answer))
+
+    def grade(self, response: str, prompt: Prompt) -> float:
+        """1 or 0."""
+        return 0.0 if prompt.answer is None else float(self.matches(response, prompt.answer))
+
+    def said(self, response: str, prompt: Prompt) -> str | Decimal | None:
+        """The answer in ``response``."""
+        return self.extract(final_part(response))
 
 
 def divided(matcher: Matcher, responses: Sequence[str], answer: str | None) -> list[bool] | None:
@@ -143,3 +153,7 @@ class Regex(Matcher):
         found = self.extract(response)
         expected = self.extract(answer)
         return found is not None and found == (answer.strip() if expected is None else expected)
+
+    def said(self, response: str, prompt: Prompt) -> str | None:
+        """The last match in the whole response."""
+        return self.extract(response)

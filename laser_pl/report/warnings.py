@@ -187,9 +187,11 @@ def truncated(records: RunRecords) -> Caution | None:
     if not shares or mean(shares[max(shares)]) <= TRUNCATED:
         return None
     share = mean(shares[max(shares)])
+    supervised = (records.config.get("model") or {}).get("supervised")
+    meaning = "The policy does not learn how they end." if supervised else "Reward models judge torsos."
     return Caution(
         f"{share:.0%} of iteration {max(shares) + 1}'s responses were cut at the limit.",
-        "Reward models judge torsos. Raise data.rollouts.max_new_tokens.",
+        f"{meaning} Raise data.rollouts.max_new_tokens.",
     )
 
 

@@ -1,0 +1,36 @@
+"""Written responses in the place of sampled ones, for a supervised policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laser_pl.batches import PromptBatch, RolloutBatch
+from laser_pl.data.rollout_store import rollout_batch
+
+
+def written_batch(prompts: PromptBatch, tokenizer: Any, limit: int, iteration: int) -> RolloutBatch:
+    """Each prompt's written response as its only one (``n`` = 1), as if the policy had sampled it: EOS at the end.
+
+    Nobody chooses among them, so contexts are empty and reference log-probabilities 0.
+
+    Args:
+        prompts: Prompts with responses.
+        tokenizer: The policy's.
+        limit: Tokens of the longest response; what is longer is cut, as a sampled one is, and has no EOS.
+        iteration: Counted from 0.
+    """
+    rows = []
+    for prompt in prompts.prompts:
+        assert prompt.response is not None
+        ids = tokenizer(prompt.response, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = [*ids, tokenizer.eos_token_id]
+        rows.append(
+            {
+                "tokens": [ids[:limit]],
+                "responses": [prompt.response],
+                "finished": [len(ids) <= limit],
+                "context": [0.0],
+                "reference_logprobs": [0.0],
+            }
+        )
+    return rollout_batch(prompts, rows, tokenizer.pad_token_id, iteration)

@@ -1,0 +1,60 @@
+"""``python -m laser_pl predict``: what the command line needs for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from callbacks.best_of_n import BestOfN
+from laser_pl.data.datamodule import PreferenceData
+from laser_pl.predictions import predictions_file, print_predictions, summarise
+
+
+class PredictCommand(LightningCLI):
+    """LightningCLI whose ``predict`` writes best-of-n by a run's selection.
+
+    Attributes:
+        predictions: The file that is written.
+        best_of_n: Who writes it.
+    """
+
+    trainer: Trainer
+    datamodule: PreferenceData
+    summary: dict[str, Any]
+    predictions: Path
+    best_of_n: BestOfN
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Lightning's, and where predictions are written."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--out", type=str | None, default=None,
+                                help="File of the predictions; null writes to the checkpoint's run.")  # fmt: skip
+        return parser
+
+    def find_place_for_predictions(self) -> None:
+        """Before anything is loaded.
+
+        Raises:
+            ConfigurationError: If there is none, or no checkpoint.
+        """
+        if self.subcommand == "predict":
+            self.predictions = predictions_file(self._get(self.config, "ckpt_path"), self._get(self.config, "out"))
+
+    def predictor(self) -> list[BestOfN]:
+        """The callback that predicts, where that is asked for."""
+        if self.subcommand != "predict":
+            return []
+        checkpoint, selection = self._get(self.config, "ckpt_path"), self._get(self.config_init, "selection")
+        self.best_of_n = BestOfN(selection, Path(checkpoint), self.predictions)
+        return [self.best_of_n]
+
+    def predict(self, **kwargs: Any) -> None:
+        """Answer the test prompts, and sum up."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+        if self.trainer.is_global_zero:
+            self.summary = summarise(self.best_of_n.lines)
+            print_predictions(self.summary, self.datamodule.rollouts.n, self.predictions)

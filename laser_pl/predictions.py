@@ -1,0 +1,131 @@
+"""What best-of-n with the learned selection answers to each prompt: its file, and its table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.report.statistics import interval, mean_and_interval
+from laser_pl.run_folder import RunFolder, writing
+from laser_pl.terminal import as_markup
+
+Line = dict[str, Any]
+"""One line of ``predictions.jsonl``: ``prompt_id``, ``prompt``, ``category``, ``arm`` (the reward model that judged),
+``mean`` (the bandit's expected reward of each), ``response`` (the one with the best score; null if none may be chosen),
+``score``, ``answer``, ``metric``, ``grade`` (of the response, in [0, 1]; null without an answer) and ``sampled`` (the
+mean grade of all n responses)."""
+
+
+def predictions_file(checkpoint: str | None, out: str | None) -> Path:
+    """Where predictions are written: ``out``, or ``predictions.jsonl`` in the folder of the checkpoint's run.
+
+    Raises:
+        ConfigurationError: If there is no checkpoint to learn the choice from, no such place, or a file is there.
+    """
+    if checkpoint is None:
+        raise ConfigurationError(
+            "predict chooses by what a run has learned. Name its checkpoint:"
+            " --ckpt_path runs/<name>/checkpoints/last.ckpt."
+        )
+    if out is not None:
+        path = Path(out)
+    else:
+        folder = RunFolder(Path(checkpoint).resolve().parent.parent)
+        if not folder.config.is_file():
+            raise ConfigurationError(
+                f"The checkpoint '{checkpoint}' lies in no run's folder. Say where to write: --out predictions.jsonl."
+            )
+        path = folder.path / "predictions.jsonl"
+    if path.exists():
+        raise ConfigurationError(f"'{path}' is there already. Give --out another name.")
+    return path
+
+
+def write_predictions(path: Path, lines: Iterable[Line]) -> None:
+    """Write them so that the file appears whole or not at all.
+
+    Raises:
+        ConfigurationError: If it cannot be written.
+    """
+    try:
+        with writing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can be written to '{path}': {error.strerror}. Set --out.") from error
+
+
+def summarise(lines: Sequence[Line]) -> dict[str, Any]:
+    """The predictions in numbers, by category; ``average`` is the mean of the categories that have a grade.
+
+    Args:
+        lines: At least one.
+
+    Returns:
+        By category ``prompts``, ``graded``, ``metric``, ``best_of_n`` with half the width of its 95 % interval over
+        prompts (NaN where there are fewer than two, or no scipy), ``sampled``, and ``arms``, how often each judged.
+    """
+    categories: dict[str, Any] = {}
+    for category in sorted({line["category"] for line in lines}):
+        own = [line for line in lines if line["category"] == category]
+        graded = [line for line in own if line["grade"] is not None]
+        categories[category] = {
+            "prompts": len(own),
+            "graded": len(graded),
+            "metric": own[0]["metric"],
+            "best_of_n": _mean([line["grade"] for line in graded]) if graded else None,
+            "sampled": sum(line["sampled"] for line in graded) / len(graded) if graded else None,
+            "arms": dict(Counter(line["arm"] for line in own).most_common()),
+        }
+    known = [numbers for numbers in categories.values() if numbers["graded"]]
+    if not known:
+        return {"categories": categories}
+    average = {
+        "best_of_n": sum(numbers["best_of_n"][0] for numbers in known) / len(known),
+        "sampled": sum(numbers["sampled"] for numbers in known) / len(known),
+    }
+    return {"categories": categories, "average": average}
+
+
+def print_predictions(summary: Mapping[str, Any], n: int, path: Path, console: Console | None = None) -> None:
+    """The table: what the chosen responses are worth, against any of the n, and who chose them.
+
+    Args:
+        summary: By ``summarise``.
+        n: Responses to each prompt.
+        path: Where the predictions lie.
+        console: Where to print; standard output if not given.
+    """
+    console = console or Console(highlight=False)
+    table = Table(title=f"Best of {n} by the learned selection, with the 95 % interval", title_justify="left")
+    table.add_column("category")
+    table.add_column("metric")
+    for heading in ("prompts", f"best of {n}", "one sample"):
+        table.add_column(heading, justify="right")
+    table.add_column("judged by")
+    for category, numbers in summary["categories"].items():
+        best = "" if numbers["best_of_n"] is None else interval(*numbers["best_of_n"])
+        sampled = "" if numbers["sampled"] is None else f"{numbers['sampled']:.3f}"
+        judges = ", ".join(
+            f"{as_markup(arm or 'nobody')} {count / numbers['prompts']:.0%}" for arm, count in numbers["arms"].items()
+        )
+        table.add_row(as_markup(category), numbers["metric"], str(numbers["prompts"]), best, sampled, judges)
+    if "average" in summary:
+        table.add_section()
+        average = summary["average"]
+        table.add_row("average", "", "", f"{average['best_of_n']:.3f}", f"{average['sampled']:.3f}", "")
+    console.print(table)
+    console.print(f"Predictions: {as_markup(str(path))}", soft_wrap=True)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    try:
+        return mean_and_interval(values)
+    except ConfigurationError:  # without scipy, which is no reason to lose what was predicted
+        return sum(values) / len(values), float("nan")

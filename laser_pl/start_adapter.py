@@ -1,0 +1,84 @@
+"""The adapter that training starts from, where it does not start from the base."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from laser_pl.checkpoints import refuse_other_adapter
+from laser_pl.errors import ConfigurationError
+
+
+def load_adapter(model: PeftModel, folder: str) -> None:
+    """Give a model's adapter the weights of another one of the same shape.
+
+    Args:
+        model: Whose adapter is made as ``model.lora`` says.
+        folder: The other one, in PEFT's format.
+
+    Raises:
+        ConfigurationError: If there is none, or it is of another shape or scale.
+    """
+    path = Path(folder)
+    config, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
+    missing = [file.name for file in (config, weights) if not file.is_file()]
+    if missing:
+        raise ConfigurationError(
+            f"There is no adapter in '{folder}': it has no {missing[0]}. Set model.lora.start to a folder such as"
+            " runs/<name>/adapter, or to null."
+        )
+    try:
+        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        tensors = load_file(weights)
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ConfigurationError(
+            f"The adapter in '{folder}' cannot be read ({' '.join(str(error).split())}). Set model.lora.start to"
+            " another."
+        ) from error
+    own = model.peft_config["default"]
+    for setting, name in (("rank", "r"), ("alpha", "lora_alpha")):
+        if found.get(name) != getattr(own, name):
+            raise ConfigurationError(
+                f"The adapter in '{folder}' has {setting} {found.get(name)}, and model.lora.{setting} is"
+                f" {getattr(own, name)}. Set it to {found.get(name)}, or model.lora.start to another."
+            )
+    for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+        if found.get(name):
+            raise ConfigurationError(
+                f"The adapter in '{folder}' was made with {name}, which model.lora knows nothing of. Set"
+                " model.lora.start to another."
+            )
+    expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+    refuse_other_adapter(expected, {name: t.shape for name, t in tensors.items()}, f"'{folder}'")
+    set_peft_model_state_dict(model, tensors)
+
+
+@contextmanager
+def as_started(model: PeftModel, folder: str | None) -> Iterator[None]:
+    """Run a block with the adapter as training began with it.
+
+    Args:
+        model: With its adapter as it is now, which it has again afterwards, to the last bit.
+        folder: The adapter that it started from; None: the base.
+    """
+    if folder is None:
+        with model.disable_adapter():
+            yield
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    now = [parameter.detach().clone() for parameter in trained]
+    try:
+        load_adapter(model, folder)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(trained, now, strict=True):
+                parameter.copy_(value)

@@ -1,0 +1,30 @@
+"""What a trainer's strategy and precision ask of a training step; None is no trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+
+def differentiates_at_once(trainer: Trainer | None) -> bool:
+    """Whether a group's gradients may be taken inside ``training_step``.
+
+    Strategies that shard parameters gather them by hooks on the backward pass of the whole step. There, activations are
+    computed again in that backward pass instead.
+    """
+    return trainer is None or isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+
+
+def scaler_of(trainer: Trainer | None) -> Any:
+    """Float16's loss scaler, where there is one."""
+    plugin = None if trainer is None else trainer.precision_plugin
+    return plugin.scaler if isinstance(plugin, MixedPrecision) else None
+
+
+def loss_scale(trainer: Trainer | None) -> float:
+    """What float16 needs so that small gradients do not vanish."""
+    scaler = scaler_of(trainer)
+    return 1.0 if scaler is None else float(scaler.get_scale())
