@@ -5,21 +5,22 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from callbacks.judged_sample import JudgedSample
+from callbacks.live_view import view_of
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl import progress
 from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
@@ -27,7 +28,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
-from laser_pl.noise import quieten
+from laser_pl.noise import only_warnings, quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
@@ -127,6 +128,8 @@ class LaserCLI(LightningCLI):
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
         parser.add_argument("--keep_iterations", type=int | None, default=None,
                             help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
+        parser.add_argument("--quiet", type=bool, default=False, nargs="?", const=True,
+                            help="Say nothing but warnings, errors and where the run lies.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:
@@ -157,12 +160,15 @@ class LaserCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
-        kwargs["enable_progress_bar"], bars = _progress_bars(configured)
+        self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
+        given, enabled = _given_callbacks(configured), configured.get("enable_progress_bar")
+        bar, self.view = view_of(given, enabled, self.quiet, self.selection, fits=self.subcommand == "fit")
+        kwargs["enable_progress_bar"] = bar
+        views = [] if self.view is None else [self.view]
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = bars
+            self.trainer_defaults["callbacks"] = views
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
-        self.selection = self._get(self.config_init, "selection")
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
@@ -170,7 +176,7 @@ class LaserCLI(LightningCLI):
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
             sample = JudgedSample(self.folder, self.selection, self.record)
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
-            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *bars]
+            self.trainer_defaults["callbacks"] = [self.record, sample, checkpoint, *views]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
@@ -269,9 +275,18 @@ class LaserCLI(LightningCLI):
             self.summary = self._sum_up(self._test_accuracy())
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
-        if self.trainer.is_global_zero:
-            print_summary(self.summary, str(self.folder.path))
-            report_after_fit(self.folder)
+                with progress.task("writing the report"):
+                    report_after_fit(self.folder)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Lightning's, while it is shown; then a run's last words."""
+        with only_warnings() if self.quiet else nullcontext(), self.view or nullcontext():
+            super()._run_subcommand(subcommand)
+        if subcommand == "fit" and self.trainer.is_global_zero:
+            if self.quiet:
+                print(f"Run: {shown(str(self.folder.path))}")
+            else:
+                print_summary(self.summary, str(self.folder.path))
             # Last, since a server may fail it, and all is saved by now.
             log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
@@ -315,18 +330,6 @@ class LaserCLI(LightningCLI):
 def _given_callbacks(configured: Any) -> list[Any]:
     callbacks = configured.get("callbacks")
     return callbacks if isinstance(callbacks, list) else [callbacks]
-
-
-def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
-    """Whether there is a bar, and ours, unless the user brought another.
-
-    Lightning's plain one, since its rich one takes the terminal over and swallows the bar of the rollouts.
-    """
-    if any(isinstance(callback, ProgressBar) for callback in _given_callbacks(configured)):
-        return True, []
-    wanted = configured.get("enable_progress_bar")
-    enabled = sys.stderr.isatty() if wanted is None else wanted
-    return enabled, [TQDMProgressBar()] if enabled else []
 
 
 def _refuse_second_selection(configured: Any) -> None:
