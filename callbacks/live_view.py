@@ -79,7 +79,7 @@ class LiveView(Callback):
 
     def advance(self, count: float) -> None:
         """It is further."""
-        self.state = self.state.advance(count)
+        self.state = self.state.advance(count, time.monotonic())
 
     def end(self) -> None:
         """It ends."""
@@ -110,7 +110,8 @@ class LiveView(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Take in what was decided and what came of it."""
-        self.state = self.state.decided(self.selection.decisions, self.selection.arms).advance(1)
+        self.state = self.state.decided(self.selection.decisions, self.selection.arms)
+        self.advance(1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what came of the iteration, unless all of that was before the run was interrupted."""

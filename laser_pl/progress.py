@@ -24,6 +24,7 @@ class Task:
         done: How many are done.
         found: How many of these were done already when it began.
         began: When it began, in seconds of ``time.monotonic``.
+        advanced: When some were last done; None before.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Task:
     done: float = 0.0
     found: float = 0.0
     began: float = field(default_factory=time.monotonic)
+    advanced: float | None = None
 
 
 class Listener(Protocol):

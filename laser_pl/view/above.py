@@ -89,8 +89,7 @@ def written_above(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:
-    loggers = [
-        logging.root,
-        *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
-    ]
-    return [handler for one in loggers for handler in one.handlers if isinstance(handler, logging.StreamHandler)]
+    """Those that hold a stream; one that looks `sys.stderr` up when it writes needs no other."""
+    known = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = [handler for one in known if isinstance(one, logging.Logger) for handler in one.handlers]
+    return [one for one in handlers if isinstance(one, logging.StreamHandler) and "stream" in vars(one)]

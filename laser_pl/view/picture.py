@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -34,7 +35,7 @@ def picture(state: State, now: float, width: int, height: int) -> RenderableType
         height: Its lines; arms that find no room are counted.
     """
     roomy = width >= ROOM_FOR_LABELS
-    rows: list[tuple[str, RenderableType]] = [("", _head(state, now))]
+    rows: list[tuple[str, RenderableType]] = [("run", _head(state, now))]
     for depth, task in enumerate(state.tasks):
         if depth == 0 or now - task.began >= LONG_ENOUGH:
             rows += _task(task, now, bar=roomy and depth == 0)
@@ -55,7 +56,7 @@ def picture(state: State, now: float, width: int, height: int) -> RenderableType
 
 def _with_labels(rows: list[tuple[str, RenderableType]], width: int | None) -> RenderableType:
     if width is None:
-        return Group(*(row for _, row in rows))
+        return Group(*(_labelled(label, row) for label, row in rows))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.width = width
     grid.add_column(width=11, no_wrap=True, style="dim")
@@ -63,6 +64,12 @@ def _with_labels(rows: list[tuple[str, RenderableType]], width: int | None) -> R
     for label, row in rows:
         grid.add_row(label, row)
     return grid
+
+
+def _labelled(label: str, row: RenderableType) -> RenderableType:
+    if not label or not isinstance(row, Text):
+        return row
+    return Text(f"{label} ", overflow=row.overflow, no_wrap=row.no_wrap).append_text(row)
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -80,8 +87,7 @@ def _task(task: Task, now: float, bar: bool) -> list[tuple[str, RenderableType]]
     if not bar or task.total is None:
         far = _line(f"{label}: {far.plain}")
         return [("", far)]
-    done = ProgressBar(max(task.total, 1), min(task.done, task.total), style="grey37", complete_style="cyan",
-                       finished_style="cyan")  # fmt: skip
+    done = _Bar(task.done / max(task.total, 1), "cyan", rest=True)
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True)
@@ -104,16 +110,36 @@ def _arms(state: State, roomy: bool, room: int) -> RenderableType | None:
     if not shares:
         return None
     if not roomy:
-        return _line("judged by " + ", ".join(f"{shown(arm)} {share:.0%}" for arm, share in shares.items()))
+        return _line(", ".join(f"{shown(arm)} {share:.0%}" for arm, share in shares.items()))
     count = len(shares) if len(shares) <= max(room, 1) else max(room - 1, 1)
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
     grid.add_column(ratio=1)
     grid.add_column(width=4, justify="right")
     for arm, share in islice(shares.items(), count):
-        bar = ProgressBar(1.0, share, style="grey37", complete_style="yellow", finished_style="yellow")
-        grid.add_row(Text(shown(arm)), bar, f"{share:.0%}")
+        grid.add_row(Text(shown(arm)), _Bar(share, "yellow"), f"{share:.0%}")
     if count < len(shares):
         rest = sum(islice(shares.values(), count, None))
         grid.add_row(_line(f"and {len(shares) - count} more"), "", f"{rest:.0%}")
     return grid
+
+
+class _Bar:
+    """A thick line as long as a share of the room, and a thin one for the rest: to be told apart without colours.
+
+    Args:
+        share: From 0 to 1; more is 1.
+        colour: The thick line's.
+        rest: Whether there is a thin one.
+    """
+
+    def __init__(self, share: float, colour: str, rest: bool = False) -> None:
+        self.share = min(share, 1.0)
+        self.colour = colour
+        self.rest = rest
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        thick, thin = ("=", "-") if options.ascii_only else ("━", "─")
+        length = round(self.share * options.max_width)
+        yield Segment(thick * length, Style(color=self.colour))
+        yield Segment((thin if self.rest else " ") * (options.max_width - length), Style(dim=True))

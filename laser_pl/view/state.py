@@ -61,12 +61,12 @@ class State:
         """With one more task."""
         return replace(self, tasks=(*self.tasks, task))
 
-    def advance(self, count: float) -> State:
-        """With so many more done of the innermost task."""
+    def advance(self, count: float, now: float) -> State:
+        """With so many more done of the innermost task, at a time of ``time.monotonic``."""
         if not self.tasks:
             return self
         last = self.tasks[-1]
-        return replace(self, tasks=(*self.tasks[:-1], replace(last, done=last.done + count)))
+        return replace(self, tasks=(*self.tasks[:-1], replace(last, done=last.done + count, advanced=now)))
 
     def end(self) -> State:
         """Without the innermost task."""

@@ -18,34 +18,38 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def rate(task: Task, now: float) -> float | None:
-    """How many were done in a second since the task began; None where nothing can be said yet."""
-    done, elapsed = task.done - task.found, now - task.began
-    return done / elapsed if done > 0 and elapsed > 0 else None
+def rate(task: Task) -> float | None:
+    """How many were done in a second, as far as the last of them; None where nothing can be said yet."""
+    if task.advanced is None or task.advanced <= task.began or task.done <= task.found:
+        return None
+    return (task.done - task.found) / (task.advanced - task.began)
 
 
 def seconds_left(task: Task, now: float) -> float | None:
-    """How long it will still take if it goes on as it did; None where nothing can be said."""
-    speed = rate(task, now)
-    return None if speed is None or task.total is None else max(task.total - task.done, 0.0) / speed
+    """How long it will still take if it goes on as it did; None where it took longer, or nothing can be said."""
+    speed = rate(task)
+    if speed is None or task.total is None or task.advanced is None:
+        return None
+    left = (task.total - task.done) / speed - (now - task.advanced)
+    return left if left >= 0 else None
 
 
 def how_far(task: Task, now: float) -> str:
     """How much of a task is done, how fast, and for how long it will go on.
 
-    >>> how_far(Task("Rollouts", "responses", total=960, done=240, began=0.0), now=60.0)
-    '240 of 960 responses, 4.0/s, 0:03:00 left'
-    >>> how_far(Task("Scoring by x", "forwards", total=960, began=0.0), now=60.0)
+    >>> how_far(Task("rollouts", "responses", total=960, done=240, began=0.0, advanced=60.0), now=70.0)
+    '240 of 960 responses, 4.0/s, 0:02:50 left'
+    >>> how_far(Task("scoring by x", "forwards", total=960, began=0.0), now=60.0)
     '960 forwards, for 0:01:00'
-    >>> how_far(Task("Loading the policy", began=0.0), now=5.0)
+    >>> how_far(Task("loading the policy", began=0.0), now=5.0)
     'for 0:00:05'
     """
-    speed, left = rate(task, now), seconds_left(task, now)
-    if task.total is None or speed is None or left is None:
+    speed, left = rate(task), seconds_left(task, now)
+    if task.total is None or speed is None:
         amount = "" if task.total is None else f"{task.total:.0f} {task.unit}, "
         return f"{amount}for {clock(now - task.began)}"
-    done = min(task.done, task.total)
-    return f"{done:.0f} of {task.total:.0f} {task.unit}, {_speed(speed)}, {clock(left)} left"
+    done = f"{min(task.done, task.total):.0f} of {task.total:.0f} {task.unit}, {_speed(speed)}"
+    return done if left is None else f"{done}, {clock(left)} left"
 
 
 def _speed(per_second: float) -> str:
