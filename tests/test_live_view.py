@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import logging
 import os
@@ -32,7 +33,8 @@ from laser_pl.view.state import State
 
 Command = Callable[..., list[str]]
 Plug = Callable[..., str]
-WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "reward_models"
+QUICKSTART = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
+WORLD = QUICKSTART / "reward_models"
 HOSTILE = "a[/bold]\x1b[31m\r\n\u202e"
 ESCAPED = r"a[/bold]\x1b[31m\r\n\u202e"
 
@@ -156,7 +158,7 @@ def test_a_terminal_shows_a_run_while_it_goes_on(shown: Terminal) -> None:
     assert re.search(r"rollouts +━+ +\d+ of 96 responses, [\d.]+/s", frames)
     assert re.search(r"loss +\d\.\d+, mean of the iteration \d\.\d+", frames)
     assert re.search(r"accuracy +test before 0\.\d+, validation 0\.\d+", frames)
-    assert re.search(r"judged by +\w+ +━+ +\d+%", frames)
+    assert re.search(r"judged by +\w+ +\d+% +━+", frames)
     assert re.search(r"last choice +a mixed batch: \w+, mean -?\d\.\d\d \+ bonus \d\.\d\d, next best", frames)
     assert "\x1b[?25" not in frames  # the cursor is never hidden, so that it cannot stay so
 
@@ -254,6 +256,21 @@ def test_a_real_process_on_a_terminal_ends_at_ctrl_c(fit_command: Command, tmp_p
     terminal.close()
     assert "laser_pl: Interrupted by SIGINT. Go on with: python -m laser_pl fit" in "\n".join(terminal.lines)
     assert not [line for line in terminal.lines if line.startswith(("run  ", "last choice", "judged by"))]
+
+
+def test_the_picture_in_the_documentation_is_drawn_from_a_run(
+    tmp_path: Path, fit_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(QUICKSTART))
+    live = importlib.import_module("live")
+    # What makes the run small comes behind the quickstart's own configuration.
+    live.draw(tmp_path / "drawn.svg", 0, 1, *[arg for arg in fit_command(tmp_path)[1:] if "runs_dir" not in arg])
+    drawn, shipped = (path.read_text() for path in (tmp_path / "drawn.svg", QUICKSTART / "live.svg"))
+    for text in (drawn, shipped):
+        for label in ("run", "training", "loss", "accuracy", "judged", "choice", "numbers", "longer"):
+            assert re.search(rf">{label}\b|&#160;{label}\b", text), label
+        assert not re.search(r"@font-face|/(home|root|tmp|Users)/", text)
+    assert "iteration&#160;3&#160;of&#160;4" in shipped
 
 
 # -- where there is no terminal --------------------------------------------------------------------------------------

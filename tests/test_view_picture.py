@@ -82,7 +82,7 @@ def test_a_picture_says_phase_iteration_step_loss_accuracy_shares_and_the_last_c
     assert lines[2].strip() == rf"scoring by {ESCAPED}: 96 of 480 forwards, 48/s, 0:00:04 left"
     assert lines[3:5] == ["loss         0.500, mean of the iteration 0.500",
                           "accuracy     test before 0.460, validation 0.500"]  # fmt: skip
-    shares = [(line[:13].strip(), line[13:].split()[0], line.split()[-1]) for line in lines[5:8]]
+    shares = [(line[:13].strip(), *line[13:].split()[:2]) for line in lines[5:8]]
     assert shares == [("judged by", "arm0", "75%"), ("", ESCAPED[:23] + "…", "25%"), ("", "arm1", "0%")]
     assert lines[8] == f"last choice  {ESCAPED}: arm0"
 

@@ -114,13 +114,13 @@ def _arms(state: State, roomy: bool, room: int) -> RenderableType | None:
     count = len(shares) if len(shares) <= max(room, 1) else max(room - 1, 1)
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
-    grid.add_column(ratio=1)
     grid.add_column(width=4, justify="right")
+    grid.add_column(ratio=1)
     for arm, share in islice(shares.items(), count):
-        grid.add_row(Text(shown(arm)), _Bar(share, "yellow"), f"{share:.0%}")
+        grid.add_row(Text(shown(arm)), f"{share:.0%}", _Bar(share, "yellow"))
     if count < len(shares):
         rest = sum(islice(shares.values(), count, None))
-        grid.add_row(_line(f"and {len(shares) - count} more"), "", f"{rest:.0%}")
+        grid.add_row(_line(f"and {len(shares) - count} more"), f"{rest:.0%}")
     return grid
 
 
