@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ class LiveView(Callback):
     It only reads what the run knows, keeps nothing in checkpoints, and draws in a thread of its own, twice a second.
     Where standard error is no terminal it says a line for each phase and each result, and one a minute in between.
 
-    A context manager: it shows while its block runs.
+    It shows while its block runs, see ``showing``.
 
     Args:
         selection: Whose decisions are shown; it must come before this callback in the trainer's list.
@@ -166,22 +166,25 @@ class LiveView(Callback):
             self.state = self.state.measured(name, float(accuracy))
 
 
-def view_of(
-    given: Sequence[Any], enabled: bool | None, quiet: bool, selection: RewardSelection, fits: bool
-) -> tuple[bool, LiveView | None]:
+def view_of(given: Sequence[Any], wanted: bool, selection: RewardSelection, fits: bool) -> tuple[bool, list[LiveView]]:
     """Who shows a command.
 
     Args:
         given: The user's callbacks, among which a progress bar takes our place.
-        enabled: ``trainer.enable_progress_bar``; false shows nothing.
-        quiet: Shows nothing either.
+        wanted: Whether anything is to be shown, if the user brought none.
         selection: The run's.
         fits: Whether the command is ``fit``.
 
     Returns:
-        Whether the trainer has a bar, which is the user's, and ours; only the first process has one.
+        Whether the trainer has a bar, which is the user's; and ours, at most one, in the first process alone.
     """
     bar = any(isinstance(callback, ProgressBar) for callback in given)
-    if bar or quiet or enabled is False or process_number() > 0:
-        return bar, None
-    return False, LiveView(selection, fits, live=Screen.fits(sys.stderr))
+    if bar or not wanted or process_number() > 0:
+        return bar, []
+    return False, [LiveView(selection, fits, live=Screen.fits(sys.stderr))]
+
+
+def showing(trainer: Trainer) -> AbstractContextManager[Any]:
+    """A block that a trainer's view shows, if it has one."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, LiveView)), nullcontext())

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from callbacks.judged_sample import JudgedSample
-from callbacks.live_view import view_of
+from callbacks.live_view import showing, view_of
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
@@ -32,7 +32,7 @@ from laser_pl.noise import only_warnings, quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
-from laser_pl.report.summary import arm_shares, print_summary, versions
+from laser_pl.report.summary import arm_shares, print_end, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 from laser_pl.terminal import shown
 
@@ -161,10 +161,9 @@ class LaserCLI(LightningCLI):
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
         self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
-        given, enabled = _given_callbacks(configured), configured.get("enable_progress_bar")
-        bar, self.view = view_of(given, enabled, self.quiet, self.selection, fits=self.subcommand == "fit")
+        wanted = not self.quiet and configured.get("enable_progress_bar") is not False
+        bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
         kwargs["enable_progress_bar"] = bar
-        views = [] if self.view is None else [self.view]
         if self.subcommand != "fit":
             self.trainer_defaults["callbacks"] = views
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
@@ -280,15 +279,13 @@ class LaserCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lightning's, while it is shown; then a run's last words."""
-        with only_warnings() if self.quiet else nullcontext(), self.view or nullcontext():
-            super()._run_subcommand(subcommand)
-        if subcommand == "fit" and self.trainer.is_global_zero:
-            if self.quiet:
-                print(f"Run: {shown(str(self.folder.path))}")
-            else:
-                print_summary(self.summary, str(self.folder.path))
-            # Last, since a server may fail it, and all is saved by now.
-            log_end(self.trainer.loggers, self.summary, self.folder.judged)
+        with only_warnings() if self.quiet else nullcontext():
+            with showing(self.trainer):
+                super()._run_subcommand(subcommand)
+            if subcommand == "fit" and self.trainer.is_global_zero:
+                print_end(self.summary, str(self.folder.path), self.quiet)
+                # Last, since a server may fail it, and all is saved by now.
+                log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""

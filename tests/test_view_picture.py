@@ -163,4 +163,4 @@ def test_a_log_is_never_silent_for_much_more_than_a_minute(capsys: pytest.Captur
     times = [line[: line.index("]")] for line in said]
     assert times == ["[0:02:40", "[0:03:40", "[0:04:40", "[0:05:40"]  # the second was said by somebody else
     assert said[0] == "[0:02:40] " + task_in_words(state, 160.0)
-    assert said[0].startswith(f"[0:02:40] iteration 2 of 4, training 10 of 40, scoring by {ESCAPED}: 96 of 480")
+    assert said[0].startswith(f"[0:02:40] Iteration 2 of 4, training 10 of 40, scoring by {ESCAPED}: 96 of 480")

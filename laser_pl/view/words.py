@@ -116,4 +116,5 @@ def task_in_words(state: State, now: float) -> str:
     *outer, last = state.tasks
     where = [place(state)] if state.iteration is not None else []
     names = [task.what if task.total is None else f"{task.what} {task.done:.0f} of {task.total:.0f}" for task in outer]
-    return shown(f"{', '.join([*where, *names, last.what])}: {how_far(last, now)}")
+    text = f"{', '.join([*where, *names, last.what])}: {how_far(last, now)}"
+    return shown(text[:1].upper() + text[1:])
