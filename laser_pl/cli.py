@@ -5,21 +5,22 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from callbacks.judged_sample import JudgedSample
+from callbacks.live_view import showing, view_of
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
+from laser_pl import progress
 from laser_pl.changed_settings import tell_of_changes
 from laser_pl.checkpoints import check_checkpoint
 from laser_pl.config_files import refuse_broken_yaml
@@ -29,12 +30,12 @@ from laser_pl.fit_summary import summary_of_fit
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
-from laser_pl.noise import quieten
+from laser_pl.noise import only_warnings, quieten
 from laser_pl.policy import Policy
 from laser_pl.predict_command import PredictCommand
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
-from laser_pl.report.summary import print_summary
+from laser_pl.report.summary import print_end
 from laser_pl.run_folder import RunFolder, write_json, write_whole
 from laser_pl.terminal import shown
 
@@ -130,6 +131,8 @@ class LaserCLI(PredictCommand):
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
         parser.add_argument("--keep_iterations", type=int | None, default=None,
                             help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
+        parser.add_argument("--quiet", type=bool, default=False, nargs="?", const=True,
+                            help="Say nothing but warnings, errors and where the run lies.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:
@@ -160,12 +163,14 @@ class LaserCLI(PredictCommand):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
-        kwargs["enable_progress_bar"], bars = _progress_bars(configured)
+        self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
+        wanted = not self.quiet and configured.get("enable_progress_bar") is not False
+        bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
+        kwargs["enable_progress_bar"] = bar
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = [*self.predictor(), *bars]
+            self.trainer_defaults["callbacks"] = [*self.predictor(), *views]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
-        self.selection = self._get(self.config_init, "selection")
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
@@ -174,7 +179,7 @@ class LaserCLI(PredictCommand):
             sample = JudgedSample(self.folder, self.selection, self.record)
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
             written = [self.record] if self.model.supervised else [self.record, sample]
-            self.trainer_defaults["callbacks"] = [*written, checkpoint, *bars]
+            self.trainer_defaults["callbacks"] = [*written, checkpoint, *views]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
@@ -286,11 +291,18 @@ class LaserCLI(PredictCommand):
             self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after or {})
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
-        if self.trainer.is_global_zero:
-            print_summary(self.summary, str(self.folder.path))
-            report_after_fit(self.folder)
-            # Last, since a server may fail it, and all is saved by now.
-            log_end(self.trainer.loggers, self.summary, self.folder.judged)
+                with progress.task("writing the report"):
+                    report_after_fit(self.folder)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Lightning's, while it is shown; then a run's last words."""
+        with only_warnings() if self.quiet else nullcontext():
+            with showing(self.trainer):
+                super()._run_subcommand(subcommand)
+            if subcommand == "fit" and self.trainer.is_global_zero:
+                print_end(self.summary, str(self.folder.path), self.quiet)
+                # Last, since a server may fail it, and all is saved by now.
+                log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
     def _test_accuracy(self) -> dict[str, float]:
         """Accuracy of sampled responses on the test set, by category."""
@@ -303,18 +315,6 @@ class LaserCLI(PredictCommand):
 def _given_callbacks(configured: Any) -> list[Any]:
     callbacks = configured.get("callbacks")
     return callbacks if isinstance(callbacks, list) else [callbacks]
-
-
-def _progress_bars(configured: Any) -> tuple[bool, list[Callback]]:
-    """Whether there is a bar, and ours, unless the user brought another.
-
-    Lightning's plain one, since its rich one takes the terminal over and swallows the bar of the rollouts.
-    """
-    if any(isinstance(callback, ProgressBar) for callback in _given_callbacks(configured)):
-        return True, []
-    wanted = configured.get("enable_progress_bar")
-    enabled = sys.stderr.isatty() if wanted is None else wanted
-    return enabled, [TQDMProgressBar()] if enabled else []
 
 
 def _refuse_second_selection(configured: Any) -> None:

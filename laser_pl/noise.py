@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from transformers.utils import logging as transformers_logging
 
@@ -31,6 +33,17 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # `main([...])` in a test or notebook is what our entry is for.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Log nothing of less weight than a warning while the block runs."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.INFO))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _is_no_load_report(record: logging.LogRecord) -> bool:

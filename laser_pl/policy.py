@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from peft import PeftModel
 from torch import Tensor
 
+from laser_pl import progress
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.checkpoints import refuse_other_adapter, refuse_other_optimizer
 from laser_pl.dpo_step import Objective, batch_loss, frozen_loss
@@ -136,9 +137,10 @@ class Policy(LightningModule):
         """Load the base and put the adapter on it, once. Its weights follow from ``seed`` alone."""
         if self.language_model is not None:
             return
-        self.weights.check_language_model()
-        torch.manual_seed(derive_seed(self.seed, "adapter"))
-        self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
+        with progress.task("loading the policy"):
+            self.weights.check_language_model()
+            torch.manual_seed(derive_seed(self.seed, "adapter"))
+            self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
 
     @property
     def model(self) -> PeftModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +39,10 @@ def told(args: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> s
     with pytest.raises(SystemExit) as end:
         main(args)
     assert end.value.code == 2
-    error = capsys.readouterr().err
+    *progress, error = capsys.readouterr().err.splitlines(keepends=True)
+    assert all(re.match(r"\[\d:\d\d:\d\d\] ", line) for line in progress)
     assert error.startswith("laser_pl: ")
     assert error.endswith("\n")
-    assert error.count("\n") == 1
     for place, name in ((folder, "<folder>"), (WORLD, "<world>")):
         error = error.replace(str(place), name)
     return error.removeprefix("laser_pl: ").removesuffix("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,9 +32,9 @@ def told(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as end:
         main(args)
     assert end.value.code == 2
-    error = capsys.readouterr().err
+    *progress, error = capsys.readouterr().err.splitlines(keepends=True)
+    assert all(re.match(r"\[\d:\d\d:\d\d\] ", line) for line in progress)
     assert error.startswith("laser_pl: ")
-    assert error.count("\n") == 1
     assert error.endswith("\n")
     assert "Traceback" not in error
     return error

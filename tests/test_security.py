@@ -68,8 +68,8 @@ def refused(mark: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[list[st
             main(args)
         assert end.value.code == 2
         assert not mark.exists()
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
+        *progress, error = capsys.readouterr().err.splitlines(keepends=True)
+        assert all(re.match(r"\[\d:\d\d:\d\d\] ", line) for line in progress)
         return error
 
     return run

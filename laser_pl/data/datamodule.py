@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from tqdm import tqdm
 
+from laser_pl import progress
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
@@ -143,8 +143,11 @@ class PreferenceData(LightningDataModule):
         Raises:
             ConfigurationError: If a table cannot be used, or no prompt is left.
         """
-        if self.prompts:
-            return
+        if not self.prompts:
+            with progress.task("reading prompts"):
+                self._read_prompts()
+
+    def _read_prompts(self) -> None:
         tokenizer = self.policy.tokenizer
 
         def load(table: Table, response: str | None = None) -> list[Prompt]:
@@ -251,10 +254,10 @@ class PreferenceData(LightningDataModule):
         self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
         ranks = Ranks.of(self.trainer)
         own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
-        # disable=None: no bar where the output is no terminal.
-        title = f"Iteration {iteration} rollouts"
-        total = sum(len(prompts) for _, prompts in own) * self.rollouts.n
-        with tqdm(total=total, disable=None if ranks.rank == 0 else True, unit="resp", desc=title, leave=False) as bar:
+        n = self.rollouts.n
+        total = n * sum(len(prompts) for _, prompts in own)
+        found = n * sum(len(prompts) for number, prompts in own if store.path(number).is_file())
+        with progress.task("rollouts", "responses", total, found):
             for number, prompts in own:
                 if not store.path(number).is_file():
                     if policy_moved_on:
@@ -263,7 +266,6 @@ class PreferenceData(LightningDataModule):
                             " trained since. Put it back, or start a new run."
                         )
                     self._roll_out_chunk(store, iteration, number, prompts)
-                bar.update(len(prompts) * self.rollouts.n)
         self.trainer.strategy.barrier("after rollouts")
 
     def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:

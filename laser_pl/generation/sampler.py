@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from laser_pl import progress
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.inverse_cdf import Draw
@@ -167,6 +168,7 @@ def _sample(
                 max_new_tokens=sampling.max_new_tokens,
                 **choice,
             )[:, width:]
+            progress.advance(len(tokens))
     return tokens.view(len(prompts), sampling.n, -1), contexts
 
 
@@ -197,9 +199,12 @@ def _continue_shared(
                 max_new_tokens=min(TOKENS_BETWEEN_LOOKS, sampling.max_new_tokens - written),
                 **choice,
             )
-            written = texts.shape[1] - width
+            before, written = written, texts.shape[1] - width
             result[rows, :written] = texts[:, width:]
             going = (~torch.isin(texts[:, width:], ends).any(-1)).nonzero().squeeze(-1)
+            # A response counts by how much of the longest it has, and as a whole once it has ended.
+            further, rest = written - before, sampling.max_new_tokens - written
+            progress.advance((len(rows) * further + (len(rows) - len(going)) * rest) / sampling.max_new_tokens)
             if len(going) < len(rows):
                 rows, texts = rows[going], texts[going]
                 shared.keep(going)

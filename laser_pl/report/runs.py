@@ -16,7 +16,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.run_folder import RunFolder
 
 NO_STRATEGY = {"seed_everything", "seed", "name", "runs_dir", "resume", "checkpoint_every", "ckpt_path", "logger",
-               "default_root_dir", "enable_progress_bar", "config"}  # fmt: skip
+               "default_root_dir", "enable_progress_bar", "quiet", "config"}  # fmt: skip
 """Settings, at any depth, that make no other strategy."""
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl import __version__
-from laser_pl.terminal import as_markup
+from laser_pl.terminal import as_markup, shown
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
 
@@ -41,6 +41,14 @@ def arm_shares(shares: Mapping[str, Mapping[str, int]], arms: Sequence[str]) -> 
         category: {arm: counts.get(arm, 0) / sum(counts.values()) for arm in [*arms, *gone]}
         for category, counts in sorted(shares.items())
     }
+
+
+def print_end(summary: Mapping[str, Any], folder: str, quiet: bool) -> None:
+    """A run's last words on standard output: the closing table, or where the run lies and no more."""
+    if quiet:
+        print(f"Run: {shown(folder)}")
+    else:
+        print_summary(summary, folder)
 
 
 def print_summary(summary: Mapping[str, Any], folder: str, console: Console | None = None) -> None:

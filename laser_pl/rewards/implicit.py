@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
@@ -109,6 +110,7 @@ class ImplicitReward(Likelihood):
         def forward(group: list[int]) -> Tensor:
             rows = [parts[i] for i in group]
             trained, _ = self.logprobs(self._model, rows)  # (R,)
+            progress.advance(len(group))  # half of what it costs
             switched_off = self._model.disable_adapter() if self._reference is None else nullcontext()
             with switched_off:
                 reference, _ = self.logprobs(self._model if self._reference is None else self._reference, rows)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from laser_pl import progress
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 
@@ -100,7 +101,8 @@ class Memory:
             size = self._size_of(name)
             while sum(self._sizes.values()) + size > self.budget:
                 self._evict(next(held for held, bytes_ in self._sizes.items() if bytes_), device)
-        reward_model.load(device)
+        with progress.task(f"loading {name}"):
+            reward_model.load(device)
         self._sizes[name] = size
 
     def _size_of(self, name: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
@@ -108,7 +109,8 @@ class Pool:
         failure = None
         try:
             self.memory.hold(name, device)
-            scores = self.reward_models[name].score(prompts, responses)
+            with progress.task(f"scoring by {name}", "forwards", forwards or None):
+                scores = self.reward_models[name].score(prompts, responses)
         except ConfigurationError:
             raise
         except Exception as error:

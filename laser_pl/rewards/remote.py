@@ -13,6 +13,7 @@ import httpx
 import torch
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText, content_of, messages_of
@@ -165,7 +166,9 @@ class RemoteReward(RewardModel):
 
         async def ask(items: Sequence[Item]) -> list[float | None]:
             async with free:
-                return await self._ask(items)
+                scores = await self._ask(items)
+            progress.advance(len(items))
+            return scores
 
         tasks = [asyncio.create_task(ask(items)) for items in groups]
         try:

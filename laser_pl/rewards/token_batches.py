@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from laser_pl import progress
 from laser_pl.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class TokenBatches:
             values = values.to(part.dtype)
             values[group] = part
             done += len(group)
+            progress.advance(len(group))
         return values
 
     def _next_group(self, order: Sequence[int], lengths: Sequence[tuple[int, ...]]) -> list[int]:
