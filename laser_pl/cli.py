@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -21,6 +20,7 @@ from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl.checkpoints import check_checkpoint
+from laser_pl.commands import refuse_other_command
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
@@ -28,11 +28,13 @@ from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import quieten
+from laser_pl.parser import Parser
 from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import arm_shares, print_summary, versions
 from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 
 DEFAULTS = {
@@ -46,26 +48,6 @@ DEFAULTS = {
     "selection.scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline"},
     "selection.pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
 }
-
-
-class Parser(LightningArgumentParser):
-    """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Tell the user.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        raise ConfigurationError(" ".join(message.split()))
-
-    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
-        """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
-        super().validate(namespace, skip_unset=False, **kwargs)
-        for name in [group for group in self.groups or {} if group in namespace]:
-            value = namespace[name]
-            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
-                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
 class LaserCLI(LightningCLI):
@@ -91,11 +73,6 @@ class LaserCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={
-                "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`; `export` gives out its"
-                " pairs."
-            },
             auto_configure_optimizers=False,
             trainer_defaults={
                 "reload_dataloaders_every_n_epochs": 1,
@@ -243,7 +220,8 @@ class LaserCLI(LightningCLI):
         if checkpoint is None:
             return
         if not Path(checkpoint).is_file():
-            raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+            advice = perhaps(closest_path(Path(checkpoint)), "Check --ckpt_path.")
+            raise ConfigurationError(f"There is no checkpoint '{checkpoint}'.{advice}")
         check_checkpoint(Path(checkpoint), self.subcommand == "fit", "Check --ckpt_path.")
 
     def _set_seed(self) -> None:
@@ -365,6 +343,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
     interruption = Interruption()
     try:
         with interruption.listening():
+            refuse_other_command(given)
             refuse_broken_yaml(given)
             return LaserCLI(args, interruption)
     except (ConfigurationError, MisconfigurationException) as error:

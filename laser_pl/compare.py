@@ -12,6 +12,7 @@ from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
 from laser_pl.run_folder import write_whole
+from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 
@@ -35,7 +36,8 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         refuse_different_budgets(strategies)
     baseline = options.baseline or next(iter(strategies))
     if baseline not in strategies:
-        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.")
+        advice = perhaps(closest(baseline, strategies))
+        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.{advice}")
     rows = compare(strategies, baseline)
     print_comparison(rows, baseline)
     try:

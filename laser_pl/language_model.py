@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest_path, perhaps
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -139,7 +140,8 @@ class Weights:
         # A hub's names have one slash at most.
         if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.name).is_dir():
             where = "" if Path(self.name).is_absolute() else f" in {Path.cwd()}"
-            raise ConfigurationError(f"There is no folder '{self.name}'{where}. Check the name of the weights.")
+            advice = perhaps(closest_path(Path(self.name)), "Check the name of the weights.")
+            raise ConfigurationError(f"There is no folder '{self.name}'{where}.{advice}")
 
     def _refuse_unsound_files(self) -> None:
         """Pickles, and files that are cut off; told by their heads, before a run begins."""

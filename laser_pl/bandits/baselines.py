@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laser_pl.bandits.base import Bandit
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 
 
 class Fixed(Bandit):
@@ -30,7 +31,8 @@ class Fixed(Bandit):
         """
         if self.arm is not None and self.arm not in arms:
             raise ConfigurationError(
-                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(arms)}. Name one of them."
+                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(arms)}."
+                + perhaps(closest(self.arm, arms), "Name one of them.")
             )
 
     def select(self, contexts: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class Oracle(Bandit):
             if arm not in arms:
                 raise ConfigurationError(
                     f"selection.bandit.right names '{arm}' for '{category}'; the reward models are {', '.join(arms)}."
-                    " Name one of them."
+                    + perhaps(closest(arm, arms), "Name one of them.")
                 )
 
     def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
@@ -121,7 +123,8 @@ class Oracle(Bandit):
         for category in categories:
             if category is not None and category not in self.right:
                 raise ConfigurationError(
-                    f"selection.bandit.right says nothing of the category '{category}'. Add its right reward model."
+                    f"selection.bandit.right says nothing of the category '{category}', only of"
+                    f" {', '.join(self.right) or 'none'}. Add its right reward model."
                 )
         self._categories = list(categories)
 

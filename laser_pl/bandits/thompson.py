@@ -12,6 +12,7 @@ from laser_pl.bandits.base import Explanation
 from laser_pl.bandits.levelled_ridge import LevelledRidge
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 
 
 class Thompson(Regressions):
@@ -54,7 +55,8 @@ class Thompson(Regressions):
         for arm, value in (self.prior or {}).items():
             if arm not in arms:
                 raise ConfigurationError(
-                    f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}. Name those."
+                    f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}."
+                    + perhaps(closest(arm, arms), "Name those.")
                 )
             if not math.isfinite(value):
                 raise ConfigurationError(f"selection.bandit.prior.{arm} is {value}. Give a finite number.")

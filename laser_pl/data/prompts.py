@@ -15,6 +15,7 @@ from laser_pl.batches import Message, Prompt, PromptBatch
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
             raise ConfigurationError(
                 f"'{table.path}' has no column '{name}', only {', '.join(map(str, rows[0]))}."
                 f" Set data.columns.{setting}{'' if setting == 'prompt' else ' to one of them, or to null'}."
+                + perhaps(closest(name, map(str, rows[0])))
             )
     read = columns.readers()
     prompts: dict[str, Prompt] = {}

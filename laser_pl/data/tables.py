@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datasets import DatasetDict, load_dataset, load_from_disk
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest_path, perhaps
 
 Row = dict[str, Any]
 
@@ -50,7 +51,8 @@ class Table:
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = suffixes[-1].lower() if suffixes else ""
         if kind in {".jsonl", ".json", ".csv", ".parquet"} and not path.is_file():
-            raise ConfigurationError(f"There is no file '{self.path}'. Check the path under data.")
+            advice = perhaps(closest_path(path), "Check the path under data.")
+            raise ConfigurationError(f"There is no file '{self.path}'.{advice}")
         if kind in {".jsonl", ".json"}:
             rows = list(_json_lines(path))
         elif kind == ".csv":
