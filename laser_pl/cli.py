@@ -20,7 +20,7 @@ from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl.checkpoints import check_checkpoint
-from laser_pl.commands import refuse_other_command
+from laser_pl.commands import LIGHTNING, refuse_other_command
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
@@ -73,6 +73,7 @@ class LaserCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=Parser,
+            parser_kwargs={name: {"description": summary} for name, summary in LIGHTNING.items()},
             auto_configure_optimizers=False,
             trainer_defaults={
                 "reload_dataloaders_every_n_epochs": 1,
@@ -97,13 +98,13 @@ class LaserCLI(LightningCLI):
         parser.add_optimizer_args(nested_key="optimizer", link_to="model.optimizer")
         parser.add_lr_scheduler_args(nested_key="lr_scheduler", link_to="model.lr_scheduler")
         parser.add_argument("--name", type=str, default="laser", help="Name of the run and of its folder.")
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Where runs' folders lie.")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of the runs' folders.")
         parser.add_argument("--resume", type=bool, default=False, nargs="?", const=True,
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
         parser.add_argument("--keep_iterations", type=int | None, default=None,
-                            help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
+                            help="Ended iterations whose rollouts stay on disk; null: all.")  # fmt: skip
         for section in ("model", "data", "selection"):
             parser.link_arguments("seed_everything", f"{section}.seed")
         for action in parser._actions:

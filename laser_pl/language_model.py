@@ -31,9 +31,9 @@ class Weights:
 
     Attributes:
         name: A folder, or a hub name where there is a hub.
-        dtype: Element type of the (unquantised) weights; ``auto`` keeps the type they were saved in.
-        attention: Attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); null lets transformers choose.
-        quantization: ``nf4`` (QLoRA's 4-bit type) or ``int8`` by bitsandbytes; null for none.
+        dtype: Element type of weights not quantised; ``auto``: as saved.
+        attention: ``eager``, ``sdpa`` or ``flash_attention_2``; null: transformers' choice.
+        quantization: ``nf4`` (QLoRA's, 4 bits) or ``int8``, by bitsandbytes; null for none.
         trust_remote_code: Whether code that comes with the weights may run.
     """
 
@@ -184,7 +184,7 @@ class Lora:
         alpha: The update is scaled by ``alpha / rank``.
         dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
             ln 2, since the reference is computed without dropout.
-        targets: Names of the linear layers to adapt, or ``all-linear``.
+        targets: Linear layers to adapt, or ``all-linear``.
     """
 
     rank: int = 16

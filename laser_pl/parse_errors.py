@@ -6,18 +6,17 @@ Jsonargparse's messages are the only thing it gives to tell mistakes apart. One 
 from __future__ import annotations
 
 import ast
-import inspect
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from jsonargparse._common import NonParsingAction
-from jsonargparse._typehints import ActionTypeHint, get_all_subclass_paths
+from jsonargparse._typehints import ActionTypeHint
 
 from laser_pl.commands import PROGRAM, SUMMARIES
 from laser_pl.config_files import place_of
+from laser_pl.known_classes import known_classes, own_classes, parameters_of
 from laser_pl.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -120,17 +119,12 @@ def settings_of(parser: ArgumentParser) -> Iterator[str]:
                 yield option[2:]
         if not isinstance(action, ActionTypeHint) or ActionTypeHint.is_mapping_typehint(action._typehint):  # type: ignore[no-untyped-call]
             continue
-        classes = [found for path in known_classes(action) if (found := _imported(path)) is not None]
+        classes = known_classes(action).values()
         if classes:
             yield from (f"{action.dest}.{key}" for key in _CLASS_KEYS)
-        for parameter in {name for one in classes for name in _parameters(one)}:
+        for parameter in {name for one in classes for name in parameters_of(one)}:
             yield f"{action.dest}.{parameter}"
             yield f"{action.dest}.init_args.{parameter}"
-
-
-def known_classes(action: ActionTypeHint) -> list[str]:
-    """Import paths of the classes that a setting may name, as far as they have been imported."""
-    return get_all_subclass_paths(action._typehint, closed_types=False)
 
 
 def _command_of(parser: ArgumentParser, args: Sequence[str]) -> ArgumentParser:
@@ -141,19 +135,6 @@ def _command_of(parser: ArgumentParser, args: Sequence[str]) -> ArgumentParser:
 
 def _see_help(command: ArgumentParser) -> str:
     return f"See {PROGRAM} {getattr(command, 'subcommand', '')}".rstrip() + " --help."
-
-
-def _imported(path: str) -> type | None:
-    """The class; None if it has gone from its module, as one that a library made while running."""
-    module, _, name = path.rpartition(".")
-    return getattr(sys.modules.get(module), name, None)
-
-
-def _parameters(cls: type) -> list[str]:
-    try:
-        return list(inspect.signature(cls).parameters)
-    except ValueError:  # a class that is not written in Python
-        return []
 
 
 def _without_same_end(name: str, meant: str) -> tuple[str, str]:
@@ -168,9 +149,9 @@ def _about_class(text: str, where: str, found: re.Match[str], command: ArgumentP
     """What is wrong with the name of a class."""
     given = found[1]
     action = next((one for one in command._actions if one.dest == where), None)
-    known = known_classes(action) if isinstance(action, ActionTypeHint) else []
+    known = list(known_classes(action)) if action else []
     if len(re.findall("Parser key", text)) > 1 or not known:  # that of a setting within a class
-        known = _own_classes()
+        known = own_classes()
     by_name = {path.rpartition(".")[2]: path for path in reversed(known)}
     meant = closest(given.rpartition(".")[2], by_name)
     if meant is not None and by_name[meant] != given:
@@ -184,14 +165,3 @@ def _about_class(text: str, where: str, found: re.Match[str], command: ArgumentP
         return f"{where}: there is no class '{given}'.{choice}"
     reason = re.search(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)", text)
     return f"{where}: '{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."
-
-
-def _own_classes() -> list[str]:
-    """Import paths of this package's public classes."""
-    return sorted(
-        f"{name}.{cls}"
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] == "laser_pl" and "._" not in name
-        for cls, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__.startswith("laser_pl") and not cls.startswith("_")
-    )

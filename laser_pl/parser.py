@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.help import SECTIONS, Help, page
 from laser_pl.parse_errors import in_one_sentence, name_unknown_setting
+from laser_pl.setting_text import SettingComment
 
 
 class Parser(LightningArgumentParser):
     """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, add_help=False, formatter_class=SettingComment)
+        self.add_argument("-h", "--help", action=Help)
 
     args: list[str] = []  # noqa: RUF012 - jsonargparse sets it to what it parses
 
@@ -25,6 +32,24 @@ class Parser(LightningArgumentParser):
         if not getattr(self, "_inner_parser", False):  # else that of a class's settings, which does not see the whole
             message = in_one_sentence(message, self, getattr(self, "parent_parser", self).args)
         raise ConfigurationError(message)
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """Ours, in place of argparse's."""
+        return page(self)
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """Comments are printed where nothing else is asked for."""
+        word = "--print_config=comments" if arg_string == "--print_config" else arg_string
+        return super()._parse_optional(word)  # type: ignore[no-untyped-call]
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Jsonargparse's, with our titles of sections for its comments."""
+        for name, title in SECTIONS.items():
+            if name in (self.groups or {}):
+                self.groups[name].title = title  # type: ignore[index]
+        # Of two groups that hold something of a section, jsonargparse takes the last one's title.
+        self._action_groups.sort(key=lambda group: group.title != "Linked arguments")  # type: ignore[attr-defined]
+        return str(super().dump(*args, **kwargs))
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""

@@ -37,19 +37,19 @@ class Policy(LightningModule):
         weights: The frozen base model.
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
-        nll_weight: Weight of the chosen response's negative log-likelihood per token; 0 is plain DPO.
-        gradient_checkpointing: Recompute activations in the backward pass: slower, with less memory. Prompts are not
-            shared by their responses then.
-        tokens_per_forward: Tokens that go through the model together when responses are read. Memory grows with it, and
-            with neither n nor the number of pairs. Dropout draws other numbers when it changes.
-        share_prompts: Read a prompt once for all its responses, where the model allows it. A departure: the prompt then
-            has one dropout mask for all of them. False gives each response a prompt and a mask of its own.
+        nll_weight: Weight of the chosen response's NLL per token; 0: plain DPO.
+        gradient_checkpointing: Recompute activations going backward: slower, in less memory. Prompts are not shared by
+            their responses then.
+        tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
+            n nor the number of pairs. Dropout draws other numbers when it changes.
+        share_prompts: Read a prompt once for all its responses, where the model can. A departure: the prompt then has
+            one dropout mask for all of them. False gives each response a prompt and a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
-        matcher: Decides whether a response gives the reference answer, in validation and test.
+        matcher: Decides in validation and test whether a response is right.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
-        max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
+        max_bad_steps: Steps in a row without finite loss or gradient that end a run.
         seed: Root of this module's randomness (dropout, evaluation).
 
     Attributes:

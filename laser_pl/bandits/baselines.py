@@ -17,7 +17,7 @@ class Fixed(Bandit):
     """Always the same arm: plain iterative DPO with one reward model.
 
     Args:
-        arm: Its name; null takes the first.
+        arm: The arm's name; null takes the first.
     """
 
     def __init__(self, arm: str | None = None) -> None:

@@ -26,7 +26,7 @@ class Columns:
     """Which column holds what: a column's name, or a Jinja template over all columns where none holds it as it is.
 
     Attributes:
-        prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
+        prompt: The prompt, a text or messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none.
         category: The category; null puts all prompts into one.
     """

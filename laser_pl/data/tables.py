@@ -31,8 +31,8 @@ class Table:
     that an answer like ``007`` stays text.
 
     Attributes:
-        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file (the first two may be gzipped), a folder written by
-            ``Dataset.save_to_disk``, or a hub name.
+        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder saved by `datasets`, or a hub name. The first two
+            may be gzipped.
         subset: The hub data set's configuration, where it has several.
         split: Which split of a folder or hub data set.
     """

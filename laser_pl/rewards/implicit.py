@@ -18,13 +18,14 @@ from laser_pl.rewards.likelihood import Likelihood
 
 
 class ImplicitReward(Likelihood):
-    r"""Scores a response by :math:`\beta[\log\pi(y|x) - \log\pi_{ref}(y|x)]`, Eq. (5) of Rafailov et al. 2023.
+    r"""Scores a response by the reward that a model trained by DPO implies, Rafailov et al. 2023.
 
-    The equation's term that depends on the prompt alone is left out, since it changes no preference.
+    It is :math:`\beta[\log\pi(y|x) - \log\pi_{ref}(y|x)]`, Eq. (5) there; the equation's term that depends on the
+    prompt alone is left out, since it changes no preference.
 
     Args:
         weights: The model that was trained on preferences; with ``adapter``, its base.
-        reference: The model it was trained from.
+        reference: The model it was trained from. Give this or ``adapter``.
         adapter: A folder with a PEFT adapter for ``weights``; switched off, they are the reference. One model in memory
             instead of two. Give this or ``reference``.
         beta: DPO's inverse temperature, 1/nats, > 0.
