@@ -73,7 +73,10 @@ class LaserCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={name: {"description": summary} for name, summary in LIGHTNING.items()},
+            parser_kwargs={
+                "prog": "laser_pl",
+                **{name: {"description": summary} for name, summary in LIGHTNING.items()},
+            },
             auto_configure_optimizers=False,
             trainer_defaults={
                 "reload_dataloaders_every_n_epochs": 1,

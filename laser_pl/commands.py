@@ -21,7 +21,7 @@ OTHERS = {
         "Show a run as a page, whether it is finished, going on, or was interrupted.",
     ),
     "explain": ("laser_pl.explain", "Say why a reward model judged a step's prompts, and how it did on similar ones."),
-    "compare": ("laser_pl.compare", "Put finished runs side by side, over seeds."),
+    "compare": ("laser_pl.compare", "Compare finished runs over seeds."),
     "export": ("laser_pl.export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it."),
     "completion": ("laser_pl.completion", "Print what makes bash or zsh complete commands, settings and classes."),
 }

@@ -16,6 +16,16 @@ from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("compare", "Compare finished runs over seeds.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
+    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
+    parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
+    return parser
+
+
 def compare_runs(args: Sequence[str]) -> list[Row]:
     """Read runs, print the comparison, and write it as ``comparison.md``, ``.csv`` and ``.png``.
 
@@ -25,12 +35,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     Raises:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
-    parser = Arguments("compare", "Compare finished runs over seeds.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
-    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
-    parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
-    parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
     if not options.different_budgets:
         refuse_different_budgets(strategies)

@@ -20,6 +20,14 @@ from laser_pl.terminal import shown
 Line = dict[str, Any]
 
 
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
+    return parser
+
+
 def export_pairs(args: Sequence[str]) -> int:
     """Write a run's pairs as JSON lines, or as a folder that ``datasets.load_from_disk`` reads.
 
@@ -32,10 +40,7 @@ def export_pairs(args: Sequence[str]) -> int:
     Raises:
         ConfigurationError: If there is no run with pairs, its rollouts are gone, or nothing can be written.
     """
-    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     folder, out = RunFolder(options.run), options.out
     lines = _lines(folder)
     gone = sorted({line["iteration"] for line in lines if not _rollouts(folder, line["iteration"]).path(0).is_file()})

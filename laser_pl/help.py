@@ -108,13 +108,13 @@ def section(parser: ArgumentParser, name: str) -> str:
 
 
 def _class_page(parser: ArgumentParser) -> str:
-    """All about a class, of which jsonargparse gives the path in the parser's description."""
-    path = (parser.description or "").rpartition("=")[2]
+    """All about a class. Where it stands, and its path, jsonargparse tells in the parser's description alone."""
+    option, _, path = (parser.description or "").removeprefix("Help for ").partition(".help=")
     title = next((group.title for group in (parser.groups or {}).values()), "")
     lines = [f"{path}: {plain(title or '')}.", ""]
-    settings = [action for action in parser._actions if _is_setting(action)]
-    lines += [line for action in settings for line in _entry(action)] or ["It has no settings."]
-    return "\n".join(lines) + "\n"
+    for action in filter(_is_setting, parser._actions):
+        lines += _entry(action, above=f"{option}.")  # as under init_args: of a dict's class there is no such option
+    return "\n".join(lines if lines[2:] else [*lines, "It has no settings."]) + "\n"
 
 
 def _settings(parser: ArgumentParser, section: str) -> Iterator[argparse.Action]:
@@ -133,10 +133,10 @@ def _is_setting(action: argparse.Action) -> bool:
     )
 
 
-def _invocation(action: argparse.Action) -> str:
+def _invocation(action: argparse.Action, above: str = "") -> str:
     if isinstance(action, _ActionPrintConfig):
         return "--print_config[=FLAGS]"
-    names = [name for name in action.option_strings if not name.endswith("+")]
+    names = [name.removeprefix(above) for name in action.option_strings if not name.endswith("+")]
     return " ".join(filter(None, [", ".join(names), kind_of(action)]))
 
 
@@ -150,10 +150,13 @@ def _row(action: argparse.Action) -> list[str]:
     return [left.ljust(_LEFT) + text[0].lstrip(), *text[1:]]
 
 
-def _entry(action: argparse.Action) -> list[str]:
-    """All that is known of a setting."""
+def _entry(action: argparse.Action, above: str = "") -> list[str]:
+    """All that is known of a setting, without what stands ``above`` it in its name."""
     default = default_of(action)
-    lines = [f"  {_invocation(action)}" + (f"  ({default})" if default else ""), *_wrapped(description(action), 6)]
+    lines = [
+        f"  {_invocation(action, above)}" + (f"  ({default})" if default else ""),
+        *_wrapped(description(action), 6),
+    ]
     if words := choices_of(action):
         lines += _wrapped(f"One of {', '.join(words)}.", 6)
     return [*lines, *_classes(action), ""]

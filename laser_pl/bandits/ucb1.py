@@ -17,7 +17,7 @@ UNTRIED = 1e6
 
 
 class UCB1(Explained):
-    r"""The arm of the largest upper bound of its mean reward, whatever the context, Auer et al. 2002.
+    r"""The arm of the largest upper bound on its mean reward at any context, Auer et al. 2002.
 
     It is :math:`\arg\max_k \bar r_k + s\sqrt{2 \ln t / n_k}`.
 

@@ -107,7 +107,7 @@ class RunningMean(Scale):
 
 
 class ArmZScore(Scale):
-    r"""The distance from the arm's own moving mean in its own deviations, as BayesianRouter has it.
+    r"""The distance from the arm's own moving mean in its own deviations, BayesianRouter's scale.
 
     With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise (arXiv 2510.02850 keeps one pair
     for each reward model), the reward is :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm

@@ -13,10 +13,10 @@ from laser_pl.feedback.signals.base import Signal
 
 
 class Majority(Signal):
-    """How often a reward model agrees with the majority of the others, on a share of the prompts.
+    """How often a reward model agrees with the majority of the others.
 
-    On those all are asked, and all learn. It needs no answers, and K forwards on those prompts. Reward models that
-    share a mistake outvote the one that does not make it.
+    On a share of the prompts all are asked, and all learn. It needs no answers, and K forwards on those prompts. Reward
+    models that share a mistake outvote the one that does not make it.
 
     Args:
         share: Share of the prompts on which all are asked, in (0, 1]. Chosen by a hash of the prompt.
