@@ -67,6 +67,10 @@ class LaserCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
         self.interruption = interruption
+        # Each command's parser takes a quarter of a second to make.
+        every, given = self.subcommands(), sys.argv[1:] if args is None else args
+        named = {name: skipped for name, skipped in every.items() if name in given}
+        self.subcommands = lambda: named or every  # type: ignore[method-assign]
         super().__init__(
             Policy,
             PreferenceData,

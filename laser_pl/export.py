@@ -9,8 +9,6 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 from laser_pl.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
 from laser_pl.errors import ConfigurationError
@@ -57,6 +55,8 @@ def export_pairs(args: Sequence[str]) -> int:
         elif out.exists():
             raise ConfigurationError(f"export: '{out}' is there already. Give --out another name.")
         else:
+            from datasets import Dataset  # here, since JSON lines need none of it
+
             Dataset.from_list(list(preference_pairs(folder, lines))).save_to_disk(str(out))
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{out}': {error.strerror}. Set --out.") from error

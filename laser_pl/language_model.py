@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest_path, perhaps
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -198,6 +200,9 @@ class Lora:
         Raises:
             ConfigurationError: If ``targets`` names no layer of the model, or a number is out of range.
         """
+        # Here, since with what it imports it takes a second, which nothing but training needs.
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
         if getattr(base, "is_quantized", False):
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
             for module in base.modules():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from peft import PeftModel
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
@@ -25,6 +24,9 @@ from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
 from laser_pl.step_guard import StepGuard
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 class Policy(LightningModule):

@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import DatasetDict, load_dataset, load_from_disk
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest_path, perhaps
@@ -66,6 +65,8 @@ class Table:
         return rows
 
     def _dataset(self) -> list[Row]:
+        from datasets import DatasetDict, load_dataset, load_from_disk  # here, since most tables need none of it
+
         try:
             folder = Path(self.path).is_dir()
             loaded = load_from_disk(self.path) if folder else load_dataset(self.path, self.subset)

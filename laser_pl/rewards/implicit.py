@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from laser_pl.batches import Prompt
@@ -82,6 +81,8 @@ class ImplicitReward(Likelihood):
         """The trained model, and the reference beside it or under it."""
         model = super().load_model(device)
         if self.adapter is not None:
+            from peft import PeftModel  # here, since it takes a second to import
+
             return PeftModel.from_pretrained(model, self.adapter).eval()
         assert self.reference is not None
         self._reference = self.reference.load(self.model_class, device)
