@@ -79,7 +79,7 @@ class LaserCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "laser_pl",
-                **{name: {"description": summary} for name, summary in LIGHTNING.items()},
+                **{name: {"description": LIGHTNING[name]} for name in self.subcommands()},
             },
             auto_configure_optimizers=False,
             trainer_defaults={

@@ -25,7 +25,7 @@ SECTIONS = {
     "model": "The policy, a language model that learns which of its own responses a reward model prefers",
     "data": "Prompts for the policy, and how it answers them",
     "selection": "Which reward model judges: chosen before each training step, learned from it",
-    "optimizer": "The optimizer, a class of torch.optim or of your own",
+    "optimizer": "The optimizer, a class of torch.optim or of your own; its settings are --optimizer.lr and so on",
     "lr_scheduler": "The learning rate's schedule, a class of torch.optim.lr_scheduler or of your own",
     "trainer": "Lightning's Trainer",
 }

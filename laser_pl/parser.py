@@ -6,8 +6,10 @@ import argparse
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
+from jsonargparse._actions import _ActionPrintConfig
 from lightning.pytorch.cli import LightningArgumentParser
 
+from laser_pl.config_comments import PrintConfig, commented
 from laser_pl.errors import ConfigurationError
 from laser_pl.help import SECTIONS, Help, page
 from laser_pl.parse_errors import in_one_sentence, name_unknown_setting
@@ -42,14 +44,23 @@ class Parser(LightningArgumentParser):
         word = "--print_config=comments" if arg_string == "--print_config" else arg_string
         return super()._parse_optional(word)  # type: ignore[no-untyped-call]
 
-    def dump(self, *args: Any, **kwargs: Any) -> str:
-        """Jsonargparse's, with our titles of sections for its comments."""
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Jsonargparse's, with our ``--print_config``."""
+        if kwargs.get("action") is _ActionPrintConfig:
+            kwargs["action"] = PrintConfig
+        return super().add_argument(*args, **kwargs)
+
+    def dump(self, *args: Any, with_comments: bool = False, **kwargs: Any) -> str:
+        """Jsonargparse's, with our comments."""
+        text = str(super().dump(*args, **kwargs))
+        if not with_comments:
+            return text
         for name, title in SECTIONS.items():
             if name in (self.groups or {}):
                 self.groups[name].title = title  # type: ignore[index]
         # Of two groups that hold something of a section, jsonargparse takes the last one's title.
         self._action_groups.sort(key=lambda group: group.title != "Linked arguments")  # type: ignore[attr-defined]
-        return str(super().dump(*args, **kwargs))
+        return commented(text, self)
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""

@@ -119,7 +119,7 @@ def _runs_in(folder: Path) -> set[str]:
 def _near_run(path: Path) -> Path | None:
     """The run that was perhaps meant, in the same folder, one of a like name, or the usual one."""
     for folder in (path.parent, closest_path(path.parent), Path("runs")):
-        if folder is not None and (name := closest(path.name, _runs_in(folder) - {str(path)})):
+        if folder is not None and (name := closest(path.name, _runs_in(folder))):
             return folder / name
     return None
 

@@ -16,8 +16,8 @@ from jsonargparse._typehints import ActionTypeHint
 OWN = {
     "config": "A YAML file of settings; of several, a later one overlays an earlier one.",
     "print_config": "Print all settings with comments, and end; =skip_default prints what was set.",
-    "optimizer": "Makes the optimizer; a class, whose settings are --optimizer.lr and so on.",
-    "lr_scheduler": "Makes the learning rate's schedule, stepped every training step; null for none.",
+    "optimizer": "The optimizer's class.",
+    "lr_scheduler": "The schedule's class, stepped every step; null for none.",
     "ckpt_path": "A checkpoint to go on from, or to measure; null for none.",
 }
 """For what others have no short text for, or none that is true here."""

@@ -109,12 +109,13 @@ class RunningMean(Scale):
 class ArmZScore(Scale):
     r"""The distance from the arm's own moving mean in its own deviations, BayesianRouter's scale.
 
-    With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise (arXiv 2510.02850 keeps one pair
-    for each reward model), the reward is :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm
-    is worth on average, so what is left says where an arm is better than it usually is, not which arm is better.
+    With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise, where :math:`\rho` is the decay
+    (arXiv 2510.02850 keeps one pair for each reward model), the reward of x is the distance in deviations,
+    clipped and halved, :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm is worth on
+    average, so what is left says where an arm is better than it usually is, not which arm is better.
 
     Args:
-        decay: What a mean keeps of itself at each value, :math:`\rho` in (0, 1).
+        decay: What a mean keeps of itself at each value, in (0, 1).
     """
 
     def __init__(self, decay: float = 0.9) -> None:
