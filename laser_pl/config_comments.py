@@ -48,7 +48,7 @@ def commented(text: str, parser: ArgumentParser) -> str:
         if number in comments.found:
             column, comment = comments.found[number]
             lines += [""] if column == 0 else []
-            lines += textwrap.wrap(comment, _WIDTH, initial_indent=" " * column + "# ",
+            lines += textwrap.wrap(comment, _WIDTH, break_on_hyphens=False, initial_indent=" " * column + "# ",
                                    subsequent_indent=" " * column + "# ")  # fmt: skip
         lines.append(line)
     return f"# {parser.description}\n" + "\n".join(lines) + "\n"
