@@ -47,24 +47,24 @@ class RewardSelection(Callback):
     the configuration alone. An arm is known by its name: a new name starts fresh, a name that is gone is forgotten.
 
     Args:
-        reward_models: The arms, by name.
-        bandit: Chooses among them.
+        reward_models: The reward models (arms), by names of your own.
+        bandit: Chooses one of them.
         context: Prepares hidden states for the bandit.
         signal: What a trained batch says about its judges.
         scale: Turns that into rewards.
         pairs: Makes preference pairs from scores.
-        granularity: One arm for a ``batch``, for each ``category`` in it, for each ``prompt``, or for what each process
+        granularity: What gets one arm. A ``batch``, each ``category`` in it, each ``prompt``, or what each process
             trains of the batch (``rank``); the context is the mean of the prompts'.
-        constraints: Reward models that only forbid: whichever arm judges, a response is chosen only if each of them
-            gives it its threshold.
-        memory_budget: Bytes of reward models' weights held on a device at a time, such as ``24GiB``; null keeps all
-            that were ever chosen. The least recently used gives way.
-        spill: Where weights that give way go: ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
-        max_failures: A reward model that fails so often in a row is put aside.
-        cooldown: For so many steps.
-        agreement_probe: On so many prompts of every iteration all reward models are asked, only to see how alike they
+        constraints: Reward models that only forbid, by names of your own. Whichever arm judges, a response is chosen
+            only if each of them gives it its threshold.
+        memory_budget: Bytes of their weights on a device, or ``24GiB``; null: no limit. The least recently used gives
+            way.
+        spill: Where weights that give way go. ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
+        max_failures: Failures in a row after which a reward model is put aside.
+        cooldown: Training steps for which it is.
+        agreement_probe: Prompts of every iteration that all reward models are asked about, only to see how alike they
             judge; 0 asks nobody. Signals that ask all of them on some prompts make that known as well.
-        check_ranks: Compare what the processes have learned, to the last bit, after every step; for debugging.
+        check_ranks: Compare what processes learned after every step, to debug.
         seed: Root of the bandit's and the pairs' randomness.
 
     Attributes:

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from laser_pl.arguments import run_command
+from laser_pl.commands import OTHERS, overview, refuse_other_command, run_other
+
 
 def run() -> None:
     """The process's own command. Looking at runs needs none of what training imports, and starts at once without it."""
-    command, args = sys.argv[1:2], sys.argv[2:]
-    if command == ["compare"]:
-        from laser_pl.compare import main as compare
-
-        compare(args)
-    elif command == ["report"]:
-        from laser_pl.report.command import main as report
-
-        report(args)
-    elif command == ["explain"]:
-        from laser_pl.explain import main as explain
-
-        explain(args)
-    elif command == ["export"]:
-        from laser_pl.export import main as export
-
-        export(args)
-    elif command == ["push"]:
-        from laser_pl.push import main as push
-
-        push(args)
-    elif command == ["winrate"]:
-        from laser_pl.winrate.command import main as winrate
-
-        winrate(args)
+    words = sys.argv[1:]
+    run_command(refuse_other_command, words)
+    if words[0] in OTHERS:
+        run_other(words[0], words[1:])
+    elif words in (["-h"], ["--help"]):
+        print(overview(), end="")
     else:
         from laser_pl.cli import main
 

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -23,6 +22,7 @@ from callbacks.run_record import RunRecord
 from laser_pl import progress
 from laser_pl.changed_settings import tell_of_changes
 from laser_pl.checkpoints import check_checkpoint
+from laser_pl.commands import LIGHTNING, refuse_other_command
 from laser_pl.config_files import refuse_broken_yaml
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
@@ -31,12 +31,14 @@ from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.loggers import go_offline_without_key, log_end
 from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import only_warnings, quieten
+from laser_pl.parser import Parser
 from laser_pl.policy import Policy
 from laser_pl.predict_command import PredictCommand
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
 from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 
 DEFAULTS = {
@@ -50,26 +52,6 @@ DEFAULTS = {
     "selection.scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline"},
     "selection.pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
 }
-
-
-class Parser(LightningArgumentParser):
-    """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Tell the user.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        raise ConfigurationError(" ".join(message.split()))
-
-    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
-        """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
-        super().validate(namespace, skip_unset=False, **kwargs)
-        for name in [group for group in self.groups or {} if group in namespace]:
-            value = namespace[name]
-            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
-                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
 
 
 class LaserCLI(PredictCommand):
@@ -89,6 +71,10 @@ class LaserCLI(PredictCommand):
 
     def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
         self.interruption = interruption
+        # Each command's parser takes a quarter of a second to make.
+        every, given = self.subcommands(), sys.argv[1:] if args is None else args
+        named = {name: skipped for name, skipped in every.items() if name in given}
+        self.subcommands = lambda: named or every  # type: ignore[method-assign]
         super().__init__(
             Policy,
             PreferenceData,
@@ -96,9 +82,8 @@ class LaserCLI(PredictCommand):
             seed_everything_default=0,
             parser_class=Parser,
             parser_kwargs={
-                "description": "Train a language model from several reward models. Finished runs are put side by side"
-                " by `python -m laser_pl compare`, one run is shown by `report` and `explain`; `export` gives out its"
-                " pairs."
+                "prog": "laser_pl",
+                **{name: {"description": LIGHTNING[name]} for name in self.subcommands()},
             },
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -124,13 +109,13 @@ class LaserCLI(PredictCommand):
         parser.add_optimizer_args(nested_key="optimizer", link_to="model.optimizer")
         parser.add_lr_scheduler_args(nested_key="lr_scheduler", link_to="model.lr_scheduler")
         parser.add_argument("--name", type=str, default="laser", help="Name of the run and of its folder.")
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Where runs' folders lie.")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of the runs' folders.")
         parser.add_argument("--resume", type=bool, default=False, nargs="?", const=True,
                             help="Continue the newest unfinished run of that name.")  # fmt: skip
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
         parser.add_argument("--keep_iterations", type=int | None, default=None,
-                            help="Iterations that have ended whose rollouts stay on disk; null keeps all.")  # fmt: skip
+                            help="Ended iterations whose rollouts stay on disk; null: all.")  # fmt: skip
         parser.add_argument("--quiet", type=bool, default=False, nargs="?", const=True,
                             help="Say nothing but warnings, errors and where the run lies.")  # fmt: skip
         for section in ("model", "data", "selection"):
@@ -264,7 +249,8 @@ class LaserCLI(PredictCommand):
         if checkpoint is None:
             return
         if not Path(checkpoint).is_file():
-            raise ConfigurationError(f"There is no checkpoint '{checkpoint}'. Check --ckpt_path.")
+            advice = perhaps(closest_path(Path(checkpoint)), "Check --ckpt_path.")
+            raise ConfigurationError(f"There is no checkpoint '{checkpoint}'.{advice}")
         check_checkpoint(Path(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
 
     def _set_seed(self) -> None:
@@ -353,6 +339,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
     interruption = Interruption()
     try:
         with interruption.listening():
+            refuse_other_command(given)
             refuse_broken_yaml(given)
             return LaserCLI(args, interruption)
     except (ConfigurationError, MisconfigurationException) as error:

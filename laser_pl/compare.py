@@ -12,7 +12,18 @@ from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
 from laser_pl.run_folder import write_whole
+from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
+
+
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("compare", "Compare finished runs over seeds.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
+    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
+    parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
+    return parser
 
 
 def compare_runs(args: Sequence[str]) -> list[Row]:
@@ -24,18 +35,14 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     Raises:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
-    parser = Arguments("compare", "Compare finished runs over seeds.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
-    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
-    parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
-    parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
     if not options.different_budgets:
         refuse_different_budgets(strategies)
     baseline = options.baseline or next(iter(strategies))
     if baseline not in strategies:
-        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.")
+        advice = perhaps(closest(baseline, strategies))
+        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.{advice}")
     rows = compare(strategies, baseline)
     print_comparison(rows, baseline)
     try:

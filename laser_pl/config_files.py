@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest_path, perhaps
 
 
 def refuse_broken_yaml(args: Sequence[str]) -> None:
@@ -19,24 +20,66 @@ def refuse_broken_yaml(args: Sequence[str]) -> None:
         args: The command line.
 
     Raises:
-        ConfigurationError: If a file is no UTF-8, no YAML or no mapping, or a mapping has the same key twice, of which
-            YAML would take the last without a word.
+        ConfigurationError: If a file is not there, is no UTF-8, no YAML or no mapping, or a mapping has the same key
+            twice, of which YAML would take the last without a word.
     """
+    for word in _configs(args):
+        _refuse_config(word)
     for before, word in zip(["", *args], args, strict=False):
-        path = Path(word.removeprefix("--config="))
-        if (before in {"--config", "-c"} or word.startswith("--config=")) and _is_file(path):
-            _refuse_file(path)
-            continue
         option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         if value.lstrip().startswith("{"):  # perhaps no YAML but a template, which is the parser's to know
             with suppress(yaml.YAMLError, RecursionError):
                 _refuse_keys_given_twice(value, option, "")
 
 
+def place_of(section: str, setting: str, args: Sequence[str]) -> str:
+    """Where the configurations of a command line say something, for a message.
+
+    Args:
+        section: What the setting lies in, at any depth: ``selection.reward_models``; empty for none.
+        setting: Its name, or the last parts of it: ``weights.name``.
+        args: The command line.
+
+    Returns:
+        ``own.yaml, line 3: ``, of the last file that has it; empty if none does.
+    """
+    for word in reversed(_configs(args)):
+        path = Path(word)
+        with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
+            for name, line in _settings(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)):
+                if f"{name}.".startswith(f"{section}.".lstrip(".")) and f".{name}".endswith(f".{setting}"):
+                    return f"{path}, line {line}: "
+    return ""
+
+
+def _configs(args: Sequence[str]) -> list[str]:
+    """Paths of configurations, or the configurations themselves."""
+    return [
+        word.removeprefix("--config=")
+        for before, word in zip(["", *args], args, strict=False)
+        if before in {"--config", "-c"} or word.startswith("--config=")
+    ]
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):  # no name that a file could have
+        return False
+
+
+def _refuse_config(word: str) -> None:
+    path = Path(word)
+    if _is_file(path):
+        _refuse_file(path)
+    elif _is_no_yaml_but_a_path(word):
+        raise ConfigurationError(f"There is no file '{word}'.{perhaps(closest_path(path), 'Check --config.')}")
+
+
+def _is_no_yaml_but_a_path(word: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(word), str) and not Path(word).exists()
+    except (yaml.YAMLError, OSError, ValueError, RecursionError):
         return False
 
 
@@ -72,6 +115,15 @@ def _refuse_keys_given_twice(text: str, where: str, place: str) -> None:
             f"{where}{place.format(line=line)}: '{key}' is given twice in one mapping. Give each its own name, or take"
             " one out."
         )
+
+
+def _settings(node: yaml.Node | None, above: str = "") -> Iterator[tuple[str, int]]:
+    """The dotted names of all settings, with their lines."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{above}.{key.value}".lstrip(".")
+            yield name, key.start_mark.line + 1
+            yield from _settings(value, name)
 
 
 def _keys_given_twice(root: yaml.Node | None) -> Iterator[tuple[str, int]]:

@@ -24,6 +24,14 @@ SHOWN = 5
 """Of them, those that are listed."""
 
 
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on similar ones.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
+    return parser
+
+
 def explain_step(args: Sequence[str], console: Console | None = None) -> list[Seen]:
     """Say why a step's prompts were judged by whom.
 
@@ -37,10 +45,7 @@ def explain_step(args: Sequence[str], console: Console | None = None) -> list[Se
     Raises:
         ConfigurationError: If there is no run or no such step, or its rollouts are gone.
     """
-    parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on similar ones.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     records = read_records(options.run)
     steps = sorted({one["step"] for one in records.decisions})
     if options.step not in steps:

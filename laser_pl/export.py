@@ -9,8 +9,6 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 from laser_pl.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
 from laser_pl.errors import ConfigurationError
@@ -18,6 +16,14 @@ from laser_pl.run_folder import RunFolder, writing
 from laser_pl.terminal import shown
 
 Line = dict[str, Any]
+
+
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
+    return parser
 
 
 def export_pairs(args: Sequence[str]) -> int:
@@ -32,10 +38,7 @@ def export_pairs(args: Sequence[str]) -> int:
     Raises:
         ConfigurationError: If there is no run with pairs, its rollouts are gone, or nothing can be written.
     """
-    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     folder, out = RunFolder(options.run), options.out
     lines = _lines(folder)
     gone = sorted({line["iteration"] for line in lines if not _rollouts(folder, line["iteration"]).path(0).is_file()})
@@ -52,6 +55,8 @@ def export_pairs(args: Sequence[str]) -> int:
         elif out.exists():
             raise ConfigurationError(f"export: '{out}' is there already. Give --out another name.")
         else:
+            from datasets import Dataset  # here, since JSON lines need none of it
+
             Dataset.from_list(list(preference_pairs(folder, lines))).save_to_disk(str(out))
     except OSError as error:
         raise ConfigurationError(f"Nothing can be written to '{out}': {error.strerror}. Set --out.") from error

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.start_adapter import load_adapter
+from laser_pl.suggestions import closest_path, perhaps
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -31,9 +34,9 @@ class Weights:
 
     Attributes:
         name: A folder, or a hub name where there is a hub.
-        dtype: Element type of the (unquantised) weights; ``auto`` keeps the type they were saved in.
-        attention: Attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); null lets transformers choose.
-        quantization: ``nf4`` (QLoRA's 4-bit type) or ``int8`` by bitsandbytes; null for none.
+        dtype: Element type of weights not quantised; ``auto``: as saved.
+        attention: ``eager``, ``sdpa`` or ``flash_attention_2``; null: transformers' choice.
+        quantization: ``nf4`` (QLoRA's, 4 bits) or ``int8``, by bitsandbytes; null for none.
         trust_remote_code: Whether code that comes with the weights may run.
     """
 
@@ -164,7 +167,8 @@ class Weights:
         # A hub's names have one slash at most.
         if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.name).is_dir():
             where = "" if Path(self.name).is_absolute() else f" in {Path.cwd()}"
-            raise ConfigurationError(f"There is no folder '{self.name}'{where}. Check the name of the weights.")
+            advice = perhaps(closest_path(Path(self.name)), "Check the name of the weights.")
+            raise ConfigurationError(f"There is no folder '{self.name}'{where}.{advice}")
 
     def _refuse_unsound_files(self) -> None:
         """Pickles, and files that are cut off; told by their heads, before a run begins."""
@@ -207,9 +211,9 @@ class Lora:
         alpha: The update is scaled by ``alpha / rank``.
         dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
             ln 2, since the reference is computed without dropout.
-        targets: Names of the linear layers to adapt, or ``all-linear``.
-        start: Folder of an adapter to go on from, in PEFT's format and with the same rank, alpha and targets, such as
-            ``runs/<name>/adapter``; null begins with one that changes nothing.
+        targets: Linear layers to adapt, or ``all-linear``.
+        start: Adapter to go on from, such as ``runs/<name>/adapter``; null: a fresh one. A folder in PEFT's format,
+            with the same rank, alpha and targets.
     """
 
     rank: int = 16
@@ -225,6 +229,9 @@ class Lora:
             ConfigurationError: If ``targets`` names no layer of the model, a number is out of range, or ``start`` is no
                 such adapter.
         """
+        # Here, since with what it imports it takes a second, which nothing but training needs.
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
         if getattr(base, "is_quantized", False):
             base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
             for module in base.modules():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
-from peft import PeftModel
 from torch import Tensor
 
 from laser_pl import progress
@@ -31,6 +30,9 @@ from laser_pl.step_guard import StepGuard
 from laser_pl.supervised_step import supervised_loss
 from laser_pl.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 class Policy(LightningModule):
     """A language model that learns which of its own responses a reward model prefers.
@@ -42,23 +44,23 @@ class Policy(LightningModule):
         weights: The frozen base model.
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
-        nll_weight: Weight of the chosen response's negative log-likelihood per token; 0 is plain DPO.
-        gradient_checkpointing: Recompute activations in the backward pass: slower, with less memory. Prompts are not
-            shared by their responses then.
-        tokens_per_forward: Tokens that go through the model together when responses are read. Memory grows with it, and
-            with neither n nor the number of pairs. Dropout draws other numbers when it changes.
-        share_prompts: Read a prompt once for all its responses, where the model allows it. A departure: the prompt then
-            has one dropout mask for all of them. False gives each response a prompt and a mask of its own.
+        nll_weight: Weight of the chosen response's NLL per token; 0: plain DPO.
+        gradient_checkpointing: Recompute activations going backward: slower, in less memory. Prompts are not shared by
+            their responses then.
+        tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
+            n nor the number of pairs. Dropout draws other numbers when it changes.
+        share_prompts: Read a prompt once for all its responses, where the model can. A departure: the prompt then has
+            one dropout mask for all of them. False gives each response a prompt and a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
-        matcher: Says how right a response is, in validation, test and predict.
+        matcher: Says in validation, test and predict how right a response is.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
-        frozen: Train nothing: the policy stays as it starts, losses follow from the log-probabilities that lie with the
-            rollouts, and only the selection learns, for ``predict``.
-        supervised: Train on the responses that ``data.columns.response`` names, by their negative log-likelihood alone,
-            for an adapter that ``lora.start`` begins with: nothing is sampled for training and nobody judges.
-        max_bad_steps: So many steps in a row whose loss or gradient is no finite number end the run.
+        frozen: Train nothing; only the selection learns, for ``predict``. Losses follow from the log-probabilities that
+            lie with the rollouts.
+        supervised: Train on written responses alone (``data.columns.response``), by their NLL, for an adapter that
+            ``lora.start`` begins with: nothing is sampled for training and nobody judges.
+        max_bad_steps: Steps in a row without finite loss or gradient that end a run.
         seed: Root of this module's randomness (dropout, evaluation).
 
     Attributes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, closest_path, perhaps
 
 
 class RunFolder:
@@ -74,7 +75,9 @@ class RunFolder:
             ConfigurationError: If it is no run's folder.
         """
         if not self.config.is_file():
-            raise ConfigurationError(f"'{self.path}' is no run's folder: there is no config.yaml in it.")
+            raise ConfigurationError(
+                f"'{self.path}' is no run's folder: there is no config.yaml in it.{perhaps(_near_run(self.path))}"
+            )
 
     def discard_unused(self) -> None:
         """Remove the folder of a run that ended before it sampled anything to train on; a supervised one, or saved."""
@@ -102,10 +105,24 @@ class RunFolder:
         unfinished = [folder for folder in begun if not folder.summary.exists()]
         if not unfinished:
             found = f"all {len(begun)} of that name are finished" if begun else "there is none of that name"
+            near = None if begun else closest(name, _runs_in(Path(runs_dir)))
             raise ConfigurationError(
-                f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}. Leave --resume out to start one."
+                f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}."
+                + perhaps(near, "Leave --resume out to start one.")
             )
         return unfinished[-1]
+
+
+def _runs_in(folder: Path) -> set[str]:
+    return {config.parent.name for config in folder.glob("*/config.yaml")}
+
+
+def _near_run(path: Path) -> Path | None:
+    """The run that was perhaps meant, in the same folder, one of a like name, or the usual one."""
+    for folder in (path.parent, closest_path(path.parent), Path("runs")):
+        if folder is not None and (name := closest(path.name, _runs_in(folder))):
+            return folder / name
+    return None
 
 
 def _candidates(runs_dir: str, name: str) -> Iterator[Path]:

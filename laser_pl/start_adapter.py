@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from laser_pl.checkpoints import refuse_other_adapter
 from laser_pl.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def load_adapter(model: PeftModel, folder: str) -> None:
@@ -27,6 +29,8 @@ def load_adapter(model: PeftModel, folder: str) -> None:
     Raises:
         ConfigurationError: If there is none, or it is of another shape or scale.
     """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict  # as in `Lora.wrap`
+
     path = Path(folder)
     config, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     missing = [file.name for file in (config, weights) if not file.is_file()]

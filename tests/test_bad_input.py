@@ -300,7 +300,10 @@ CASES: dict[str, tuple[Make, str]] = {
         config("model: {beta: [1.0\n"),
         "<folder>/own.yaml, line 2: this is no YAML (expected ',' or ']', but got '<stream end>').",
     ),
-    "unknown section": (config("modle: {beta: 1.0}"), "Subcommand 'fit' does not accept option 'modle.beta'"),
+    "unknown section": (
+        config("modle: {beta: 1.0}"),
+        "<folder>/own.yaml, line 1: there is no setting 'modle'. Did you mean 'model'?",
+    ),
     "config with a zero byte": (
         config("name: a\0b"),
         "<folder>/own.yaml: this is no YAML (unacceptable character #x0000: special characters are not allowed).",
@@ -308,15 +311,15 @@ CASES: dict[str, tuple[Make, str]] = {
     "empty config": (config(""), "<folder>/own.yaml holds no settings but None. Write them as name: value."),
     "null for a number": (
         setting("--selection.bandit.alpha=null"),
-        """Parser key "selection.bandit": Parser key "alpha": Expected a <class 'float'>. Got value: None""",
+        "selection.bandit.alpha must be a number, got null.",
     ),
     "null for a section": (
         config("data: {columns: null}"),
-        'Parser key "data.columns": Expected settings. Got value: None',
+        "data.columns must be settings, got null.",
     ),
     "number for a section": (
         config("model: {lora: 16}"),
-        'Parser key "model.lora": Expected settings. Got value: 16',
+        "model.lora must be settings, got 16.",
     ),
     "config of words": (
         config("just words"),

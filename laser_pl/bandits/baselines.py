@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laser_pl.bandits.base import Bandit
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 
 
 class Unlearning(Bandit):
@@ -24,7 +25,7 @@ class Fixed(Unlearning):
     """Always the same arm: plain iterative DPO with one reward model.
 
     Args:
-        arm: Its name; null takes the first.
+        arm: The arm's name; null takes the first.
     """
 
     def __init__(self, arm: str | None = None) -> None:
@@ -38,7 +39,8 @@ class Fixed(Unlearning):
         """
         if self.arm is not None and self.arm not in arms:
             raise ConfigurationError(
-                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(arms)}. Name one of them."
+                f"selection.bandit.arm is '{self.arm}'; the reward models are {', '.join(arms)}."
+                + perhaps(closest(self.arm, arms), "Name one of them.")
             )
 
     def select(self, contexts: Tensor) -> Tensor:
@@ -117,7 +119,7 @@ class Oracle(Unlearning):
             if arm not in arms:
                 raise ConfigurationError(
                     f"selection.bandit.right names '{arm}' for '{category}'; the reward models are {', '.join(arms)}."
-                    " Name one of them."
+                    + perhaps(closest(arm, arms), "Name one of them.")
                 )
 
     def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
@@ -129,7 +131,8 @@ class Oracle(Unlearning):
         for category in categories:
             if category is not None and category not in self.right:
                 raise ConfigurationError(
-                    f"selection.bandit.right says nothing of the category '{category}'. Add its right reward model."
+                    f"selection.bandit.right says nothing of the category '{category}', only of"
+                    f" {', '.join(self.right) or 'none'}. Add its right reward model."
                 )
         self._categories = list(categories)
 

@@ -17,11 +17,11 @@ class ContextPreparation:
     bonus is alpha times that norm. Without the common part and with unit norm, alpha means the same for every policy.
 
     Args:
-        center: Subtract the running mean of all contexts seen so far.
-        unit_norm: Scale to norm 1 after that.
+        center: Whether the running mean of all contexts so far is subtracted.
+        unit_norm: Whether contexts are scaled to norm 1 after that.
         intercept: A constant appended as one more dimension; 0 appends none.
-        projection: Project to so many dimensions before all this, by random numbers that follow from the sizes alone
-            (Johnson and Lindenstrauss 1984: norms and angles change little); null keeps all.
+        projection: Dimensions to project to before all this; null keeps all. By random numbers that follow from the
+            sizes alone (Johnson and Lindenstrauss 1984: norms and angles change little).
     """
 
     def __init__(

@@ -75,12 +75,13 @@ class ForgetfulLinUCB(Explained):
 
 
 class DiscountedLinUCB(ForgetfulLinUCB):
-    r"""D-LinUCB of Russac et al. 2019: an observation of age a weighs :math:`\gamma^a`; the ridge penalty stays.
+    r"""LinUCB that forgets slowly: D-LinUCB of Russac et al. 2019.
 
-    What weighs less than 1e-12 is dropped: all of it together changes nothing that could be seen.
+    An observation of age a weighs :math:`\gamma^a`; the ridge penalty stays. What weighs less than 1e-12 is dropped:
+    all of it together changes nothing that could be seen.
 
     Args:
-        alpha: How much uncertainty is worth, >= 0.
+        alpha: How much uncertainty is worth, >= 0, in units of the reward.
         gamma: Discount per observation, in (0, 1).
     """
 
@@ -101,11 +102,11 @@ class DiscountedLinUCB(ForgetfulLinUCB):
 
 
 class SlidingWindowLinUCB(ForgetfulLinUCB):
-    """SW-LinUCB of Cheung et al. 2019: only the last observations count.
+    """LinUCB that knows the last observations only: SW-LinUCB of Cheung et al. 2019.
 
     Args:
-        alpha: How much uncertainty is worth, >= 0.
-        window: How many, of all arms together, >= 1.
+        alpha: How much uncertainty is worth, >= 0, in units of the reward.
+        window: How many observations, of all arms together, >= 1.
     """
 
     def __init__(self, alpha: float = 1.0, window: int = 200) -> None:

@@ -16,7 +16,7 @@ class EpsilonGreedy(Regressions):
     It expects what LinUCB expects, so that the two differ in how they explore and in nothing else.
 
     Args:
-        epsilon: In [0, 1].
+        epsilon: The probability of a choice at random, in [0, 1].
     """
 
     def __init__(self, epsilon: float = 0.1) -> None:

@@ -14,12 +14,13 @@ from laser_pl.errors import ConfigurationError
 
 
 class Exp3(Bandit):
-    r"""Draws from :math:`p_k = (1 - \gamma) w_k / \sum_j w_j + \gamma / K`, Auer et al. 2002, whatever the context.
+    r"""Draws an arm by weights that rewards multiply, whatever the context, Auer et al. 2002.
 
-    A reward x in [0, 1] multiplies the chosen arm's weight by :math:`\exp(\gamma x / (K p_k))`. Where all arms' rewards
-    at a context are known though fewer were chosen there, nothing has to be corrected for who was, and :math:`p_k`
-    becomes 1. Rewards that come together are weighed by the probabilities at their choice. One that judged in the place
-    of another is weighed by its own probability, which is too small by the same factor for all.
+    It draws from :math:`p_k = (1 - \gamma) w_k / \sum_j w_j + \gamma / K`. A reward x in [0, 1] multiplies the chosen
+    arm's weight by :math:`\exp(\gamma x / (K p_k))`. Where all arms' rewards at a context are known though fewer were
+    chosen there, nothing has to be corrected for who was, and :math:`p_k` becomes 1. Rewards that come together are
+    weighed by the probabilities at their choice. One that judged in the place of another is weighed by its own
+    probability, which is too small by the same factor for all.
 
     Args:
         gamma: Share of choices at random, in (0, 1].

@@ -10,11 +10,12 @@ from laser_pl.errors import ConfigurationError
 
 
 class LinUCB(Regressions):
-    r"""Chooses :math:`\arg\max_k c^\top\theta_k + \alpha\sqrt{c^\top A_k^{-1} c}`, Algorithm 1 of Li et al. 2010.
+    r"""The arm of the largest expected reward plus alpha times its uncertainty, Li et al. 2010.
 
-    Each arm has its own ridge regression with :math:`A_k = I` and :math:`b_k = 0` at the start. Arms that are equally
-    good are chosen with equal probability, where the authors of LASeR take the first; at the start, when all are equal,
-    that would always be the same one.
+    It is :math:`\arg\max_k c^\top\theta_k + \alpha\sqrt{c^\top A_k^{-1} c}`, Algorithm 1 there. Each arm has its own
+    ridge regression with :math:`A_k = I` and :math:`b_k = 0` at the start. Arms that are equally good are chosen with
+    equal probability, where the authors of LASeR take the first; at the start, when all are equal, that would always be
+    the same one.
 
     Args:
         alpha: How much uncertainty is worth, >= 0, in units of the reward. The paper's code has 0.1.

@@ -12,10 +12,11 @@ from laser_pl.bandits.base import Explanation
 from laser_pl.bandits.levelled_ridge import LevelledRidge
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 
 
 class Thompson(Regressions):
-    r"""Draws what each arm may be worth and takes the best, Algorithm 1 of Agrawal and Goyal 2013.
+    r"""Draws what each arm may be worth and takes the best, Agrawal and Goyal 2013, Algorithm 1.
 
     With the posterior :math:`\theta_k \sim N(A_k^{-1} b_k, v^2 A_k^{-1})` an arm's worth at a context is one number,
     :math:`c^\top\theta_k \sim N(c^\top A_k^{-1} b_k, v^2 c^\top A_k^{-1} c)`, which is drawn anew for every context.
@@ -29,9 +30,9 @@ class Thompson(Regressions):
     continued keeps the priors it began with.
 
     Args:
-        spread: v, >= 0, in units of the reward; 0 is greedy.
-        prior: :math:`m_k` by the arm's name; 0 for arms that it does not name. Null: no level at all.
-        prior_weight: :math:`n_0`, > 0, in rewards.
+        spread: Width v >= 0 of what is drawn, in units of the reward; 0 is greedy.
+        prior: Worth :math:`m_k` by the arm's name; 0 for those not named; null: no level at all.
+        prior_weight: How many rewards a prior counts for, ``n_0`` > 0.
     """
 
     def __init__(self, spread: float = 0.5, prior: dict[str, float] | None = None, prior_weight: float = 10.0) -> None:
@@ -54,7 +55,8 @@ class Thompson(Regressions):
         for arm, value in (self.prior or {}).items():
             if arm not in arms:
                 raise ConfigurationError(
-                    f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}. Name those."
+                    f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}."
+                    + perhaps(closest(arm, arms), "Name those.")
                 )
             if not math.isfinite(value):
                 raise ConfigurationError(f"selection.bandit.prior.{arm} is {value}. Give a finite number.")

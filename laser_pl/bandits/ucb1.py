@@ -17,10 +17,12 @@ UNTRIED = 1e6
 
 
 class UCB1(Explained):
-    r"""Chooses :math:`\arg\max_k \bar r_k + s\sqrt{2 \ln t / n_k}`, Auer et al. 2002, whatever the context.
+    r"""The arm of the largest upper bound on its mean reward at any context, Auer et al. 2002.
+
+    It is :math:`\arg\max_k \bar r_k + s\sqrt{2 \ln t / n_k}`.
 
     Args:
-        scale: s > 0, the width of the rewards' range: 1 for rewards in [0, 1], 2 for those in [-1, 1].
+        scale: Width s > 0 of the rewards' range. 1 for rewards in [0, 1], 2 for those in [-1, 1].
     """
 
     def __init__(self, scale: float = 2.0) -> None:

@@ -38,22 +38,22 @@ class PreferenceData(LightningDataModule):
     interrupted run left there are read, not made again; another run's are refused, since another policy wrote them.
 
     Args:
-        train: Prompts to train on.
-        validation: Prompts to validate on; null takes ``validation_fraction`` out of ``train``.
-        test: Prompts to test on; null takes ``test_fraction`` out of ``train``.
+        train: Prompts to train on: a file, a data set's folder, or a hub name.
+        validation: Prompts to validate on; null: ``validation_fraction`` of ``train``.
+        test: Prompts to test on; null: ``test_fraction`` of ``train``.
         columns: Which column holds what.
         template: From a row to what the policy reads.
         rollouts: How responses are sampled for training.
         batch_size: Prompts per training step.
         prompts_per_iteration: How many prompts one iteration uses, in turn; null uses all.
-        one_category_per_batch: Make batches of one category each, so that one reward model can fit a whole batch.
+        one_category_per_batch: Batches of one category, so that one judge can fit it all.
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
-        max_prompt_tokens: Longest prompt; never more than the policy can read before a longest response.
+        max_prompt_tokens: Longest prompt in tokens. Never more than the policy can read before a longest response.
         overlong: Whether longer prompts are dropped (``drop``), or cut from the left (``cut``) or in the ``middle``.
-        validation_fraction: Share of ``train`` that is validated on where no validation set is named.
-        test_fraction: Share of ``train`` that is tested on where no test set is named.
-        split_seed: Root of the split, which stays the same when ``seed_everything`` changes.
+        validation_fraction: Share of ``train`` to validate on where no such set is named.
+        test_fraction: Share of ``train`` to test on where no such set is named.
+        split_seed: Root of that split; ``seed_everything`` does not change it.
         seed: Root of the order of prompts and of the rollouts.
 
     Attributes:

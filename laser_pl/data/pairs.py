@@ -25,7 +25,7 @@ class Pairing(ABC):
     Args:
         per_prompt: At most this many pairs per prompt, >= 1 (the paper's P).
         min_margin: Smallest difference of scores that makes a pair.
-        truncated: What a response that hit the length limit may be: ``keep`` treats it like any other, ``mask`` lets it
+        truncated: What a response that hit the length limit may be. ``keep`` treats it like any other, ``mask`` lets it
             be rejected but never chosen, ``drop`` leaves it out.
     """
 
@@ -126,10 +126,10 @@ class RandomPairs(Pairing):
 
 
 class BestWorst(Pairing):
-    """The best response against the worst, against the second worst, and so on: one chosen response per prompt.
+    """The best response against the worst, against the second worst, and so on.
 
-    What a reward model puts first says most about it, so the loss of these pairs tells reward models apart better than
-    that of random pairs, in which mediocre responses are chosen as well.
+    One response per prompt is chosen. What a reward model puts first says most about it, so the loss of these pairs
+    tells reward models apart better than that of random pairs, in which mediocre responses are chosen as well.
     """
 
     def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:

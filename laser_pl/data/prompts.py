@@ -15,6 +15,7 @@ from laser_pl.batches import Message, Prompt, PromptBatch
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Columns:
     """Which column holds what: a column's name, or a Jinja template over all columns where none holds it as it is.
 
     Attributes:
-        prompt: The prompt: a string, or a list of messages with ``role`` and ``content``.
+        prompt: The prompt, a text or messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none.
         category: The category; null puts all prompts into one.
         response: What a supervised policy learns to answer, reasoning and all; read for nothing else.
@@ -80,6 +81,7 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
             raise ConfigurationError(
                 f"'{table.path}' has no column '{name}', only {', '.join(map(str, rows[0]))}."
                 f" Set data.columns.{setting}{'' if setting == 'prompt' else ' to one of them, or to null'}."
+                + perhaps(closest(name, map(str, rows[0])))
             )
     read = columns.readers()
     prompts: dict[str, Prompt] = {}

@@ -15,9 +15,9 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import DatasetDict, load_dataset, load_from_disk
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest_path, perhaps
 
 Row = dict[str, Any]
 
@@ -30,8 +30,8 @@ class Table:
     that an answer like ``007`` stays text.
 
     Attributes:
-        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file (the first two may be gzipped), a folder written by
-            ``Dataset.save_to_disk``, or a hub name.
+        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder saved by `datasets`, or a hub name. The first two
+            may be gzipped.
         subset: The hub data set's configuration, where it has several.
         split: Which split of a folder or hub data set.
     """
@@ -50,7 +50,8 @@ class Table:
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = suffixes[-1].lower() if suffixes else ""
         if kind in {".jsonl", ".json", ".csv", ".parquet"} and not path.is_file():
-            raise ConfigurationError(f"There is no file '{self.path}'. Check the path under data.")
+            advice = perhaps(closest_path(path), "Check the path under data.")
+            raise ConfigurationError(f"There is no file '{self.path}'.{advice}")
         if kind in {".jsonl", ".json"}:
             rows = list(_json_lines(path))
         elif kind == ".csv":
@@ -64,6 +65,8 @@ class Table:
         return rows
 
     def _dataset(self) -> list[Row]:
+        from datasets import DatasetDict, load_dataset, load_from_disk  # here, since most tables need none of it
+
         try:
             folder = Path(self.path).is_dir()
             loaded = load_from_disk(self.path) if folder else load_dataset(self.path, self.subset)

@@ -50,9 +50,10 @@ class Raw(Scale):
 
 
 class PooledQuantiles(Scale):
-    r"""The paper's scale, :math:`r = \mathrm{clip}((x - q_{20}) / (q_{80} - q_{20}), 0, 1)`.
+    r"""The paper's scale: the place between two quantiles of all values so far, in [0, 1].
 
-    The quantiles are those of all arms' history, the value itself included; while all are equal the reward is 0.5.
+    It is :math:`r = \mathrm{clip}((x - q_{20}) / (q_{80} - q_{20}), 0, 1)`. The quantiles are those of all arms'
+    history, the value itself included; while all are equal the reward is 0.5.
 
     Args:
         low: The quantile that becomes 0.
@@ -86,7 +87,7 @@ class PooledQuantiles(Scale):
 
 
 class RunningMean(Scale):
-    """The distance from the mean of all values so far: two standard deviations make a reward of 1."""
+    """The distance from the mean of all values so far; two deviations make a reward of 1."""
 
     def __init__(self) -> None:
         self.moments = Moments()
@@ -106,14 +107,15 @@ class RunningMean(Scale):
 
 
 class ArmZScore(Scale):
-    r"""The distance from the arm's own moving mean in its own moving deviations, the scale of BayesianRouter.
+    r"""The distance from the arm's own moving mean in its own deviations, BayesianRouter's scale.
 
-    With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise (arXiv 2510.02850 keeps one pair
-    for each reward model), the reward is :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm
-    is worth on average, so what is left says where an arm is better than it usually is, not which arm is better.
+    With :math:`\mu \leftarrow \rho\mu + (1 - \rho) x` and :math:`\sigma^2` likewise, where :math:`\rho` is the decay
+    (arXiv 2510.02850 keeps one pair for each reward model), the reward of x is the distance in deviations,
+    clipped and halved, :math:`\mathrm{clip}((x - \mu) / \sigma, -2, 2) / 2`. It subtracts what an arm is worth on
+    average, so what is left says where an arm is better than it usually is, not which arm is better.
 
     Args:
-        decay: :math:`\rho` in (0, 1).
+        decay: What a mean keeps of itself at each value, in (0, 1).
     """
 
     def __init__(self, decay: float = 0.9) -> None:
@@ -149,18 +151,18 @@ class ArmZScore(Scale):
 
 
 class ContextBaseline(Scale):
-    r"""The distance from what is usual *here*, :math:`r = \mathrm{clip}(e / (s \sqrt{1 + w^2}), -2, 2) / 2`.
+    r"""The distance from what is usual at such a context, in [-1, 1].
 
-    The level of a loss differs between prompts more than between reward models, so a common baseline rewards the arms
-    that got the easy prompts. Here the error is :math:`e = x - x_0 - g(c)`. What chance would give, :math:`x_0`, is
-    known from the rollouts before anybody judges. What it leaves, such as the fall of the loss in training, is learned
-    by ``g``, a ridge regression on the context that all arms share (one per arm would subtract what should be learned).
-    ``w`` is the width of its prediction, which makes rewards small where ``g`` knows nothing yet, and ``s`` the spread
-    of the standardised errors. ``g`` starts at the first value, not at zero, which would praise the first arms for what
-    all arms get.
+    It is :math:`r = \mathrm{clip}(e / (s \sqrt{1 + w^2}), -2, 2) / 2`. The level of a loss differs between prompts more
+    than between reward models, so a common baseline rewards the arms that got the easy prompts. Here the error is what
+    remains, :math:`e = x - x_0 - g(c)`. What chance would give, :math:`x_0`, is known from the rollouts before anybody
+    judges. What it leaves, such as the fall of the loss in training, is learned by ``g``, a ridge regression on the
+    context that all arms share (one per arm would subtract what should be learned). ``w`` is the width of its
+    prediction, which makes rewards small where ``g`` knows nothing yet, and ``s`` the spread of the standardised
+    errors. ``g`` starts at the first value, not at zero, which would praise the first arms for what all arms get.
 
     Args:
-        penalty: The regression's ridge penalty: the noise of a value over the variance of its level between contexts.
+        penalty: The regression's ridge penalty. The noise of a value over the variance of its level between contexts.
     """
 
     def __init__(self, penalty: float = 1.0) -> None:

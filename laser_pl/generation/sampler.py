@@ -35,9 +35,9 @@ class Sampling:
         n: Responses per prompt.
         temperature: Softmax temperature; 0 takes the likeliest token.
         top_p: Nucleus mass; 1 keeps the whole vocabulary.
-        max_new_tokens: Longest response, EOS included.
-        tokens_at_once: Bound on the tokens of prompts and longest responses that are sampled together. Prompts that
-            exceed it are sampled in batches of like length, from other random numbers; a single prompt may exceed it.
+        max_new_tokens: Longest response in tokens, EOS included.
+        tokens_at_once: Most tokens sampled together, prompts and longest responses. Prompts that exceed it are sampled
+            in batches of like length, from other random numbers; a single prompt may exceed it.
     """
 
     n: int = 30

@@ -20,6 +20,14 @@ from laser_pl.terminal import shown
 log = logging.getLogger(__name__)
 
 
+def arguments() -> Arguments:
+    """The command line."""
+    parser = Arguments("report", "Show a run as a page, whether it is finished, going on, or was interrupted.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--png", action="store_true", help="Write the figures to RUN/figures as well, for a paper.")
+    return parser
+
+
 def report_run(args: Sequence[str]) -> Path:
     """Write a run's ``report.html``, whether the run is finished or not.
 
@@ -32,10 +40,7 @@ def report_run(args: Sequence[str]) -> Path:
     Raises:
         ConfigurationError: If there is no run, or nothing can be written to its folder.
     """
-    parser = Arguments("report", "Show a run as a page, whether it is finished, going on, or was interrupted.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--png", action="store_true", help="Write the figures to RUN/figures as well, for a paper.")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     records = read_records(options.run)
     try:
         write_whole(records.folder.report, page(records))

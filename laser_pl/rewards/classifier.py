@@ -18,11 +18,11 @@ from laser_pl.rewards.text import cut_text, tokenize
 
 
 class SequenceClassifier(LocalModel):
-    """Any ``AutoModelForSequenceClassification``.
+    """Scores a response by a sequence classifier, any ``AutoModelForSequenceClassification``.
 
     Args:
         weights: The model.
-        head_weights: How much each of its outputs counts; null for a model with one output. ``[-1, 1]`` makes the
+        head_weights: How much each of its outputs counts; null for a model with one output. With ``[-1, 1]`` it is the
             log-odds of the second class out of two.
         **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
             ``LocalModel``.

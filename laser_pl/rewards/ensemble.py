@@ -63,7 +63,7 @@ class MeanEnsemble(Ensemble):
 
 
 class MinEnsemble(Ensemble):
-    """The lowest of the members' standardised scores: good is what nobody objects to (worst-case optimisation)."""
+    """The lowest of the members' standardised scores: good is what nobody objects to."""
 
     def combine(self, scores: Tensor) -> Tensor:
         """Minimum over members."""
@@ -73,14 +73,15 @@ class MinEnsemble(Ensemble):
 
 
 class CautiousEnsemble(Ensemble):
-    r"""The mean of the standardised scores minus ``caution`` times their spread, :math:`\mu - k\sigma`.
+    r"""The mean of the standardised scores minus ``caution`` times their spread.
 
-    Uncertainty-weighted optimisation (Coste et al. 2023) with the standard deviation in place of the variance, so that
-    both terms have the same unit. The deviation is that of the population: two members that differ by 2 have 1.
+    It is :math:`\mu - k\sigma` with k = ``caution``. Uncertainty-weighted optimisation (Coste et al. 2023) with the
+    standard deviation in place of the variance, so that both terms have the same unit. The deviation is that of the
+    population: two members that differ by 2 have 1.
 
     Args:
         reward_models: The members, by name.
-        caution: k, >= 0.
+        caution: Spreads that are taken off the mean, >= 0.
     """
 
     def __init__(self, reward_models: dict[str, RewardModel], caution: float = 0.5) -> None:
@@ -97,7 +98,7 @@ class CautiousEnsemble(Ensemble):
 
 
 class AgreementEnsemble(Ensemble):
-    """A response's majorities: won minus lost against the other responses, each member with one vote a comparison."""
+    """A response's majorities won minus lost against the others, each member with one vote."""
 
     def combine(self, scores: Tensor) -> Tensor:
         """Mean over the others of the majority's sign (Copeland's rule); ties and equal votes count nothing."""

@@ -16,9 +16,10 @@ Values = Sequence[float | None]
 
 
 class FunctionReward(RewardModel):
-    """Calls ``function(prompts=..., completions=..., **columns) -> list[float | None]``, which may be ``async``.
+    """Scores a response by a function of your own, or any reward function of TRL's.
 
-    The lists hold one entry per response; the columns are the data set's others, repeated likewise. Where the prompt is
+    ``function(prompts=..., completions=..., **columns) -> list[float | None]`` is called, which may be ``async``. The
+    lists hold one entry per response; the columns are the data set's others, repeated likewise. Where the prompt is
     a chat, prompt and completion are lists of messages, as TRL has them. None is no opinion.
 
     Args:

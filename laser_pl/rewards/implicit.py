@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from laser_pl import progress
@@ -19,13 +18,14 @@ from laser_pl.rewards.likelihood import Likelihood
 
 
 class ImplicitReward(Likelihood):
-    r"""Scores a response by :math:`\beta[\log\pi(y|x) - \log\pi_{ref}(y|x)]`, Eq. (5) of Rafailov et al. 2023.
+    r"""Scores a response by the reward that a model trained by DPO implies, Rafailov et al. 2023.
 
-    The equation's term that depends on the prompt alone is left out, since it changes no preference.
+    It is :math:`\beta[\log\pi(y|x) - \log\pi_{ref}(y|x)]`, Eq. (5) there; the equation's term that depends on the
+    prompt alone is left out, since it changes no preference.
 
     Args:
         weights: The model that was trained on preferences; with ``adapter``, its base.
-        reference: The model it was trained from.
+        reference: The model it was trained from. Give this or ``adapter``.
         adapter: A folder with a PEFT adapter for ``weights``; switched off, they are the reference. One model in memory
             instead of two. Give this or ``reference``.
         beta: DPO's inverse temperature, 1/nats, > 0.
@@ -82,6 +82,8 @@ class ImplicitReward(Likelihood):
         """The trained model, and the reference beside it or under it."""
         model = super().load_model(device)
         if self.adapter is not None:
+            from peft import PeftModel  # here, since it takes a second to import
+
             return PeftModel.from_pretrained(model, self.adapter).eval()
         assert self.reference is not None
         self._reference = self.reference.load(self.model_class, device)

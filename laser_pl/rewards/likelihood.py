@@ -18,7 +18,9 @@ from laser_pl.rewards.text import cut_parts, tokenize
 
 
 class Likelihood(LocalModel):
-    r"""Scores a response by :math:`\log p(y \mid x)` under a causal language model; prompt tokens are never counted.
+    r"""Scores a response by its log-likelihood under a causal language model, in nats.
+
+    It is :math:`\log p(y \mid x)`; prompt tokens are never counted.
 
     Args:
         weights: The model.

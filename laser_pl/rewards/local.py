@@ -23,9 +23,9 @@ class LocalModel(RewardModel):
         weights: The model.
         chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
         max_length: Longest input in tokens, >= 2.
-        truncation: Which end of longer inputs is cut off: for a text, its oldest tokens (``left``) or what comes before
+        truncation: Which end of longer inputs is cut off. For a text, its oldest tokens (``left``) or what comes before
             its last one; for a likelihood, the prompt's oldest tokens (``left``) or the response's end.
-        max_tokens_per_batch: Bound on a forward's tokens, padding included.
+        max_tokens_per_batch: Most tokens of a forward, padding included.
     """
 
     model_class: Any = AutoModelForCausalLM

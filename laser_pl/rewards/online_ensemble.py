@@ -15,17 +15,17 @@ from laser_pl.rewards.ensemble import Ensemble, standardised
 
 
 class OnlineEnsemble(Ensemble):
-    r"""The weighted mean of the members' standardised scores; the weights are multiplied after every step.
+    r"""The weighted mean of the members' standardised scores, with weights that are learned.
 
-    All members are asked, so nothing has to be corrected for who was: member k's weight is multiplied by
-    :math:`\exp(\eta\, r\, a_k)`, where r is the bandit's reward of the step, in [-1, 1] with the scale
-    ``ContextBaseline``, and :math:`a_k \in [-1, 1]` says how far the member agreed with the pairs that were trained:
-    +1 with all of them, -1 with none. Who agreed with what turned out well gains; who agreed with what turned out badly
-    loses.
+    All members are asked, so nothing has to be corrected for who was. After a step member k's weight is multiplied by
+    :math:`\exp(\eta\, r\, a_k)`, where :math:`\eta` is the rate, r the bandit's reward of the step, in [-1, 1] with the
+    scale ``ContextBaseline``, and :math:`a_k \in [-1, 1]` says how far the member agreed with the pairs that were
+    trained: +1 with all of them, -1 with none. Who agreed with what turned out well gains; who agreed with what turned
+    out badly loses.
 
     Args:
         reward_models: The members, by name.
-        rate: :math:`\eta`, > 0.
+        rate: Learning rate of the weights, > 0.
     """
 
     def __init__(self, reward_models: dict[str, RewardModel], rate: float = 0.1) -> None:

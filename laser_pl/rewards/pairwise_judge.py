@@ -29,16 +29,17 @@ Which response serves the request better? Answer with A or B alone."""
 
 
 class PairwiseJudge(Judge):
-    """Scores a response by how often it is preferred to others, the mean of the model's probabilities.
+    """Scores a response by how often a language model prefers it to others.
 
-    Every comparison is made in both orders, since models favour a place; the mean of the two is free of that. With all
-    opponents it costs n (n - 1) forwards a prompt, with k of them 2 k n at most.
+    It is the mean of the model's probabilities. Every comparison is made in both orders, since models favour a place;
+    the mean of the two is free of that. With all opponents it costs n (n - 1) forwards a prompt, with k of them 2 k n
+    at most.
 
     Args:
         weights: The model.
         template: A Jinja template, in Jinja's sandbox. It sees ``prompt`` (a string), ``messages`` (the prompt as a
             chat), ``response_a``, ``response_b``, ``answer``, and every other column by its name.
-        answers: What stands for the first response and for the second; each must be one token of the model.
+        answers: What stands for the first response and for the second. Each must be one token of the model.
         opponents: How many others each response meets at least, the next ones in turn; null for all.
         **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
             ``LocalModel``.

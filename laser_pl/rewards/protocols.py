@@ -51,9 +51,10 @@ class Protocol(ABC):
 
 
 class OpenRLHF(Protocol):
-    """OpenRLHF's remote reward model: ``{"query", "prompts", "labels"}`` is answered by ``{"rewards"}``.
+    """OpenRLHF's remote reward model.
 
-    ``query`` holds prompt and response together. Its own server (``openrlhf.cli.serve_rm``) reads that alone.
+    ``{"query", "prompts", "labels"}`` is answered by ``{"rewards"}``. ``query`` holds prompt and response together. Its
+    own server (``openrlhf.cli.serve_rm``) reads that alone.
     """
 
     def request(self, items: Sequence[Item]) -> dict[str, Any]:
@@ -70,7 +71,9 @@ class OpenRLHF(Protocol):
 
 
 class VllmClassify(Protocol):
-    """vLLM's ``/classify``, also SGLang's: ``{"model", "input"}`` is answered by ``{"data": [{"index", "probs"}]}``.
+    """vLLM's ``/classify``, also SGLang's.
+
+    ``{"model", "input"}`` is answered by ``{"data": [{"index", "probs"}]}``.
 
     Args:
         model: The name under which the server serves the model.
@@ -101,9 +104,10 @@ class VllmClassify(Protocol):
 
 
 class VllmScore(Protocol):
-    """vLLM's ``/score``: ``{"model", "text_1", "text_2"}`` is answered by ``{"data": [{"index", "score"}]}``.
+    """vLLM's ``/score``.
 
-    The prompt is the first text and the response the second; the server's model joins them in its own way.
+    ``{"model", "text_1", "text_2"}`` is answered by ``{"data": [{"index", "score"}]}``. The prompt is the first text
+    and the response the second; the server's model joins them in its own way.
 
     Args:
         model: The name under which the server serves the model.

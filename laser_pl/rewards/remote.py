@@ -37,18 +37,18 @@ class RemoteReward(RewardModel):
     compression, and is not read beyond ``max_answer_bytes``. Characters that UTF-8 lacks are sent as question marks.
 
     Args:
-        url: Where to POST to, such as ``http://localhost:5000/get_reward``; without a name or password, since it stands
+        url: Where to POST to, such as ``http://localhost:5000/get_reward``. Without a name or password, since it stands
             in messages and logs.
         protocol: What is sent and answered.
-        text: A Jinja template, in Jinja's sandbox, of the text that a server without a template of its own reads. It
+        text: A Jinja template of what a server reads that has none of its own. In Jinja's sandbox it
             sees ``prompt`` (a string), ``messages`` (the prompt as a chat), ``response``, and every other column.
         timeout: Seconds for one attempt, from the look-up of the server's name to the last byte.
         retries: Attempts after the first.
-        pause: Seconds of the first pause at most.
+        pause: Most seconds of the pause before the first of them.
         batch_size: Responses per request.
         concurrency: Requests at a time.
-        api_key_variable: The environment variable that holds the server's key, sent as a bearer token; null sends none.
-        max_answer_bytes: Longest answer.
+        api_key_variable: The environment variable with the server's key; null sends none. It is sent as a bearer token.
+        max_answer_bytes: Longest answer in bytes.
     """
 
     def __init__(

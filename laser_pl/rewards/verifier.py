@@ -10,9 +10,10 @@ from laser_pl.rewards.base import RewardModel
 
 
 class Verifier(RewardModel):
-    """Scores 1 for a response that gives the reference answer, 0 for one that does not; no opinion without one.
+    """Scores 1 for a response that gives the reference answer, and 0 for one that does not.
 
-    Nothing that a response says is run: matchers read numbers, letters and words.
+    It has no opinion where there is no answer. Nothing that a response says is run: matchers read numbers, letters and
+    words.
 
     Args:
         matcher: Decides whether a response gives the reference answer.

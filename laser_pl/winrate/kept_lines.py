@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import Progress
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.run_folder import append_lines, write_whole
+from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]
 
@@ -49,7 +51,9 @@ def kept_lines(
     """
     with _telling(path):
         known = _lines_by_prompt(path)
-    with tqdm(total=sum(map(len, batches)), disable=None, unit="prompt", desc=title, leave=False) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(as_markup(title), total=sum(map(len, batches)))
         for number, prompts in enumerate(batches):
             if not all(prompt.id in known for prompt in prompts):
                 lines, worth_keeping = make(number, prompts)
@@ -57,7 +61,7 @@ def kept_lines(
                     with _telling(path):
                         append_lines(path, lines)
                 known |= {line["prompt_id"]: line for line in lines}
-            bar.update(len(prompts))
+            bar.advance(task, len(prompts))
     return [known[prompt.id] for prompts in batches for prompt in prompts]
 
 

@@ -12,7 +12,7 @@ from laser_pl.reading.reader import Reading
 
 
 class Advantage(Signal):
-    """The log-likelihood of the chosen over the rejected responses under the frozen start policy, in nats.
+    """How much likelier the frozen start policy finds chosen than rejected responses, in nats.
 
     The start policy cannot be talked round: what training has made likely since does not count. It costs one forward of
     the policy for every response in a pair.

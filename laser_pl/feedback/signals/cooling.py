@@ -50,13 +50,13 @@ class Cooling(Signal):
     and as a further arm the policy's own likelihood, a good judge in the first world, is named less often there.
 
     Args:
-        share: Share of the prompts on which every reward model is asked, in (0, 1], chosen by a hash of the prompt.
-        reduction: ``sum`` takes the log-likelihood of the whole response, as the formula has it. A colder policy is
-            also a shorter one, so where lengths differ much that favours whoever likes short responses; ``mean`` takes
-            the log-likelihood per token instead.
+        share: Share of the prompts on which all are asked, in (0, 1]. Chosen by a hash of the prompt.
+        reduction: Whose log-likelihood counts. ``sum`` is that of the response, as the formula has it. A colder policy
+            is also a shorter one, so where lengths differ much that favours whoever likes short responses; ``mean``
+            takes the log-likelihood per token instead.
         seed: Root of the choice.
-        likelihoods: ``values`` takes the log-likelihoods as they are, and observes nats; ``ranks`` takes their order
-            only, and observes spreads of the scores.
+        likelihoods: How they count. ``values`` takes the log-likelihoods as they are, and observes nats; ``ranks``
+            takes their order only, and observes spreads of the scores.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class Loss(Signal):
 
 
 class Dpo(Signal):
-    """The negative DPO part of the loss alone: how far was the policy's preference the judge's already?
+    """The negative DPO part of the loss: how far the policy preferred the same already.
 
     By chance it is ln 2.
     """
@@ -50,7 +50,7 @@ class Dpo(Signal):
 
 
 class Nll(Signal):
-    """The negative NLL part of the loss alone, which need not be trained: which judge chooses likely responses?"""
+    """The negative NLL part of the loss, trained or not: how likely the chosen responses are."""
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the chosen responses' negative log-likelihood per token."""

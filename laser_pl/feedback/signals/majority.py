@@ -13,13 +13,13 @@ from laser_pl.feedback.signals.base import Signal
 
 
 class Majority(Signal):
-    """On a share of prompts every reward model is asked, and each learns how often the majority of the others agrees.
+    """How often a reward model agrees with the majority of the others.
 
-    It needs no answers, and K forwards on those prompts. Reward models that share a mistake outvote the one that does
-    not make it.
+    On a share of the prompts all are asked, and all learn. It needs no answers, and K forwards on those prompts. Reward
+    models that share a mistake outvote the one that does not make it.
 
     Args:
-        share: Share of the prompts on which all are asked, in (0, 1], chosen by a hash of the prompt.
+        share: Share of the prompts on which all are asked, in (0, 1]. Chosen by a hash of the prompt.
         seed: Root of the choice.
     """
 

@@ -20,13 +20,13 @@ Probe = tuple[list[int], list[int], list[int]]
 
 
 class ProbeGain(Signal):
-    """How much a step raised the log-odds of a right over a wrong response, on prompts with a known answer.
+    """How much a step raised the log-odds of right over wrong responses to prompts with answers.
 
     It measures what we want, and nothing else that the judge might please; but one step moves few questions, so it is
     noisy, and all judges of a step share its gain. It costs two forwards of the policy per probe and step.
 
     Args:
-        size: Probes, >= 1: the first prompts of the run that have right and wrong responses.
+        size: Probes, >= 1. They are the first prompts of the run that have right and wrong responses.
         matcher: Decides whether a response gives the reference answer.
     """
 

@@ -14,13 +14,13 @@ from laser_pl.metrics.matchers import Exact, Matcher, divided
 
 
 class Trusted(Signal):
-    """On a share of prompts with a known answer every reward model is asked, and all arms learn.
+    """How often a reward model puts a right response above a wrong one, on prompts with answers.
 
-    The value is how often a reward model puts a right response above a wrong one (ties count half). It costs K forwards
-    on those prompts.
+    Ties count half. On a share of those prompts every reward model is asked, and all arms learn. It costs K forwards on
+    them.
 
     Args:
-        share: Share of the prompts with an answer that are trusted, in (0, 1], chosen by a hash of the prompt.
+        share: Share of the prompts with an answer that are used, in (0, 1]. Chosen by a hash of the prompt.
         matcher: Decides whether a response gives the reference answer.
         seed: Root of the choice.
     """

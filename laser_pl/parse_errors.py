@@ -1,0 +1,167 @@
+"""What the parser finds wrong, in one sentence that names what was perhaps meant.
+
+Jsonargparse's messages are the only thing it gives to tell mistakes apart. One that is not known here stays as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from jsonargparse._common import NonParsingAction
+from jsonargparse._typehints import ActionTypeHint
+
+from laser_pl.commands import PROGRAM, SUMMARIES
+from laser_pl.config_files import place_of
+from laser_pl.known_classes import known_classes, own_classes, parameters_of
+from laser_pl.suggestions import closest, closest_setting, perhaps
+
+_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null"}
+
+
+def name_unknown_setting(message: str, parser: ArgumentParser) -> str:
+    """Jsonargparse's message that a parser does not know a name, with the one it knows.
+
+    Args:
+        message: Anything else stays as it is.
+        parser: The one that does not know it: a command's, or that of a class's settings.
+
+    Returns:
+        ``'...' is no setting.`` with a question, or with what there is instead where that is little.
+    """
+    found = re.search(
+        r"(?:Subcommand '(\S+)' does|Group '(\S+)' does|Option) ?(?:not accept option)? ?'([^']+)'", message
+    )
+    if found is None or "accept" not in message:
+        return message
+    command, group, name = found.groups()
+    if group:
+        name = f"{group}.{name}"
+    if command:
+        known = list(settings_of(parser._subcommands_action._name_parser_map[command]))  # type: ignore[union-attr]
+    else:
+        known = list(settings_of(parser))
+    choices = sorted({setting.partition(".")[0] for setting in known} - {"help"})
+    meant = closest_setting(name, known if command else [*known, *_CLASS_KEYS])
+    if meant is not None:
+        name, meant = _without_same_end(name, meant)
+    otherwise = f"It has {', '.join(choices) or 'none'}." if not command and len(choices) < 20 else ""
+    return f"'{name}' is no setting.{perhaps(meant, otherwise)}"
+
+
+def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -> str:
+    """A message that names what was perhaps meant.
+
+    Args:
+        message: The parser's.
+        parser: A command's, or the one above all commands.
+        args: The command line.
+    """
+    text = " ".join(message.split())
+    keys = re.findall(r'Parser key "([^"]+)"', text)
+    where = keys[0] if keys else "".join(re.findall(r"^--(\S+)\.help:", text))
+    command = _command_of(parser, args)
+    if found := re.search(r"invalid choice: '(.*?)' \(choose", text):
+        advice = perhaps(closest(found[1], SUMMARIES), f"See {PROGRAM} --help.")
+        return f"There is no command '{found[1]}'.{advice}"
+    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", text):
+        meant = closest_setting(found[1][2:], settings_of(command))
+        return f"There is no option '{found[1]}'.{perhaps(meant and f'--{meant}', _see_help(command))}"
+    if found := re.search(r"unrecognized arguments: (\S+)", text):
+        meant = f"--config {found[1]}" if Path(found[1]).is_file() else None
+        return f"'{found[1]}' is neither an option nor the value of one.{perhaps(meant, _see_help(command))}"
+    if found := re.search(r"'([^']+)' is no setting\.( Did you mean '[^']+'\?| It has [\w, ]+\.)?", text):
+        advice = found[2] or f" {_see_help(command)}"
+        place = place_of(where, found[1], args)
+        there_is = f"{where} has" if where else "there is" if place else "There is"
+        return f"{place}{there_is} no setting '{found[1]}'.{advice}"
+    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: \{(.*?)\} Subclass types", text):
+        for word in re.findall(r"'(\w+)':", found[2]):
+            meant = closest(word, _CLASS_KEYS)
+            if meant and word != meant:
+                return f"{place_of(where, word, args)}{where} has no setting '{word}'.{perhaps(meant)}"
+    wrong_class = (
+        re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text)
+        or re.search(r"class_path '([^']+)'", text)
+        or re.search(r"Expected a dot import path string: (\S+)", text)
+    )
+    if wrong_class:
+        return _about_class(text, where, wrong_class, command)
+    types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
+    found = re.search(r"(?:Got|Given) value: (.*)$", text)
+    if types == ["str"] and any(one.dest == where and one.default is None for one in command._actions):
+        return f"{where} is missing. Set it in a --config, or by --{where}."
+    if found and types and len(types) == max(1, text.count(" - ")):
+        value = "null" if found[1] == "None" else found[1]
+        return f"{'.'.join(keys)} must be {' or '.join(_KINDS.get(one, one) for one in types)}, got {value}."
+    if found := re.search(r"Literal\[(.*?)\].*(?:Got|Given) value: (.*)$", text):
+        choices = [str(one) for one in ast.literal_eval(f"[{found[1]}]")]
+        null = ", null" if "NoneType" in text else ""
+        advice = perhaps(closest(found[2], choices))
+        return f"{'.'.join(keys)} must be one of {', '.join(choices)}{null}, got '{found[2]}'.{advice}"
+    if found := re.search(r'Invalid option "(.*)" for --print_config', text):
+        flags = ("comments", "skip_default", "skip_unset")
+        return f"--print_config= takes {', '.join(flags)}, got '{found[1]}'.{perhaps(closest(found[1], flags))}"
+    return text
+
+
+def settings_of(parser: ArgumentParser) -> Iterator[str]:
+    """The dotted names of a parser's settings, and of those of the classes that it knows."""
+    for action in parser._actions:
+        if isinstance(action, NonParsingAction):
+            continue
+        for option in action.option_strings:
+            if option.startswith("--"):
+                yield option[2:]
+        if not isinstance(action, ActionTypeHint) or ActionTypeHint.is_mapping_typehint(action._typehint):  # type: ignore[no-untyped-call]
+            continue
+        classes = known_classes(action).values()
+        if classes:
+            yield from (f"{action.dest}.{key}" for key in _CLASS_KEYS)
+        for parameter in {name for one in classes for name in parameters_of(one)}:
+            yield f"{action.dest}.{parameter}"
+            yield f"{action.dest}.init_args.{parameter}"
+
+
+def _command_of(parser: ArgumentParser, args: Sequence[str]) -> ArgumentParser:
+    """The parser of the command that a line names."""
+    commands = parser._subcommands_action._name_parser_map if parser._subcommands_action else {}
+    return next((commands[word] for word in args if word in commands), parser)
+
+
+def _see_help(command: ArgumentParser) -> str:
+    return f"See {PROGRAM} {getattr(command, 'subcommand', '')}".rstrip() + " --help."
+
+
+def _without_same_end(name: str, meant: str) -> tuple[str, str]:
+    """Two dotted names of as many parts up to the last part in which they differ."""
+    parts, others = name.split("."), meant.split(".")
+    while len(parts) == len(others) > 1 and parts[-1] == others[-1] and parts != others:
+        del parts[-1], others[-1]
+    return ".".join(parts), ".".join(others)
+
+
+def _about_class(text: str, where: str, found: re.Match[str], command: ArgumentParser) -> str:
+    """What is wrong with the name of a class."""
+    given = found[1]
+    action = next((one for one in command._actions if one.dest == where), None)
+    known = list(known_classes(action)) if action else []
+    if len(re.findall("Parser key", text)) > 1 or not known:  # that of a setting within a class
+        known = own_classes()
+    by_name = {path.rpartition(".")[2]: path for path in reversed(known)}
+    meant = closest(given.rpartition(".")[2], by_name)
+    if meant is not None and by_name[meant] != given:
+        # As short as it was given.
+        return f"{where}: there is no class '{given}'.{perhaps(by_name[meant] if '.' in given else meant)}"
+    names = ", ".join(sorted(by_name))
+    choice = f" Name one of {names}, or a class of your own by its import path." if len(by_name) < 20 else ""
+    if "does not correspond" in text:
+        return f"{where}: '{given}' is no {found[2]}.{choice}"
+    if "." not in given:
+        return f"{where}: there is no class '{given}'.{choice}"
+    reason = re.search(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)", text)
+    return f"{where}: '{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."

@@ -1,0 +1,75 @@
+"""The parser of configurations and command lines."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace
+from jsonargparse._actions import _ActionPrintConfig
+from lightning.pytorch.cli import LightningArgumentParser
+
+from laser_pl.config_comments import PrintConfig, commented
+from laser_pl.errors import ConfigurationError
+from laser_pl.help import SECTIONS, Help, page
+from laser_pl.parse_errors import in_one_sentence, name_unknown_setting
+from laser_pl.setting_text import SettingComment
+
+
+class Parser(LightningArgumentParser):
+    """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, add_help=False, formatter_class=SettingComment)
+        self.add_argument("-h", "--help", action=Help)
+
+    args: list[str] = []  # noqa: RUF012 - jsonargparse sets it to what it parses
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Tell the user.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        if not getattr(self, "_inner_parser", False):  # else that of a class's settings, which does not see the whole
+            message = in_one_sentence(message, self, getattr(self, "parent_parser", self).args)
+        raise ConfigurationError(message)
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """Ours, in place of argparse's."""
+        return page(self)
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """Comments are printed where nothing else is asked for."""
+        word = "--print_config=comments" if arg_string == "--print_config" else arg_string
+        return super()._parse_optional(word)  # type: ignore[no-untyped-call]
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Jsonargparse's, with our ``--print_config``."""
+        if kwargs.get("action") is _ActionPrintConfig:
+            kwargs["action"] = PrintConfig
+        return super().add_argument(*args, **kwargs)
+
+    def dump(self, *args: Any, with_comments: bool = False, **kwargs: Any) -> str:
+        """Jsonargparse's, with our comments."""
+        text = str(super().dump(*args, **kwargs))
+        if not with_comments:
+            return text
+        for name, title in SECTIONS.items():
+            if name in (self.groups or {}):
+                self.groups[name].title = title  # type: ignore[index]
+        # Of two groups that hold something of a section, jsonargparse takes the last one's title.
+        self._action_groups.sort(key=lambda group: group.title != "Linked arguments")  # type: ignore[attr-defined]
+        return commented(text, self)
+
+    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
+        """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""
+        try:
+            super().validate(namespace, skip_unset=False, **kwargs)
+        except KeyError as error:  # here it is known which names there are
+            error.args = (name_unknown_setting(str(error), self),)
+            raise
+        for name in [group for group in self.groups or {} if group in namespace]:
+            value = namespace[name]
+            if not isinstance(value, Namespace) and (value, name) != (None, "lr_scheduler"):  # that one is optional
+                raise TypeError(f'Parser key "{name}": Expected settings. Got value: {value!r:.40}')
