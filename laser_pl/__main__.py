@@ -24,6 +24,10 @@ def run() -> None:
         from laser_pl.export import main as export
 
         export(args)
+    elif command == ["plan"]:
+        from laser_pl.forecast.command import main as plan
+
+        plan(args)
     else:
         from laser_pl.cli import main
 

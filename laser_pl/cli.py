@@ -76,6 +76,7 @@ class LaserCLI(LightningCLI):
         interruption: Who is told when a signal asks the run to end.
     """
 
+    policy_class: type[Policy] = Policy
     trainer: Trainer
     model: Policy
     datamodule: PreferenceData
@@ -86,7 +87,7 @@ class LaserCLI(LightningCLI):
     def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
         self.interruption = interruption
         super().__init__(
-            Policy,
+            self.policy_class,
             PreferenceData,
             save_config_callback=None,
             seed_everything_default=0,

@@ -80,10 +80,25 @@ class Weights:
         Raises:
             ConfigurationError: If there is no such model.
         """
+        return self.size_of(self.skeleton(model_class))
+
+    def skeleton(self, model_class: Any = AutoModelForCausalLM) -> Any:
+        """The model with shapes and types but no weights, unquantised, on torch's meta device.
+
+        Raises:
+            ConfigurationError: If there is no such model.
+        """
         config = self.load_config()
         dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
         with self._telling("a model"), torch.device("meta"):
-            model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+            return model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+
+    def size_of(self, model: Any) -> int:
+        """Bytes of the weights in memory, quantised as they will be.
+
+        Args:
+            model: The skeleton.
+        """
         tensors = [*model.parameters(), *model.buffers()]
         whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if self.quantization is None:
@@ -124,6 +139,30 @@ class Weights:
             return AutoTokenizer.from_pretrained(
                 self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
+
+    def load_padding_tokenizer(self, pad_token: str | None) -> Any:
+        """The tokenizer, padding on the left.
+
+        Args:
+            pad_token: Which token pads; null leaves it to the tokenizer.
+
+        Raises:
+            ConfigurationError: If there is none, or no token to pad with.
+        """
+        tokenizer = self.load_tokenizer(padding_side="left")
+        if pad_token is not None:
+            if pad_token not in tokenizer.get_vocab():
+                raise ConfigurationError(
+                    f"model.pad_token is {pad_token!r}, which is no token of '{self.name}'. Set it to one of its"
+                    f" tokens, for example its end token {tokenizer.eos_token!r}."
+                )
+            tokenizer.pad_token = pad_token
+        if tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                f"The tokenizer of '{self.name}' has no pad token. Set model.pad_token to one of its tokens,"
+                f" for example its end token {tokenizer.eos_token!r}."
+            )
+        return tokenizer
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:

@@ -99,24 +99,16 @@ class Policy(LightningModule):
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
-        self.tokenizer = weights.load_tokenizer(padding_side="left")
-        if pad_token is not None:
-            if pad_token not in self.tokenizer.get_vocab():
-                raise ConfigurationError(
-                    f"model.pad_token is {pad_token!r}, which is no token of '{weights.name}'. Set it to one of its"
-                    f" tokens, for example its end token {self.tokenizer.eos_token!r}."
-                )
-            self.tokenizer.pad_token = pad_token
-        if self.tokenizer.pad_token_id is None:
-            raise ConfigurationError(
-                f"The tokenizer of '{weights.name}' has no pad token. Set model.pad_token to one of its tokens,"
-                f" for example its end token {self.tokenizer.eos_token!r}."
-            )
+        self.tokenizer = self.load_tokenizer(pad_token)
         self.language_model: PeftModel | None = None
         self._reader: ResponseReader | None = None
         self.accuracy: dict[str, CategoryAccuracy] = {}
 
     # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def load_tokenizer(self, pad_token: str | None) -> Any:
+        """The tokenizer, which must know what to pad with."""
+        return self.weights.load_padding_tokenizer(pad_token)
 
     def setup(self, stage: str) -> None:
         """Refuse a precision that would cast the batches, reference log-probabilities included.

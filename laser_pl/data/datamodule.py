@@ -148,7 +148,7 @@ class PreferenceData(LightningDataModule):
         def load(table: Table) -> list[Prompt]:
             return prompts_from(table, self.columns, self.template, tokenizer)
 
-        limit, reason = self._prompt_limit()
+        limit, reason = self.prompt_limit()
         train = load(self.train)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
@@ -177,7 +177,7 @@ class PreferenceData(LightningDataModule):
                 )
             self.prompts[name] = kept
 
-    def _prompt_limit(self) -> tuple[int, str]:
+    def prompt_limit(self) -> tuple[int, str]:
         """Tokens of the longest prompt, and what says so."""
         context = self.policy.context_limit
         longest = max(self.rollouts.max_new_tokens, self.policy.evaluation.max_new_tokens)
@@ -299,7 +299,7 @@ class PreferenceData(LightningDataModule):
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        return encode(prompts, self.policy.tokenizer, self._prompt_limit()[0], self.template.special_tokens)
+        return encode(prompts, self.policy.tokenizer, self.prompt_limit()[0], self.template.special_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, and where in which iteration training is."""
