@@ -24,6 +24,7 @@ from laser_pl.forecast.setup import Setup
 from laser_pl.interruption import Interruption
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
+from laser_pl.run_folder import refuse_name
 
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]
@@ -73,6 +74,7 @@ class PlanCLI(LaserCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer; for an accelerator that is not here, one without it."""
         self.selection = self._get(self.config_init, "selection")
+        refuse_name(self._get(self.config, "runs_dir"), self._get(self.config, "name"))
         self.trainer_defaults["callbacks"] = []
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **kwargs}
         try:
@@ -122,6 +124,7 @@ def plan(args: Sequence[str], console: Console | None = None) -> Forecast:
     Raises:
         ConfigurationError: If the configuration cannot be read, as ``fit`` says it.
     """
+    quieten()
     refuse_broken_yaml(args)
     with ExitStack() as stack:
         try:
@@ -142,7 +145,6 @@ def main(args: Sequence[str]) -> Forecast:
     if not args or {"-h", "--help"} & set(args):
         print(HELP)
         raise SystemExit(0)
-    quieten()
     found = run_command(plan, args)
     if found.stops:
         raise SystemExit(2)

@@ -138,12 +138,9 @@ def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: i
     hidden = base.skeleton.config.get_text_config().hidden_size
     each = rollout_bytes(chunks[0], setup.policy.tokenizer, n, setup.response_length, hidden)
     iterations = work.iterations or 1
-    kept = at_most_kept(iterations, setup.keep_iterations) / iterations
-    yield Files(
-        "rollouts/",
-        math.ceil(math.ceil(work.sampled / data.rollout_batch_size) * kept),
-        round(work.sampled * each * kept),
-    )
+    kept = at_most_kept(iterations, setup.keep_iterations)
+    chunks_of_one = math.ceil(work.sampled / iterations / data.rollout_batch_size)
+    yield Files("rollouts/", kept * chunks_of_one, round(work.sampled / iterations * kept * each))
     adapter = base.adapter.size or 0
     yield Files("checkpoints/last.ckpt", 1, adapter + optimizer + learned)
     yield Files("adapter/", 3, adapter)

@@ -44,6 +44,11 @@ class Findings:
         if text not in {finding.text for finding in self.all}:
             self.all.append(Finding(text, stops))
 
+    def add_all(self, findings: Iterable[Finding]) -> None:
+        """Take several in."""
+        for finding in findings:
+            self.add(finding.text, finding.stops)
+
     @contextmanager
     def looking(self, stops: bool = True) -> Iterator[None]:
         """A block whose error is a finding.

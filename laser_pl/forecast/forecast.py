@@ -78,26 +78,26 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
             base = adapted(policy.weights, policy.lora, policy.gradient_checkpointing)
     own = [base.base, base.adapter] if base else [Loaded("policy", "the base, frozen", policy.weights.name)]
     judges = tuple(_judges(setup, found, unknown))
-    has_data = _set_up_data(setup, found, known=policy.tokenizer is not None and base is not None)
-    if not has_data or base is None:
-        return Forecast((*own, *judges), None, None, (), (), setup.earlier, tuple(found.all))
+    models = (*own, *judges)
+    if not _set_up_data(setup, found):
+        return Forecast(models, None, None, (), (), setup.earlier, tuple(found.all))
     work = work_of(setup.data, setup.signal, setup.trainer)
     forwards = forwards_of(work, setup.pool.reward_models, setup.arms, setup.constraints)
+    for about in (wrong.about_data(setup, work), wrong.about_reward_models(setup), wrong.about_quantization(setup)):
+        found.add_all(about)
+    if base is None:
+        return Forecast(models, work, forwards, (), (), setup.earlier, tuple(found.all))
     learned = _bandit(setup, work, base)
     optimizer = optimizer_state(policy.optimizer, base.adapter.size or 0)
     memory = _memory(setup, base, judges, libraries, learned, optimizer, work, unknown, found)
     files = tuple(files_of(setup, work, base, learned, optimizer))
     free = shutil.disk_usage(_existing(Path(runs_dir))).free
     for about in (
-        wrong.about_data(setup, work),
-        wrong.about_reward_models(setup),
-        wrong.about_quantization(setup),
         wrong.about_memory(memory, setup.processes),
         wrong.about_disk(sum(one.size for one in files), free),
     ):
-        for finding in about:
-            found.add(finding.text, finding.stops)
-    return Forecast((*own, *judges), work, forwards, memory, files, setup.earlier, tuple(found.all))
+        found.add_all(about)
+    return Forecast(models, work, forwards, memory, files, setup.earlier, tuple(found.all))
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -140,12 +140,12 @@ def _judges(setup: Setup, found: Findings, unknown: set[str]) -> Iterator[Loaded
 # -- data --------------------------------------------------------------------------------------------------------------
 
 
-def _set_up_data(setup: Setup, found: Findings, known: bool) -> bool:
+def _set_up_data(setup: Setup, found: Findings) -> bool:
     """Read the prompts, if they lie here; whether that went well."""
     data = setup.data
     remote = [table.path for table in (data.train, data.validation, data.test)
               if table is not None and not Path(table.path).suffix and not Path(table.path).exists()]  # fmt: skip
-    if not known:
+    if setup.policy.tokenizer is None:
         found.add("Without the policy's tokenizer no prompt can be measured, so steps, memory and files are not known.")
         return False
     with found.looking(stops=not remote), out_of_reach():
