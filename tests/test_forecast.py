@@ -243,7 +243,7 @@ def test_what_lies_on_a_hub_out_of_reach_is_unknown(
     found = told(config)
     assert found.models[0].parameters is None
     assert found.models[1].parameters  # the reward model that lies here
-    assert "Nothing is known of 'somebody/policy'" in sentences(found, stops=False)
+    assert "nothing is known of somebody/judge, somebody/policy" in sentences(found, stops=False)
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +354,7 @@ def test_paper_needs_what_the_real_model_needs(
     assert told == pytest.approx(reading(real, question, 1000, shared, training=True), rel=0.02)
 
 
-@pytest.mark.parametrize(("size", "seen"), [(40, 10), (40, 100)])
+@pytest.mark.parametrize(("size", "seen"), [(9, 20), (40, 10), (40, 100), (400, 20)])
 def test_a_bandits_state_is_told_from_smaller_ones(size: int, seen: int) -> None:
     bandit = LinUCB()
     bandit.start(["a", "b"], size)

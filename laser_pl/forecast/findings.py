@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import ProbeGain, Trusted
+from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.forecast.memory import Device
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
@@ -74,7 +75,7 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
         )
     if data.one_category_per_batch and len(categories) == 1:
         yield Finding(f"data.one_category_per_batch is true, but all prompts are of one category, '{categories[0]}'.")
-    used = work.prompts["an iteration"]
+    used = work.used
     if data.batch_size > used:
         yield Finding(
             f"data.batch_size is {data.batch_size}, but an iteration has {used} prompts: it is one step. Lower the"
@@ -90,6 +91,8 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"selection.signal is {type(setup.signal).__name__}, which needs answers, and no prompt has one: the bandit"
             " would learn nothing. Set data.columns.answer, or another signal."
         )
+    if says_nothing(setup.signal, setup.policy.nll_weight):
+        yield Finding(SAYS_NOTHING)
     if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
     if work.trained == 0:

@@ -13,7 +13,7 @@ from laser_pl.forecast import findings as wrong
 from laser_pl.forecast.earlier import Earlier
 from laser_pl.forecast.files import Files, files_of
 from laser_pl.forecast.findings import Finding, Findings
-from laser_pl.forecast.hub import may_be_on_hub, out_of_reach
+from laser_pl.forecast.hub import is_out_of_reach, may_be_on_hub, out_of_reach
 from laser_pl.forecast.learned import bandit_state, optimizer_state
 from laser_pl.forecast.memory import TOKEN, Device, devices, held, resident
 from laser_pl.forecast.models import Adapted, Loaded, adapted, leaves, reward_models
@@ -23,6 +23,9 @@ from laser_pl.forecast.work import Forwards, Work, forwards_of, work_of
 from laser_pl.language_model import Weights
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.local import LocalModel
+
+FILES = {".jsonl", ".json", ".csv", ".parquet", ".gz"}
+"""Endings of tables that are files; what else is not here is looked for on a hub."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
         return Forecast(models, work, forwards, (), (), setup.earlier, tuple(found.all))
     learned = _bandit(setup, work, base)
     optimizer = optimizer_state(policy.optimizer, base.adapter.size or 0)
-    memory = _memory(setup, base, judges, libraries, learned, optimizer, work, unknown, found)
+    memory = _memory(setup, base, judges, libraries, learned, optimizer, work, found)
     files = tuple(files_of(setup, work, base, learned, optimizer))
     free = shutil.disk_usage(_existing(Path(runs_dir))).free
     for about in (
@@ -116,7 +119,13 @@ def _unreachable(setup: Setup, found: Findings) -> set[str]:
             weights.load_config()
         except ConfigurationError as error:
             unknown.add(name)
-            found.add(f"Nothing is known of '{name}', which is no folder here. {error}")
+            if not is_out_of_reach():
+                found.add(f"Nothing is known of '{name}', which is no folder here. {error}")
+    if unknown and is_out_of_reach():
+        found.add(
+            f"The hub cannot be asked, so nothing is known of {', '.join(sorted(unknown))}: no folders of these names"
+            " are here, and nothing of them was fetched before."
+        )
     return unknown
 
 
@@ -143,8 +152,9 @@ def _judges(setup: Setup, found: Findings, unknown: set[str]) -> Iterator[Loaded
 def _set_up_data(setup: Setup, found: Findings) -> bool:
     """Read the prompts, if they lie here; whether that went well."""
     data = setup.data
-    remote = [table.path for table in (data.train, data.validation, data.test)
-              if table is not None and not Path(table.path).suffix and not Path(table.path).exists()]  # fmt: skip
+    tables = [table for table in (data.train, data.validation, data.test) if table is not None]
+    paths = [Path(table.path) for table in tables]
+    remote = [path for path in paths if not path.exists() and path.suffix not in FILES]
     if setup.policy.tokenizer is None:
         found.add("Without the policy's tokenizer no prompt can be measured, so steps, memory and files are not known.")
         return False
@@ -162,7 +172,7 @@ def _set_up_data(setup: Setup, found: Findings) -> bool:
 
 def _memory(
     setup: Setup, base: Adapted, judges: Sequence[Loaded], libraries: int | None, learned: int, optimizer: int,
-    work: Work, unknown: set[str], found: Findings,
+    work: Work, found: Findings,
 ) -> tuple[Device, ...]:  # fmt: skip
     budget, spill = setup.pool.memory.budget, setup.pool.memory.spill
     sizes = [judge.size for judge in judges]
@@ -175,18 +185,17 @@ def _memory(
     spilled = {}
     if spill == "cpu" and setup.device.type != "cpu" and total is not None and on_device is not None:
         spilled = {"reward models that gave way": total - on_device}
-    prompts = work.prompts["an iteration"]
+    prompts = work.used
     host = {
         "Python and libraries": libraries,
         "bandit": learned,
         "an iteration's rollouts": round(prompts * work.n * setup.response_length * TOKEN),
         **spilled,
     }
-    needs = tuple(phases(setup, base)) if not unknown else ()
+    needs = tuple(phases(setup, base))
     for phase in needs:
         if phase.size is None:
-            found.add(f"What {phase.name} needs beside weights is not known: the model's code wants to see numbers"
-                      f" ({phase.reason}).")  # fmt: skip
+            found.add(f"What {phase.name} needs beside weights is not known. {phase.reason}")
     return devices(setup.device, setup.processes, models, host, needs)
 
 

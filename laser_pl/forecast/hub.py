@@ -20,9 +20,14 @@ def may_be_on_hub(name: str) -> bool:
     return not Path(name).is_dir() and name.count("/") <= 1 and not name.startswith((".", "~"))
 
 
+def is_out_of_reach() -> bool:
+    """Whether no hub is asked, by the environment or within ``out_of_reach``."""
+    return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
 def is_reachable() -> bool:
     """Whether the hub answers. It is not asked where the environment says that it must not be."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if is_out_of_reach():
         return False
     try:
         httpx.head(huggingface_hub.constants.ENDPOINT, timeout=SECONDS, follow_redirects=False)

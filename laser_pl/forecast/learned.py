@@ -13,7 +13,7 @@ from torch import Tensor
 from laser_pl.bandits.base import Bandit
 
 SMALL = 16
-"""Size of the contexts that a bandit is tried with."""
+"""Size of the contexts that a bandit is tried with, at least."""
 
 
 def optimizer_state(make: Callable[[Any], torch.optim.Optimizer], size: int) -> int:
@@ -46,14 +46,15 @@ def bandit_state(bandit: Bandit, arms: list[str], context_size: int, observation
         context_size: d.
         observations: t.
     """
-    sizes = [
-        _taught(copy.deepcopy(bandit), arms, d, math.ceil(observations * d / context_size)) for d in (SMALL, 2 * SMALL)
-    ]
-    slope = (sizes[1] - sizes[0]) / (3 * SMALL**2)
-    return max(round(sizes[0] + slope * (context_size**2 - SMALL**2)), 0)
+    small = max(SMALL, round(SMALL / 2 * context_size / max(observations, 1)))  # in which t is still a number to count
+    if 2 * small >= context_size:
+        return _taught(bandit, arms, context_size, math.ceil(observations))
+    one, two = (_taught(bandit, arms, d, math.ceil(observations * d / context_size)) for d in (small, 2 * small))
+    return max(round(one + (two - one) / (3 * small**2) * (context_size**2 - small**2)), 0)
 
 
 def _taught(bandit: Bandit, arms: list[str], size: int, observations: int) -> int:
+    bandit = copy.deepcopy(bandit)
     bandit.start(arms, size)
     generator = torch.Generator().manual_seed(0)
     for _ in range(min(observations, 2 * size)):

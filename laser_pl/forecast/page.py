@@ -32,7 +32,7 @@ def print_forecast(forecast: Forecast, command: str, console: Console | None = N
     for finding in forecast.findings:
         kind = "[bold red]fit would stop:[/]" if finding.stops else "[yellow]looks wrong:[/]"
         console.print(f"{kind} {as_markup(finding.text)}")
-    console.print("Sizes are estimates. Nothing was loaded or written. To run it:")
+    console.print("Sizes are estimates. No weights were loaded, and nothing was written. To run it:")
     console.print(as_markup(command), soft_wrap=True)
 
 
@@ -69,6 +69,8 @@ def _work(forecast: Forecast) -> Table:
     def row(name: str, count: int, note: str = "") -> None:
         table.add_row(name, f"{note}{round(count / whole):,}", f"{note}{count:,}" if work.iterations else "no end")
 
+    splits = [f"{name} {count:,}" for name, count in work.prompts.items()]
+    table.add_row("prompts there are", "", "\n".join(splits))
     table.add_row("iterations", "", _count(work.iterations) if work.iterations else "no end")
     row("steps", work.steps)
     if work.optimizer_steps != work.steps:

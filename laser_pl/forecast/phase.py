@@ -12,8 +12,8 @@ class Phase:
 
     Attributes:
         name: The phase.
-        size: Bytes of tensors alive at most; None if the model's code cannot be run on paper.
-        reason: Why not.
+        size: Bytes of tensors alive at most; None if that is not known.
+        reason: Why it is not known.
     """
 
     name: str
@@ -34,5 +34,5 @@ def tried(name: str, shared: bool, call: Callable[[bool], int]) -> Phase:
         try:
             return Phase(name, call(option))
         except Exception as error:  # whatever code of unknown make raises that wants to see numbers
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"its code wants to see numbers, {type(error).__name__}: {error}".splitlines()[0]
     return Phase(name, None, reason)

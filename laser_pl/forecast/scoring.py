@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import prompt_ids
+from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.models import leaves
 from laser_pl.forecast.paper import Paper
 from laser_pl.forecast.peaks import classifying, judging, reading_one
@@ -19,12 +20,18 @@ from laser_pl.rewards.text import tokenize
 
 
 def scoring(setup: Setup) -> Phase:
-    """The largest forward of any reward model: they are asked one after the other, members of an ensemble as well."""
+    """The largest forward of any reward model: they are asked one after the other, members of an ensemble as well.
+
+    Not known where a reward model is out of reach, or cannot be used.
+    """
     known: dict[str, Phase] = {}
     for model in setup.pool.reward_models.values():
         for member in leaves(model):
             if isinstance(member, LocalModel):
-                _ask(setup, member, known)
+                try:
+                    _ask(setup, member, known)
+                except ConfigurationError as error:
+                    return Phase("scoring", None, str(error))
     return largest("scoring", *known.values())
 
 

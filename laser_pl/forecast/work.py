@@ -38,6 +38,7 @@ class Work:
 
     Attributes:
         prompts: Prompts by split.
+        used: Prompts of an iteration.
         iterations: How many; None for a run without an end, whose counts are those of one iteration.
         steps: Training steps, one for each batch.
         optimizer_steps: Of them, those that change weights.
@@ -51,6 +52,7 @@ class Work:
     """
 
     prompts: dict[str, int]
+    used: int
     iterations: int | None
     steps: int
     optimizer_steps: int
@@ -121,13 +123,12 @@ def work_of(data: PreferenceData, signal: Signal, trainer: Trainer) -> Work:
         optimizer_steps += math.ceil(len(iteration.batches) / every)
     factor = 1.0 if whole is None or len(done) < ITERATIONS else whole / ITERATIONS
     iterations = None if whole is None and trainer.max_steps == -1 else round(len(done) * factor)
-    splits = {name: len(prompts) for name, prompts in data.prompts.items()}
     looks = len(done) * factor / (trainer.check_val_every_n_epoch or 1)
     evaluations = math.floor(looks) * _evaluated(data, trainer.limit_val_batches, "validation")
     evaluations += 2 * _evaluated(data, trainer.limit_test_batches, "test")
     return Work(
-        prompts={**splits, "an iteration": len(train) if data.prompts_per_iteration is None
-                 else min(data.prompts_per_iteration, len(train))},
+        prompts={name: len(prompts) for name, prompts in data.prompts.items()},
+        used=min(data.prompts_per_iteration or len(train), len(train)),
         iterations=iterations,
         steps=round(steps * factor),
         optimizer_steps=round(optimizer_steps * factor),
