@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -202,3 +204,26 @@ def test_tokens_are_bounded_and_after_a_run_told_to_within_15_percent(
     rollouts = list((other.folder.path / "rollouts").rglob("*.parquet"))
     assert files["rollouts/"].count == len(rollouts)
     assert files["rollouts/"].size == pytest.approx(sum(file.stat().st_size for file in rollouts), rel=WITHIN)
+
+
+@pytest.mark.usefixtures("untouched_results")
+def test_the_benchmark_holds_one_against_the_other(
+    benchmarks: Callable[[str], ModuleType], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, whose resident set says nothing; but plan and fits are real."""
+    script = benchmarks("plan")
+    monkeypatch.setattr(script, "in_fresh_process", lambda call, argument: call(argument))
+    model = tmp_path / "chatting"
+    shutil.copytree(world / "policy", model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(model)
+    page = tmp_path / "RESULTS.md"
+    small = ["--iterations", "1", "--prompts", "5", "--dtypes", "float32"]
+    script.main(["--model", str(model), *small, "--results", str(page)])
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| float32")]
+    off = {name: float(percent.removesuffix("%")) for _, name, _, _, percent in rows}
+    assert (off["steps"], off["reward-model forwards"]) == (0, 0)
+    assert off["tokens (told: at most)"] >= 0
+    for phase in script.PHASES:
+        assert abs(off[f"tensors in {phase}"]) <= 100 * WITHIN
