@@ -279,7 +279,9 @@ def test_the_command_prints_80_columns_and_ends_with_code_2_if_fit_would(
     assert "fit would stop: The reward model 'a'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", ["--model.beta=-1", "--data.train=none.jsonl", "--no_such=1", "--name=../x"])
+@pytest.mark.parametrize(
+    "wrong", ["--model.beta=-1", "--data.train=none.jsonl", "--no_such=1", "--name=../x", "--resume"]
+)
 def test_what_cannot_be_told_is_said_as_fit_says_it(
     config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
@@ -297,6 +299,13 @@ def test_what_cannot_be_told_is_said_as_fit_says_it(
     sentence = said[1].removeprefix("laser_pl: ")
     assert sentence
     assert sentence in said[0]
+
+
+def test_resuming_is_told_where_there_is_a_run_to_resume(
+    config: dict[str, Any], told: Callable[..., Forecast], tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "laser").mkdir(parents=True)
+    assert told(config, "--resume").work is not None
 
 
 def test_help_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:

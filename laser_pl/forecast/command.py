@@ -24,14 +24,14 @@ from laser_pl.forecast.setup import Setup
 from laser_pl.interruption import Interruption
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
-from laser_pl.run_folder import refuse_name
+from laser_pl.run_folder import RunFolder, refuse_name
 
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]
 
 Says what `fit` with the same words would do, without loading weights or writing anything: models and their sizes,
 memory at rest and at its peak, steps, tokens, reward-model forwards, files, and what looks wrong. Ends with code 2 if
-`fit` would refuse to run. All settings: python -m laser_pl fit --help\
+`fit` would refuse to run. With --resume the whole run is told, with what is done of it. All settings: python -m laser_pl fit --help\
 """
 
 
@@ -74,7 +74,11 @@ class PlanCLI(LaserCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer; for an accelerator that is not here, one without it."""
         self.selection = self._get(self.config_init, "selection")
-        refuse_name(self._get(self.config, "runs_dir"), self._get(self.config, "name"))
+        runs_dir, name = self._get(self.config, "runs_dir"), self._get(self.config, "name")
+        if self._get(self.config, "resume"):
+            RunFolder.newest_unfinished(runs_dir, name)
+        else:
+            refuse_name(runs_dir, name)
         self.trainer_defaults["callbacks"] = []
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **kwargs}
         try:

@@ -32,7 +32,10 @@ def print_forecast(forecast: Forecast, command: str, console: Console | None = N
     for finding in forecast.findings:
         kind = "[bold red]fit would stop:[/]" if finding.stops else "[yellow]looks wrong:[/]"
         console.print(f"{kind} {as_markup(finding.text)}")
-    console.print("Sizes are estimates. No weights were loaded, and nothing was written. To run it:")
+    console.print(
+        "Sizes are estimates; memory is that of tensors and libraries, and allocators keep some of what is freed. No"
+        " weights were loaded, and nothing was written. To run it:"
+    )
     console.print(as_markup(command), soft_wrap=True)
 
 
