@@ -20,7 +20,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
-from laser_pl.feedback.signals import Dpo, Loss, Signal
+from laser_pl.feedback.signals import Signal
+from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.base import RewardModel
@@ -133,12 +134,8 @@ class RewardSelection(Callback):
         self.ranks = Ranks.of(trainer)
         self.pool.check()
         assert isinstance(pl_module, Policy)
-        if isinstance(self.signal, Dpo) or (isinstance(self.signal, Loss) and pl_module.nll_weight == 0):
-            log.warning(
-                "The bandit learns from the DPO loss alone, which says nothing about which reward model is right: its"
-                " first value is ln 2 whoever judged. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll or"
-                " Trusted, or train with model.nll_weight > 0 and learn from the Loss."
-            )
+        if says_nothing(self.signal, pl_module.nll_weight):
+            log.warning(SAYS_NOTHING)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the iteration's contexts into the running mean; all of them are known by now."""

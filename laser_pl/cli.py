@@ -62,6 +62,7 @@ class LaserCLI(PredictCommand):
         interruption: Who is told when a signal asks the run to end.
     """
 
+    policy_class: type[Policy] = Policy
     trainer: Trainer
     model: Policy
     datamodule: PreferenceData
@@ -76,7 +77,7 @@ class LaserCLI(PredictCommand):
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
         super().__init__(
-            Policy,
+            self.policy_class,
             PreferenceData,
             save_config_callback=None,
             seed_everything_default=0,

@@ -17,6 +17,7 @@ LIGHTNING = {
 }
 """Commands that take a configuration."""
 OTHERS = {
+    "plan": ("laser_pl.forecast.command", "Say what `fit` would do and need, without loading any weights."),
     "report": (
         "laser_pl.report.command",
         "Show a run as a page, whether it is finished, going on, or was interrupted.",

@@ -84,10 +84,25 @@ class Weights:
         Raises:
             ConfigurationError: If there is no such model.
         """
+        return self.size_of(self.skeleton(model_class))
+
+    def skeleton(self, model_class: Any = AutoModelForCausalLM) -> Any:
+        """The model with shapes and types but no weights, unquantised, on torch's meta device.
+
+        Raises:
+            ConfigurationError: If there is no such model.
+        """
         config = self.load_config()
         dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
         with self._telling("a model"), torch.device("meta"):
-            model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+            return model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+
+    def size_of(self, model: Any) -> int:
+        """Bytes of the weights in memory, quantised as they will be.
+
+        Args:
+            model: The skeleton.
+        """
         tensors = [*model.parameters(), *model.buffers()]
         whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if self.quantization is None:

@@ -116,12 +116,16 @@ class Policy(LightningModule):
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
-        self.tokenizer = weights.load_policy_tokenizer(pad_token)
+        self.tokenizer = self.load_tokenizer(pad_token)
         self.language_model: PeftModel | None = None
         self._reader: ResponseReader | None = None
         self.counts: Evaluation | None = None
 
     # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def load_tokenizer(self, pad_token: str | None) -> Any:
+        """The tokenizer, which must know what to pad with."""
+        return self.weights.load_policy_tokenizer(pad_token)
 
     def setup(self, stage: str) -> None:
         """Refuse a precision that would cast the batches, reference log-probabilities included.

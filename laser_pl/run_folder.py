@@ -42,8 +42,7 @@ class RunFolder:
         Raises:
             ConfigurationError: If the folder cannot be written, or would not lie in ``runs_dir``.
         """
-        if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip() or "\0" in name:
-            raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
+        refuse_name(runs_dir, name)
         for path in _candidates(runs_dir, name):
             try:
                 path.mkdir(parents=True)
@@ -123,6 +122,16 @@ def _near_run(path: Path) -> Path | None:
         if folder is not None and (name := closest(path.name, _runs_in(folder))):
             return folder / name
     return None
+
+
+def refuse_name(runs_dir: str, name: str) -> None:
+    """Make sure that a name is one of a folder in ``runs_dir``.
+
+    Raises:
+        ConfigurationError: If it is not.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip() or "\0" in name:
+        raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
 
 
 def _candidates(runs_dir: str, name: str) -> Iterator[Path]:

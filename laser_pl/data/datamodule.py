@@ -153,7 +153,7 @@ class PreferenceData(LightningDataModule):
         def load(table: Table, response: str | None = None) -> list[Prompt]:
             return prompts_from(table, replace(self.columns, response=response), self.template, tokenizer)
 
-        limit, reason = self._prompt_limit()
+        limit, reason = self.prompt_limit()
         if self.policy.supervised and self.columns.response is None:
             raise ConfigurationError(
                 "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
@@ -187,7 +187,7 @@ class PreferenceData(LightningDataModule):
                 )
             self.prompts[name] = kept
 
-    def _prompt_limit(self) -> tuple[int, str]:
+    def prompt_limit(self) -> tuple[int, str]:
         """Tokens of the longest prompt, and what says so."""
         context = self.policy.context_limit
         longest = max(self.rollouts.max_new_tokens, self.policy.evaluation.max_new_tokens)
@@ -319,7 +319,7 @@ class PreferenceData(LightningDataModule):
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
-        limit, _ = self._prompt_limit()
+        limit, _ = self.prompt_limit()
         return encode(prompts, self.policy.tokenizer, limit, self.template.special_tokens, self.overlong)
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class Pairing(ABC):
             Pairs in order of preference; those that are no preference after all are taken out afterwards.
         """
 
+    def most_used(self, n: int) -> int:
+        """How many of a prompt's ``n`` responses its pairs can use."""
+        return min(n, 2 * self.per_prompt)
+
     def pair(self, batch: RolloutBatch, scores: Tensor, seed: int, allowed: Tensor | None = None) -> PairIndices:
         """Pairs of a whole batch, never across prompts.
 
@@ -131,6 +135,10 @@ class BestWorst(Pairing):
     One response per prompt is chosen. What a reward model puts first says most about it, so the loss of these pairs
     tells reward models apart better than that of random pairs, in which mediocre responses are chosen as well.
     """
+
+    def most_used(self, n: int) -> int:
+        """The best, and what it is compared with."""
+        return min(n, self.per_prompt + 1)
 
     def choose(self, ranked: np.ndarray, choosable: np.ndarray, generator: np.random.Generator) -> list[Pair]:
         """The best that may be chosen with every other, from the bottom up."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,23 +49,8 @@ class RolloutStore:
         self, chunk: int, prompts: Sequence[Prompt], responses: Responses, contexts: Tensor, reference_logprobs: Tensor
     ) -> None:
         """Write one chunk; it appears under its name only when it is complete and on disk."""
-        lengths = responses.mask.sum(-1).tolist()
-        tokens = responses.tokens.tolist()
-        rows = [
-            {
-                "prompt_id": prompt.id,
-                "category": prompt.category,
-                "text": prompt.text,
-                "responses": list(responses.texts[row]),
-                "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],
-                "finished": responses.finished[row].tolist(),
-                "reference_logprobs": reference_logprobs[row].tolist(),
-                "context": contexts[row].tolist(),
-            }
-            for row, prompt in enumerate(prompts)
-        ]
         with writing(self.path(chunk)) as temporary, temporary.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file)
+            write_rows(rows_of(prompts, responses, contexts, reference_logprobs), file)
 
     def read(self, chunk: int) -> list[Row]:
         """The rows of one chunk, as they were written.
@@ -81,6 +66,30 @@ class RolloutStore:
                 " Put it back, or start a new run."
             ) from error
         return rows
+
+
+def rows_of(prompts: Sequence[Prompt], responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:
+    """What is stored of some prompts and of what was answered to them."""
+    lengths = responses.mask.sum(-1).tolist()
+    tokens = responses.tokens.tolist()
+    return [
+        {
+            "prompt_id": prompt.id,
+            "category": prompt.category,
+            "text": prompt.text,
+            "responses": list(responses.texts[row]),
+            "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],
+            "finished": responses.finished[row].tolist(),
+            "reference_logprobs": reference_logprobs[row].tolist(),
+            "context": contexts[row].tolist(),
+        }
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def write_rows(rows: Sequence[Row], file: BinaryIO) -> None:
+    """Write rows as Parquet."""
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), file)
 
 
 def rollout_batch(prompts: PromptBatch, rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:

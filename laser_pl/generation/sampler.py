@@ -99,7 +99,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     Returns:
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
-    batches = _batches(prompts, sampling)
+    batches = sampled_together(prompts, sampling)
     eos = _eos_ids(model, tokenizer)
     if len(batches) == 1:
         tokens, contexts = _sample(model, tokenizer, prompts, sampling, eos, seed)
@@ -117,7 +117,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     return _responses(tokens[..., :longest], eos, tokenizer), contexts
 
 
-def _batches(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
+def sampled_together(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
     """Rows of prompts to sample together: all, or as many of like length as the bound allows."""
     lengths = prompts.mask.sum(-1).tolist()
     batches: list[list[int]] = []
@@ -155,7 +155,7 @@ def _sample(
     }
     with evaluating(model), _bare_generation_config(model):
         shares = why_attention_is_its_own(model) is None
-        cache, contexts = _read_prompts(model, prompts, shares)
+        cache, contexts = read_prompts(model, prompts, shares)
         if cache is not None and shares:
             tokens = _continue_shared(model, prompts, cache, sampling, eos, choice)  # (B * n, T)
         else:
@@ -219,7 +219,7 @@ def _numbers(tokens: int, rows: int, seed: int) -> Tensor:
     return torch.rand(tokens, rows, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def _read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool) -> tuple[Any, Tensor]:
+def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool) -> tuple[Any, Tensor]:
     """KV cache of all prompt tokens but the last, and the last token's hidden state ``(B, d)``."""
     decoder = model.get_decoder()
     positions = position_ids(prompts.mask)

@@ -73,7 +73,7 @@ class SharedCache(Cache):  # type: ignore[misc]
 
     def _lay_out(self) -> None:
         self.places = Places.of(torch.bincount(self.owner, minlength=len(self.mask)))
-        self._masks: dict[tuple[int | None, int, int], Tensor | None] = {}
+        self.masks: dict[tuple[int | None, int, int], Tensor | None] = {}
 
     def keep(self, rows: Tensor) -> None:
         """Forget all responses but these, given in ascending order."""
@@ -105,7 +105,7 @@ class SharedCache(Cache):  # type: ignore[misc]
         asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
         head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
-        mask = self._prompt_mask(sliding_window, layer.length, head.shape[-1])
+        mask = self.prompt_mask(sliding_window, layer.length, head.shape[-1])
         if mask is not None:
             head = head.masked_fill(mask, -torch.inf)
         head = head.view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, Tp)
@@ -117,13 +117,13 @@ class SharedCache(Cache):  # type: ignore[misc]
         result: Tensor = self.places.in_a_row(seen) + to_own @ value  # (R, H_kv, G, D)
         return result.reshape(rows, 1, heads, -1)
 
-    def _prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:
+    def prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:
         """What of the prompts is padding or has left the window. Shape ``(B, 1, 1, Tp)``; None for nothing."""
         kind = (window, length if window is not None else 0, width)
-        if kind not in self._masks:
+        if kind not in self.masks:
             hidden = ~self.mask[:, -width:]
             if window is not None:
                 present = self.positions[:, -1:] + length  # (B, 1)  place of the token that asks
                 hidden = hidden | (present - self.positions[:, -width:] >= window)
-            self._masks[kind] = hidden[:, None, None] if bool(hidden.any()) else None
-        return self._masks[kind]
+            self.masks[kind] = hidden[:, None, None] if bool(hidden.any()) else None
+        return self.masks[kind]

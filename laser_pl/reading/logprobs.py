@@ -34,6 +34,14 @@ def response_logprobs(
     prompt_length, response_length = int(prompt_mask.sum(-1).max()), int(response_mask.sum(-1).max())
     prompt_tokens, prompt_mask = prompt_tokens[:, -prompt_length:], prompt_mask[:, -prompt_length:]
     response_tokens, response_mask = response_tokens[:, :response_length], response_mask[:, :response_length]
+    return full_width_logprobs(model, prompt_tokens, prompt_mask, response_tokens, response_mask)
+
+
+def full_width_logprobs(
+    model: Any, prompt_tokens: Tensor, prompt_mask: Tensor, response_tokens: Tensor, response_mask: Tensor
+) -> Tensor:
+    """The same, every column included."""
+    response_length = response_tokens.shape[1]
     mask = torch.cat([prompt_mask, response_mask], dim=-1)  # (R, Tp + Tr)
     logits = model(
         input_ids=torch.cat([prompt_tokens, response_tokens], dim=-1),

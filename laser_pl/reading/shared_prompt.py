@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.logprobs import response_logprobs
-from laser_pl.reading.packing import pack
+from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.token_logprobs import token_logprobs
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
@@ -42,13 +42,13 @@ def shared_logprobs(
     Returns:
         Nats, in float32 or wider. Shape ``(R,)``.
     """
-    return _shared_logprobs(model, prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)[0]
+    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)
+    return packed_logprobs(model, packing)[0]
 
 
-def _shared_logprobs(model: Any, *inputs: Tensor) -> tuple[Tensor, PackedAttention]:
-    """The same, and the attention as it was used."""
+def packed_logprobs(model: Any, packing: Packing) -> tuple[Tensor, PackedAttention]:
+    """Log-probability of each response of a packing, and the attention as it was used. Shape ``(R,)``."""
     base = _without_wrapper(model)
-    packing = pack(*inputs)
     attention = PackedAttention(packing)
     with attending(base, attention):
         hidden = base.get_decoder()(
@@ -78,7 +78,8 @@ def why_attention_is_its_own(base: Any) -> str | None:
     return _known[base]
 
 
-def _find_out(base: Any) -> str | None:
+def why_not_by_configuration(base: Any) -> str | None:
+    """The same, as far as it can be told without weights."""
     if not getattr(base, "_supports_attention_backend", False):
         return f"{type(base).__name__} does not let its attention be replaced"
     config = base.config.get_text_config()
@@ -87,11 +88,18 @@ def _find_out(base: Any) -> str | None:
         return f"it has layers of type {', '.join(sorted(unknown))}"
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention looks ahead"
+    return None
+
+
+def _find_out(base: Any) -> str | None:
+    reason = why_not_by_configuration(base)
+    if reason is not None:
+        return reason
     was_training = base.training
     base.eval()
     try:
         with torch.no_grad():
-            return _try(base, config)
+            return _try(base, base.config.get_text_config())
     except Exception as error:  # whatever a model of unknown make raises, it means no
         return f"{type(error).__name__}: {error}"
     finally:
@@ -106,10 +114,11 @@ def _try(base: Any, config: Any) -> str | None:
     prompt_tokens, prompt_mask = ids[:8].view(2, 4), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]], device=device)
     response_tokens = ids[8:].view(4, 4)
     response_mask = (torch.arange(4, device=device) < torch.tensor([[4], [2], [1], [3]], device=device)).long()
-    found, attention = _shared_logprobs(base, prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)
+    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)
+    found, attention = packed_logprobs(base, packing)
     expected = response_logprobs(base, prompt_tokens[prompt], prompt_mask[prompt], response_tokens, response_mask)
-    if attention.windows != _windows(config):
-        return f"its layers attend with windows {attention.windows}, its configuration says {_windows(config)}"
+    if attention.windows != windows_of(config):
+        return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
     tolerance = 64 * torch.finfo(base.dtype).eps * (1 + float(expected.abs().max()))
     distance = float((found - expected).abs().max())
     if not distance <= tolerance:
@@ -117,7 +126,7 @@ def _try(base: Any, config: Any) -> str | None:
     return None
 
 
-def _windows(config: Any) -> list[int | None]:
+def windows_of(config: Any) -> list[int | None]:
     """The sliding window of each layer, by the configuration."""
     window = getattr(config, "sliding_window", None)
     types = (

@@ -80,15 +80,23 @@ class Memory:
         Raises:
             ConfigurationError: If one does not.
         """
+        for name in self.reward_models:
+            self.check_fits(name)
+
+    def check_fits(self, name: str) -> None:
+        """See whether one reward model fits the budget alone.
+
+        Raises:
+            ConfigurationError: If it does not.
+        """
         if self.budget is None:
             return
-        for name in self.reward_models:
-            size = self._size_of(name)
-            if size > self.budget:
-                raise ConfigurationError(
-                    f"The reward model '{name}' has {show_bytes(size)} of weights, more than selection.memory_budget ="
-                    f" {show_bytes(self.budget)}. Raise the budget, quantise the model, or take it out."
-                )
+        size = self._size_of(name)
+        if size > self.budget:
+            raise ConfigurationError(
+                f"The reward model '{name}' has {show_bytes(size)} of weights, more than selection.memory_budget ="
+                f" {show_bytes(self.budget)}. Raise the budget, quantise the model, or take it out."
+            )
 
     def hold(self, name: str, device: torch.device) -> None:
         """Have a reward model on the device, and remember that it was used."""

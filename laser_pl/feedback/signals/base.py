@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations
 
@@ -16,6 +16,10 @@ class Signal(ABC):
 
     def start(self, arms: Sequence[str]) -> None:
         """Learn the arms' names, in the order of their indices."""
+
+    def polled(self, prompts: Sequence[Prompt]) -> list[int]:
+        """On which of the prompts it may ask every reward model; it is told, for a plan, before they are answered."""
+        return []
 
     @abstractmethod
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
@@ -75,9 +75,13 @@ class Cooling(Signal):
         """Learn the arms' names."""
         self.spread.start(arms)
 
+    def polled(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Those of the share."""
+        return self.asked.rows(prompts)
+
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The covariance over each asked prompt's responses of every arm."""
-        rows = self.asked.rows(batch.prompts.prompts)
+        rows = self.polled(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.0)
         scores = ask.scores(rows).double().cpu()  # (K, R, n)

@@ -55,3 +55,21 @@ class Nll(Signal):
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the chosen responses' negative log-likelihood per token."""
         return of_judges(batch, -losses.nll, -mean_nll(batch))
+
+
+SAYS_NOTHING = (
+    "The bandit learns from the DPO loss alone, which says nothing about which reward model is right: its first value"
+    " is ln 2 whoever judged. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll or Trusted, or train with"
+    " model.nll_weight > 0 and learn from the Loss."
+)
+"""What is wrong with a signal that ``says_nothing``."""
+
+
+def says_nothing(signal: Signal, nll_weight: float) -> bool:
+    """Whether a signal is the DPO loss alone.
+
+    Args:
+        signal: What the bandit learns from.
+        nll_weight: Weight of the other part of the loss.
+    """
+    return isinstance(signal, Dpo) or (isinstance(signal, Loss) and nll_weight == 0)

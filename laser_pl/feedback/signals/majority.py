@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
@@ -24,11 +26,15 @@ class Majority(Signal):
     """
 
     def __init__(self, share: float = 0.125, seed: int = 0) -> None:
-        self.polled = Share(share, "majority", seed)
+        self.asked = Share(share, "majority", seed)
+
+    def polled(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Those of the share."""
+        return self.asked.rows(prompts)
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Every arm's share of pairs ordered as the others' majority orders them."""
-        rows = self.polled.rows(batch.prompts.prompts)
+        rows = self.polled(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.5)
         return of_all_arms(rows, agreement(ask.scores(rows).double().cpu()).T, chance=0.5)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
@@ -34,11 +36,15 @@ class Trusted(Signal):
         self.trusted = Share(share, "trusted", seed)
         self.matcher = matcher
 
+    def polled(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Those of the share with an answer, as far as they turn out to have right and wrong responses."""
+        return [row for row in self.trusted.rows(prompts) if prompts[row].answer is not None]
+
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Every arm's share of pairs ordered rightly, on the trusted prompts that have right and wrong responses."""
         rows: list[int] = []
         right: list[Tensor] = []
-        for row in self.trusted.rows(batch.prompts.prompts):
+        for row in self.polled(batch.prompts.prompts):
             found = divided(self.matcher, batch.responses.texts[row], batch.prompts.prompts[row].answer)
             if found is not None:
                 rows.append(row)

@@ -1,0 +1,96 @@
+"""What is forecast: the parts of a run as they are configured, none of them loaded."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lightning.pytorch import Trainer
+
+from laser_pl.bandits.base import Bandit
+from laser_pl.bandits.context import ContextPreparation
+from laser_pl.batches import Prompt
+from laser_pl.data.datamodule import PreferenceData
+from laser_pl.data.pairs import Pairing
+from laser_pl.data.prompts import prompt_ids
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.forecast.earlier import Earlier
+from laser_pl.policy import Policy
+from laser_pl.rewards.pool import Pool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that has not begun.
+
+    Attributes:
+        policy: The policy.
+        data: Its prompts; set up unless they are out of reach.
+        trainer: How long and on what it trains.
+        pool: Arms and constraints.
+        arms: Names of the arms.
+        constraints: Names of the constraints.
+        bandit: Chooses among the arms.
+        context: What it sees.
+        signal: What it learns from.
+        pairs: Makes pairs.
+        granularity: What a decision is about.
+        keep_iterations: Iterations whose rollouts stay.
+        earlier: A run that sampled likewise, where there is one.
+    """
+
+    policy: Policy
+    data: PreferenceData
+    trainer: Trainer
+    pool: Pool
+    arms: Sequence[str]
+    constraints: Sequence[str]
+    bandit: Bandit
+    context: ContextPreparation
+    signal: Signal
+    pairs: Pairing
+    granularity: str
+    keep_iterations: int | None = None
+    earlier: Earlier | None = field(default=None)
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return int(self.trainer.world_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process's models would lie."""
+        return self.trainer.strategy.root_device
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that a mixed precision computes in."""
+        types = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        return types.get(str(self.trainer.precision))
+
+    @property
+    def response_length(self) -> float:
+        """Tokens of a response: those of an earlier run, or the most there can be."""
+        return self.data.rollouts.max_new_tokens if self.earlier is None else self.earlier.length
+
+    @property
+    def decisions(self) -> int:
+        """Decisions of a step at most."""
+        size = self.data.batch_size
+        categories = {prompt.category for prompt in self.data.prompts["train"]}
+        several = 1 if self.data.one_category_per_batch else min(len(categories), size)
+        return {"batch": 1, "category": several, "prompt": size, "rank": min(self.processes, size)}[self.granularity]
+
+    def longest(self, split: str, count: int) -> list[Prompt]:
+        """The longest prompts of a split, by their characters."""
+        return heapq.nlargest(count, self.data.prompts[split], key=lambda prompt: len(prompt.text))
+
+    def heads(self, split: str, count: int) -> list[int]:
+        """Tokens of the longest prompts of a split under the policy's tokenizer, the longest first."""
+        special = self.data.template.special_tokens
+        lengths = [len(prompt_ids(prompt.text, self.policy.tokenizer, special))
+                   for prompt in self.longest(split, 4 * count)]  # fmt: skip
+        return sorted((min(length, self.data.prompt_limit()[0]) for length in lengths), reverse=True)[:count]
