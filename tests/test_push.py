@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from laser_pl.push import write_card
+from laser_pl.push import main, write_card
 from laser_pl.run_folder import RunFolder
 
 TOKEN = "hf_a_token_that_nobody_may_see"
@@ -264,22 +264,29 @@ def unfinished(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "env", "before", "told"),
+    ("args", "token", "before", "told"),
     [
-        (["--repo", "me/it"], {"HF_TOKEN": ""}, None, "push: there is no token. Set HF_TOKEN to one that may write"),
-        (["--repo", "me/it"], {"HF_HUB_OFFLINE": "1"}, None, "push: HF_HUB_OFFLINE is set, so nothing can be sent"),
-        (["--repo", "it"], {}, None, "push: --repo must be OWNER/NAME"),
-        (["--repo", "me/it/too"], {}, None, "push: --repo must be OWNER/NAME"),
-        ([], {}, None, "the following arguments are required: --repo"),
-        (["--repo", "me/it", "--license", "My own!"], {}, None, "--license is 'My own!'"),
-        (["--repo", "me/it"], {}, damaged, "has no adapter_model.safetensors"),
-        (["--repo", "me/it"], {}, unfinished, "is not finished"),
+        (["--repo", "me/it"], "", None, "push: there is no token. Set HF_TOKEN to one that may write"),
+        (["--repo", "me/it"], TOKEN, None, "push: HF_HUB_OFFLINE is set, so nothing can be sent"),  # as in all tests
+        (["--repo", "it"], TOKEN, None, "push: --repo must be OWNER/NAME"),
+        (["--repo", "me/it/too"], TOKEN, None, "push: --repo must be OWNER/NAME"),
+        ([], TOKEN, None, "the following arguments are required: --repo"),
+        (["--repo", "me/it", "--license", "My own!"], TOKEN, None, "--license is 'My own!'"),
+        (["--repo", "me/it"], TOKEN, damaged, "has no adapter_model.safetensors"),
+        (["--repo", "me/it"], TOKEN, unfinished, "is not finished"),
     ],
 )
 def test_what_cannot_be_pushed_is_said_before_anything_is_sent(
-    hub: Hub, run: Path, args: list[str], env: dict[str, str], before: Callable[[Path], None] | None, told: str
-) -> None:
+    hub: Hub, run: Path, args: list[str], token: str, before: Callable[[Path], None] | None, told: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
     if before is not None:
         before(run)
-    assert told in refused(push(run, hub.address, *args, **env))
+    with pytest.raises(SystemExit) as end:
+        main([str(run), *args])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
     assert hub.requests == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,6 @@ def longer(prompts, completions, **columns):
 def picky(prompts, completions, **columns):
     return [None if len(text) % 2 else float(len(text)) for text in completions]
 
-def broken(prompts, completions, **columns):
-    raise RuntimeError("out of order")
-
 def mended(prompts, completions, **columns):
     if not Path("mended").exists():
         raise RuntimeError("out of order")
@@ -67,10 +66,10 @@ def runs(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Make a judge's file of a function in ``JUDGES``; what was asked is in ``judge.asked()``."""
+    """Make a judge's file of a function in ``JUDGES``."""
     (tmp_path / "judges_of_winrate.py").write_text(JUDGES)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "judges_of_winrate", raising=False)
+    monkeypatch.delitem(sys.modules, "judges_of_winrate", raising=False)
     monkeypatch.chdir(tmp_path)
 
     def write(name: str) -> str:
@@ -83,7 +82,8 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], st
 
 
 def asked() -> list[str]:
-    found: list[str] = __import__("judges_of_winrate").asked
+    """Responses that the judge ``longer`` was asked about."""
+    found: list[str] = importlib.import_module("judges_of_winrate").asked
     return found
 
 
