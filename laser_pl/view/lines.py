@@ -59,5 +59,5 @@ class Lines:
     def break_silence(self) -> None:
         """Say how far it is, if it is time to."""
         state, now = self._state(), self._now()
-        if state.tasks and now - self._said >= SILENT_FOR:
+        if now - self._said >= SILENT_FOR:
             self.say(task_in_words(state, now))

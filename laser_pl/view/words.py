@@ -112,9 +112,15 @@ def accuracy_in_words(phase: str, state: State) -> str:
 
 
 def task_in_words(state: State, now: float) -> str:
-    """What is under way, from the outermost to the innermost, and how far the innermost is."""
-    *outer, last = state.tasks
+    """What is under way, from the outermost to the innermost, and how far the innermost is.
+
+    >>> task_in_words(State(iteration=2, iterations=4), now=0.0)
+    'Iteration 2 of 4: between two phases'
+    """
     where = [place(state)] if state.iteration is not None else []
+    if not state.tasks:
+        return ": ".join([*where, "between two phases"]).capitalize()
+    *outer, last = state.tasks
     names = [task.what if task.total is None else f"{task.what} {task.done:.0f} of {task.total:.0f}" for task in outer]
     text = f"{', '.join([*where, *names, last.what])}: {how_far(last, now)}"
     return shown(text[:1].upper() + text[1:])
