@@ -20,7 +20,8 @@ from laser_pl.known_classes import known_classes, own_classes, parameters_of
 from laser_pl.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null"}
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null",
+          "dict": "a mapping", "list": "a list"}  # fmt: skip
 
 
 def name_unknown_setting(message: str, parser: ArgumentParser) -> str:
@@ -61,9 +62,9 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
         parser: A command's, or the one above all commands.
         args: The command line.
     """
-    text = " ".join(message.split())
+    text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
     keys = re.findall(r'Parser key "([^"]+)"', text)
-    where = keys[0] if keys else "".join(re.findall(r"^--(\S+)\.help:", text))
+    where, setting = keys[0] if keys else "".join(re.findall(r"^--(\S+)\.help:", text)), ".".join(keys)
     command = _command_of(parser, args)
     if found := re.search(r"invalid choice: '(.*?)' \(choose", text):
         advice = perhaps(closest(found[1], SUMMARIES), f"See {PROGRAM} --help.")
@@ -84,25 +85,32 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
             meant = closest(word, _CLASS_KEYS)
             if meant and word != meant:
                 return f"{place_of(where, word, args)}{where} has no setting '{word}'.{perhaps(meant)}"
+    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: (.*?) Subclass types", text):
+        return f"{setting} must be the class_path of a {found[1]}, got {_as_yaml(found[2])}."
+    types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
+    kinds = " or ".join(_KINDS.get(one, one) for one in types)
     wrong_class = (
         re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text)
         or re.search(r"class_path '([^']+)'", text)
         or re.search(r"Expected a dot import path string: (\S+)", text)
     )
+    if wrong_class and {*types} & {"int", "float"} and not re.search(r"[A-Z.]", wrong_class[1]):
+        numbers = " or ".join(
+            _KINDS[one] for one in types if one in {"int", "float"}
+        )  # or else a class, which none means
+        return f"{setting} must be {numbers}, got {wrong_class[1]}."
     if wrong_class:
         return _about_class(text, where, wrong_class, command)
-    types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
     found = re.search(r"(?:Got|Given) value: (.*)$", text)
-    if types == ["str"] and any(one.dest == where and one.default is None for one in command._actions):
-        return f"{where} is missing. Set it in a --config, or by --{where}."
+    if types == ["str"] and any(one.dest == setting and one.default is None for one in command._actions):
+        return f"{setting} is missing. Set it in a --config, or by --{setting}."
     if found and types and len(types) == max(1, text.count(" - ")):
-        value = "null" if found[1] == "None" else found[1]
-        return f"{'.'.join(keys)} must be {' or '.join(_KINDS.get(one, one) for one in types)}, got {value}."
+        return f"{setting} must be {kinds}, got {_as_yaml(found[1])}."
     if found := re.search(r"Literal\[(.*?)\].*(?:Got|Given) value: (.*)$", text):
         choices = [str(one) for one in ast.literal_eval(f"[{found[1]}]")]
         null = ", null" if "NoneType" in text else ""
         advice = perhaps(closest(found[2], choices))
-        return f"{'.'.join(keys)} must be one of {', '.join(choices)}{null}, got '{found[2]}'.{advice}"
+        return f"{setting} must be one of {', '.join(choices)}{null}, got '{found[2]}'.{advice}"
     if found := re.search(r'Invalid option "(.*)" for --print_config', text):
         flags = ("comments", "skip_default", "skip_unset")
         return f"--print_config= takes {', '.join(flags)}, got '{found[1]}'.{perhaps(closest(found[1], flags))}"
@@ -125,6 +133,10 @@ def settings_of(parser: ArgumentParser) -> Iterator[str]:
         for parameter in {name for one in classes for name in parameters_of(one)}:
             yield f"{action.dest}.{parameter}"
             yield f"{action.dest}.init_args.{parameter}"
+
+
+def _as_yaml(value: str) -> str:
+    return "null" if value == "None" else value
 
 
 def _command_of(parser: ArgumentParser, args: Sequence[str]) -> ArgumentParser:
@@ -154,14 +166,16 @@ def _about_class(text: str, where: str, found: re.Match[str], command: ArgumentP
         known = own_classes()
     by_name = {path.rpartition(".")[2]: path for path in reversed(known)}
     meant = closest(given.rpartition(".")[2], by_name)
+    reason = re.search(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)", text)
+    cannot = f"'{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."
     if meant is not None and by_name[meant] != given:
-        # As short as it was given.
-        return f"{where}: there is no class '{given}'.{perhaps(by_name[meant] if '.' in given else meant)}"
+        same = "." not in given or given.partition(".")[0] == by_name[meant].partition(".")[0]
+        what = f"there is no class '{given}'." if same else cannot  # a class of the user's own, perhaps
+        return f"{where}: {what}{perhaps(by_name[meant] if '.' in given else meant)}"  # as short as it was given
     names = ", ".join(sorted(by_name))
     choice = f" Name one of {names}, or a class of your own by its import path." if len(by_name) < 20 else ""
     if "does not correspond" in text:
         return f"{where}: '{given}' is no {found[2]}.{choice}"
     if "." not in given:
         return f"{where}: there is no class '{given}'.{choice}"
-    reason = re.search(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)", text)
-    return f"{where}: '{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."
+    return f"{where}: {cannot}"
