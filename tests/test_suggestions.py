@@ -161,6 +161,7 @@ def test_near_miss_of_a_class_in_a_file(fit: list[str], tmp_path: Path, capsys: 
         (["zzz"], "There is no command 'zzz'. See python -m laser_pl --help."),
         ([], "Name a command: fit, validate, test, "),
         (["completion", "bsh"], "completion: argument shell: invalid choice: 'bsh'"),
+        (["report", "runs/a", "--pgn"], "report: unrecognized arguments: --pgn. Did you mean '--png'?"),
     ],
 )
 def test_near_miss_of_a_command(
@@ -169,9 +170,12 @@ def test_near_miss_of_a_command(
     monkeypatch.setattr(sys, "argv", ["laser_pl", *words])
     with pytest.raises(SystemExit) as end:
         run()
-    assert sentence(end.value.code, capsys).startswith(answer)
-    if words[:1] != ["completion"]:
-        assert told(words, capsys).startswith(answer)
+    found = sentence(end.value.code, capsys)
+    assert found.startswith(answer)
+    if words[:1] == ["completion"]:
+        assert found.endswith(" Did you mean 'bash'?")
+    if words[:1] not in (["completion"], ["report"]):
+        assert told(words, capsys) == found
 
 
 def test_near_miss_of_a_run(
