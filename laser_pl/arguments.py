@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 T = TypeVar("T")
@@ -31,7 +33,12 @@ class Arguments(argparse.ArgumentParser):
         Raises:
             ConfigurationError: Always.
         """
-        raise ConfigurationError(f"{self.command}: {message}. See {self.prog} --help.")
+        meant = None
+        if found := re.search(r"unrecognized arguments: (-[^\s=]+)", message):
+            meant = closest(found[1], self._option_string_actions)
+        elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            meant = closest(found[1], found[2].replace("'", "").split(", "))
+        raise ConfigurationError(f"{self.command}: {message}.{perhaps(meant, f'See {self.prog} --help.')}")
 
 
 def run_command(command: Callable[[Sequence[str]], T], args: Sequence[str]) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -20,7 +21,8 @@ from laser_pl.known_classes import known_classes, own_classes, parameters_of
 from laser_pl.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
-_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null"}
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null",
+          "dict": "a mapping", "list": "a list"}  # fmt: skip
 
 
 def name_unknown_setting(message: str, parser: ArgumentParser) -> str:
@@ -53,6 +55,28 @@ def name_unknown_setting(message: str, parser: ArgumentParser) -> str:
     return f"'{name}' is no setting.{perhaps(meant, otherwise)}"
 
 
+@dataclass(frozen=True)
+class _Mistake:
+    """What the parser says.
+
+    Attributes:
+        text: Its message in one line.
+        where: The setting of the command in which it found something.
+        setting: The same down to what it found, as far as it says: a class's own setting.
+        command: The parser of the command.
+        args: The command line.
+    """
+
+    text: str
+    where: str
+    setting: str
+    command: ArgumentParser
+    args: Sequence[str]
+
+    def has(self, pattern: str) -> re.Match[str] | None:
+        return re.search(pattern, self.text)
+
+
 def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -> str:
     """A message that names what was perhaps meant.
 
@@ -61,52 +85,97 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
         parser: A command's, or the one above all commands.
         args: The command line.
     """
-    text = " ".join(message.split())
-    keys = re.findall(r'Parser key "([^"]+)"', text)
-    where = keys[0] if keys else "".join(re.findall(r"^--(\S+)\.help:", text))
-    command = _command_of(parser, args)
-    if found := re.search(r"invalid choice: '(.*?)' \(choose", text):
+    text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
+    keys = re.findall(r'Parser key "([^"]+)"', text) or re.findall(r"^--(\S+)\.help:", text)
+    mistake = _Mistake(text, keys[0] if keys else "", ".".join(keys), _command_of(parser, args), args)
+    told = (about(mistake) for about in (_about_word, _about_setting, _about_class, _about_value))
+    return next(filter(None, told), text)
+
+
+def _about_word(mistake: _Mistake) -> str | None:
+    """A command, an option or a flag that there is not."""
+    see_help = f"See {PROGRAM} {getattr(mistake.command, 'subcommand', '')}".rstrip() + " --help."
+    if found := mistake.has(r"invalid choice: '(.*?)' \(choose"):
         advice = perhaps(closest(found[1], SUMMARIES), f"See {PROGRAM} --help.")
         return f"There is no command '{found[1]}'.{advice}"
-    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", text):
-        meant = closest_setting(found[1][2:], settings_of(command))
-        return f"There is no option '{found[1]}'.{perhaps(meant and f'--{meant}', _see_help(command))}"
-    if found := re.search(r"unrecognized arguments: (\S+)", text):
+    if found := mistake.has(r"unrecognized arguments: (--[^\s=]+)"):
+        meant = closest_setting(found[1][2:], settings_of(mistake.command))
+        return f"There is no option '{found[1]}'.{perhaps(meant and f'--{meant}', see_help)}"
+    if found := mistake.has(r"unrecognized arguments: (\S+)"):
         meant = f"--config {found[1]}" if Path(found[1]).is_file() else None
-        return f"'{found[1]}' is neither an option nor the value of one.{perhaps(meant, _see_help(command))}"
-    if found := re.search(r"'([^']+)' is no setting\.( Did you mean '[^']+'\?| It has [\w, ]+\.)?", text):
-        advice = found[2] or f" {_see_help(command)}"
+        return f"'{found[1]}' is neither an option nor the value of one.{perhaps(meant, see_help)}"
+    if found := mistake.has(r'Invalid option "(.*)" for --print_config'):
+        flags = ("comments", "skip_default", "skip_unset")
+        return f"--print_config= takes {', '.join(flags)}, got '{found[1]}'.{perhaps(closest(found[1], flags))}"
+    return None
+
+
+def _about_setting(mistake: _Mistake) -> str | None:
+    """A setting that there is not, see ``name_unknown_setting``, or one that must be there."""
+    where, args = mistake.where, mistake.args
+    if found := mistake.has(r"'([^']+)' is no setting\.( Did you mean '[^']+'\?| It has [\w, ]+\.)?"):
         place = place_of(where, found[1], args)
         there_is = f"{where} has" if where else "there is" if place else "There is"
+        advice = found[2] or f" See {PROGRAM} {getattr(mistake.command, 'subcommand', '')} --help."
         return f"{place}{there_is} no setting '{found[1]}'.{advice}"
-    if found := re.search(r"Not a valid subclass of (\w+)\. Got value: \{(.*?)\} Subclass types", text):
+    if found := mistake.has(r"Not a valid subclass of (\w+)\. Got value: (.*?) Subclass types"):
         for word in re.findall(r"'(\w+)':", found[2]):
             meant = closest(word, _CLASS_KEYS)
             if meant and word != meant:
                 return f"{place_of(where, word, args)}{where} has no setting '{word}'.{perhaps(meant)}"
-    wrong_class = (
-        re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text)
-        or re.search(r"class_path '([^']+)'", text)
-        or re.search(r"Expected a dot import path string: (\S+)", text)
+        return f"{mistake.setting} must be the class_path of a {found[1]}, got {_as_yaml(found[2])}."
+    return None
+
+
+def _about_class(mistake: _Mistake) -> str | None:
+    """A class that there is not, or that is of another kind."""
+    found = (
+        mistake.has(r"Import path (\S+) does not correspond to a subclass of (\w+)")
+        or mistake.has(r"class_path '([^']+)'")
+        or mistake.has(r"Expected a dot import path string: (\S+)")
     )
-    if wrong_class:
-        return _about_class(text, where, wrong_class, command)
+    if found is None:
+        return None
+    given, where = found[1], mistake.where
+    numbers = [kind for kind in re.findall(r"Expected a <class '(int|float)'>", mistake.text)]
+    if numbers and not re.search(r"[A-Z.]", given):  # or else a class, which nobody means by that
+        return f"{mistake.setting} must be {' or '.join(_KINDS[one] for one in numbers)}, got {given}."
+    action = next((one for one in mistake.command._actions if one.dest == where), None)
+    known = list(known_classes(action)) if action else []
+    if mistake.setting != where or not known:  # that of a setting within a class
+        known = own_classes()
+    by_name = {path.rpartition(".")[2]: path for path in reversed(known)}
+    meant = closest(given.rpartition(".")[2], by_name)
+    reason = mistake.has(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)")
+    cannot = f"'{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."
+    if meant is not None and by_name[meant] != given:
+        same = "." not in given or given.partition(".")[0] == by_name[meant].partition(".")[0]
+        what = f"there is no class '{given}'." if same else cannot  # a class of the user's own, perhaps
+        return f"{where}: {what}{perhaps(by_name[meant] if '.' in given else meant)}"  # as short as it was given
+    choice = f" Name one of {', '.join(sorted(by_name))}, or a class of your own by its import path."
+    choice = choice if len(by_name) < 20 else ""
+    if found.re.groups == 2:
+        return f"{where}: '{given}' is no {found[2]}.{choice}"
+    return f"{where}: {cannot}" if "." in given else f"{where}: there is no class '{given}'.{choice}"
+
+
+def _about_value(mistake: _Mistake) -> str | None:
+    """A value of another kind, or one word that is not among those that there are."""
+    setting, text = mistake.setting, mistake.text
+    found = mistake.has(r"(?:Got|Given) value: (.*)$")
+    if found is None:
+        return None
     types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
-    found = re.search(r"(?:Got|Given) value: (.*)$", text)
-    if types == ["str"] and any(one.dest == where and one.default is None for one in command._actions):
-        return f"{where} is missing. Set it in a --config, or by --{where}."
-    if found and types and len(types) == max(1, text.count(" - ")):
-        value = "null" if found[1] == "None" else found[1]
-        return f"{'.'.join(keys)} must be {' or '.join(_KINDS.get(one, one) for one in types)}, got {value}."
-    if found := re.search(r"Literal\[(.*?)\].*(?:Got|Given) value: (.*)$", text):
-        choices = [str(one) for one in ast.literal_eval(f"[{found[1]}]")]
+    if types == ["str"] and any(one.dest == setting and one.default is None for one in mistake.command._actions):
+        return f"{setting} is missing. Set it in a --config, or by --{setting}."
+    if types and len(types) == max(1, text.count(" - ")):
+        return f"{setting} must be {' or '.join(_KINDS.get(one, one) for one in types)}, got {_as_yaml(found[1])}."
+    if words := mistake.has(r"Literal\[(.*?)\]"):
+        choices = [str(one) for one in ast.literal_eval(f"[{words[1]}]")]
         null = ", null" if "NoneType" in text else ""
-        advice = perhaps(closest(found[2], choices))
-        return f"{'.'.join(keys)} must be one of {', '.join(choices)}{null}, got '{found[2]}'.{advice}"
-    if found := re.search(r'Invalid option "(.*)" for --print_config', text):
-        flags = ("comments", "skip_default", "skip_unset")
-        return f"--print_config= takes {', '.join(flags)}, got '{found[1]}'.{perhaps(closest(found[1], flags))}"
-    return text
+        advice = perhaps(closest(found[1], choices))
+        return f"{setting} must be one of {', '.join(choices)}{null}, got '{found[1]}'.{advice}"
+    return None
 
 
 def settings_of(parser: ArgumentParser) -> Iterator[str]:
@@ -127,14 +196,14 @@ def settings_of(parser: ArgumentParser) -> Iterator[str]:
             yield f"{action.dest}.init_args.{parameter}"
 
 
+def _as_yaml(value: str) -> str:
+    return "null" if value == "None" else value
+
+
 def _command_of(parser: ArgumentParser, args: Sequence[str]) -> ArgumentParser:
     """The parser of the command that a line names."""
     commands = parser._subcommands_action._name_parser_map if parser._subcommands_action else {}
     return next((commands[word] for word in args if word in commands), parser)
-
-
-def _see_help(command: ArgumentParser) -> str:
-    return f"See {PROGRAM} {getattr(command, 'subcommand', '')}".rstrip() + " --help."
 
 
 def _without_same_end(name: str, meant: str) -> tuple[str, str]:
@@ -143,25 +212,3 @@ def _without_same_end(name: str, meant: str) -> tuple[str, str]:
     while len(parts) == len(others) > 1 and parts[-1] == others[-1] and parts != others:
         del parts[-1], others[-1]
     return ".".join(parts), ".".join(others)
-
-
-def _about_class(text: str, where: str, found: re.Match[str], command: ArgumentParser) -> str:
-    """What is wrong with the name of a class."""
-    given = found[1]
-    action = next((one for one in command._actions if one.dest == where), None)
-    known = list(known_classes(action)) if action else []
-    if len(re.findall("Parser key", text)) > 1 or not known:  # that of a setting within a class
-        known = own_classes()
-    by_name = {path.rpartition(".")[2]: path for path in reversed(known)}
-    meant = closest(given.rpartition(".")[2], by_name)
-    if meant is not None and by_name[meant] != given:
-        # As short as it was given.
-        return f"{where}: there is no class '{given}'.{perhaps(by_name[meant] if '.' in given else meant)}"
-    names = ", ".join(sorted(by_name))
-    choice = f" Name one of {names}, or a class of your own by its import path." if len(by_name) < 20 else ""
-    if "does not correspond" in text:
-        return f"{where}: '{given}' is no {found[2]}.{choice}"
-    if "." not in given:
-        return f"{where}: there is no class '{given}'.{choice}"
-    reason = re.search(rf"class_path '{re.escape(given)}': (.*?)(?: - |$)", text)
-    return f"{where}: '{given}' cannot be imported: {reason[1] if reason else 'there is no such class'}."

@@ -71,12 +71,19 @@ def fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
          " TopBottom, or a class of your own by its import path."),
         (["--selection.pairs=zzz.Mine"], "selection.pairs: 'zzz.Mine' cannot be imported: No module named 'zzz'."),
         (["--selection.bandit.help", "LinUBC"], "selection.bandit: there is no class 'LinUBC'. Did you mean 'LinUCB'?"),
+        (["--selection.bandit=zzz.LinUBC"], "selection.bandit: 'zzz.LinUBC' cannot be imported: No module named 'zzz'."
+         " Did you mean 'laser_pl.bandits.LinUCB'?"),
         # -- values
         (["--selection.granularity=promt"], "selection.granularity must be one of batch, category, prompt, rank, got"
          " 'promt'. Did you mean 'prompt'?"),
         (["--model.weights.quantization=nf5"], "model.weights.quantization must be one of nf4, int8, null, got 'nf5'."
          " Did you mean 'nf4'?"),
         (["--selection.bandit.alpha=x"], "selection.bandit.alpha must be a number, got x."),
+        (["--optimizer.lr=x"], "optimizer.lr must be a number, got x."),
+        (["--selection.bandit=Oracle"], "selection.bandit.right must be a mapping, got null."),
+        (["--selection.reward_models=3"], "selection.reward_models must be a mapping, got 3."),
+        (["--selection.constraints={a: {threshold: 1}}"], "selection.constraints.reward_model must be the class_path of"
+         " a RewardModel, got null."),
         # -- reward models' names
         (["--selection.bandit=Fixed", "--selection.bandit.arm=nubmers"], f"selection.bandit.arm is 'nubmers'; {ARMS}"
          " Did you mean 'numbers'?"),
@@ -154,6 +161,7 @@ def test_near_miss_of_a_class_in_a_file(fit: list[str], tmp_path: Path, capsys: 
         (["zzz"], "There is no command 'zzz'. See python -m laser_pl --help."),
         ([], "Name a command: fit, validate, test, "),
         (["completion", "bsh"], "completion: argument shell: invalid choice: 'bsh'"),
+        (["report", "runs/a", "--pgn"], "report: unrecognized arguments: --pgn. Did you mean '--png'?"),
     ],
 )
 def test_near_miss_of_a_command(
@@ -162,9 +170,12 @@ def test_near_miss_of_a_command(
     monkeypatch.setattr(sys, "argv", ["laser_pl", *words])
     with pytest.raises(SystemExit) as end:
         run()
-    assert sentence(end.value.code, capsys).startswith(answer)
-    if words[:1] != ["completion"]:
-        assert told(words, capsys).startswith(answer)
+    found = sentence(end.value.code, capsys)
+    assert found.startswith(answer)
+    if words[:1] == ["completion"]:
+        assert found.endswith(" Did you mean 'bash'?")
+    if words[:1] not in (["completion"], ["report"]):
+        assert told(words, capsys) == found
 
 
 def test_near_miss_of_a_run(
