@@ -50,8 +50,11 @@ class RunCheckpoint(Checkpoint):
         self.selection = selection
         self.interruption = interruption
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on a signal waits for the end of the batch, where it can be saved."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """From here to the iteration's end a signal waits for the end of the batch, where it can be saved.
+
+        Not from the iteration's start: Lightning tells of none where a run goes on within one.
+        """
         self.interruption.patient = True
 
     def on_train_batch_end(

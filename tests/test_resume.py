@@ -139,6 +139,22 @@ def test_a_signal_lets_it_finish_and_save(
     assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
+def test_a_signal_to_a_run_that_goes_on_lets_it_finish_the_batch_too(
+    whole: dict[str, LaserCLI],
+    fit: Fit,
+    finish: Fit,
+    interrupt: Callable[..., None],
+    tmp_path: Path,
+    plug: Callable[..., str],
+) -> None:
+    interrupt("on_train_batch_end", 2)  # within an iteration; saved after two batches
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, "--resume", plug("on_train_batch_start", 1, signal.SIGTERM))  # in the fourth
+    assert end.value.code == 128 + signal.SIGTERM
+    assert torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    assert_same(run_state(finish().folder), run_state(whole["default"].folder))
+
+
 def test_a_signal_outside_of_training_ends_it_at_once(
     fit: Fit, tmp_path: Path, plug: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
