@@ -31,7 +31,8 @@ usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALU
 
 Says what `fit` with the same words would do, without loading weights or writing anything: models and their sizes,
 memory at rest and at its peak, steps, tokens, reward-model forwards, files, and what looks wrong. Ends with code 2 if
-`fit` would refuse to run. With --resume the whole run is told, with what is done of it. All settings: python -m laser_pl fit --help\
+`fit` would refuse to run. With --resume the whole run is told, with what is done of it.
+All settings: python -m laser_pl fit --help\
 """
 
 
