@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +15,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest_path, perhaps
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -194,7 +191,7 @@ class Lora:
     dropout: float = 0.1
     targets: Sequence[str] | str = ("q_proj", "v_proj")
 
-    def wrap(self, base: Any, gradient_checkpointing: bool = False) -> PeftModel:
+    def wrap(self, base: Any, gradient_checkpointing: bool = False) -> Any:  # a PeftModel
         """Freeze ``base`` and put a fresh adapter on it. The adapter's weights are float32, wider if the base is.
 
         Raises:

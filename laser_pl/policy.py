@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -24,9 +24,6 @@ from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.seeds import derive_seed
 from laser_pl.step_guard import StepGuard
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 
 class Policy(LightningModule):
@@ -114,7 +111,7 @@ class Policy(LightningModule):
                 f"The tokenizer of '{weights.name}' has no pad token. Set model.pad_token to one of its tokens,"
                 f" for example its end token {self.tokenizer.eos_token!r}."
             )
-        self.language_model: PeftModel | None = None
+        self.language_model: Any = None  # a PeftModel, once it is loaded
         self._reader: ResponseReader | None = None
         self.accuracy: dict[str, CategoryAccuracy] = {}
 
@@ -141,7 +138,7 @@ class Policy(LightningModule):
         self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
 
     @property
-    def model(self) -> PeftModel:
+    def model(self) -> Any:  # a PeftModel
         """The language model with its adapter.
 
         Raises:
