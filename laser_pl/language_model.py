@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,9 +16,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from laser_pl.errors import ConfigurationError
 from laser_pl.start_adapter import load_adapter
 from laser_pl.suggestions import closest_path, perhaps
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -237,7 +234,7 @@ class Lora:
     targets: Sequence[str] | str = ("q_proj", "v_proj")
     start: str | None = None
 
-    def wrap(self, base: Any, gradient_checkpointing: bool = False) -> PeftModel:
+    def wrap(self, base: Any, gradient_checkpointing: bool = False) -> Any:  # a PeftModel
         """Freeze ``base`` and put an adapter on it. The adapter's weights are float32, wider if the base is.
 
         Raises:

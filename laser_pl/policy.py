@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -29,9 +29,6 @@ from laser_pl.start_adapter import as_started
 from laser_pl.step_guard import StepGuard
 from laser_pl.supervised_step import supervised_loss
 from laser_pl.trainer_traits import differentiates_at_once, loss_scale, scaler_of
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 
 class Policy(LightningModule):
@@ -117,7 +114,7 @@ class Policy(LightningModule):
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.tokenizer = self.load_tokenizer(pad_token)
-        self.language_model: PeftModel | None = None
+        self.language_model: Any = None  # a PeftModel, once it is loaded
         self._reader: ResponseReader | None = None
         self.counts: Evaluation | None = None
 
@@ -149,7 +146,7 @@ class Policy(LightningModule):
             self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
 
     @property
-    def model(self) -> PeftModel:
+    def model(self) -> Any:  # a PeftModel
         """The language model with its adapter.
 
         Raises:
