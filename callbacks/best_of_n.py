@@ -10,12 +10,12 @@ from torch import Tensor
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import PromptBatch, Responses
-from laser_pl.checkpoints import selection_in
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.policy import Policy
 from laser_pl.predictions import Line, write_predictions
 from laser_pl.ranks import Ranks
+from laser_pl.run.checkpoints import selection_in
 
 
 class BestOfN(Callback):

@@ -12,9 +12,9 @@ from callbacks.reward_selection import RewardSelection
 from callbacks.run_record import RunRecord
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
-from laser_pl.pair_record import plain
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.pair_record import plain
 from laser_pl.seeds import derive_seed
 
 ROWS = 240

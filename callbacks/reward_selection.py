@@ -15,7 +15,6 @@ from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
-from laser_pl.decision import Decision, category_of, conclude, decide
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, mean_by_arm
@@ -30,6 +29,7 @@ from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
+from laser_pl.run.decision import Decision, category_of, conclude, decide
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
-from laser_pl.run_folder import RunFolder, writing
+from laser_pl.run.folder import RunFolder, writing
 
 
 class RunCheckpoint(Checkpoint):

@@ -12,12 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
-from laser_pl.decision import Decision
-from laser_pl.metrics_csv import MetricsRow
-from laser_pl.metrics_file import keep_metrics_before, row_to_come
-from laser_pl.pair_record import pair_lines
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.decision import Decision
+from laser_pl.run.folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.metrics_csv import MetricsRow
+from laser_pl.run.metrics_file import keep_metrics_before, row_to_come
+from laser_pl.run.pair_record import pair_lines
 
 log = logging.getLogger(__name__)
 

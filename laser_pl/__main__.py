@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from laser_pl.arguments import run_command
-from laser_pl.commands import OTHERS, overview, refuse_other_command, run_other
+from laser_pl.command_line.arguments import run_command
+from laser_pl.command_line.commands import OTHERS, overview, refuse_other_command, run_other
 
 
 def run() -> None:

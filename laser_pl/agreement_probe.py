@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from laser_pl.batches import RolloutBatch
-from laser_pl.pair_record import plain
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.pool import Pool
+from laser_pl.run.pair_record import plain
 from laser_pl.seeds import derive_seed
 
 

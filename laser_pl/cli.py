@@ -20,24 +20,24 @@ from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl import progress
-from laser_pl.changed_settings import tell_of_changes
-from laser_pl.checkpoints import check_checkpoint
-from laser_pl.commands import LIGHTNING, refuse_other_command
-from laser_pl.config_files import refuse_broken_yaml
+from laser_pl.command_line.changed_settings import tell_of_changes
+from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
+from laser_pl.command_line.config_files import refuse_broken_yaml
+from laser_pl.command_line.parser import Parser
+from laser_pl.command_line.predict_command import PredictCommand
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.fit_summary import summary_of_fit
 from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.loggers import go_offline_without_key, log_end
-from laser_pl.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.noise import only_warnings, quieten
-from laser_pl.parser import Parser
 from laser_pl.policy import Policy
-from laser_pl.predict_command import PredictCommand
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
-from laser_pl.run_folder import RunFolder, write_json, write_whole
+from laser_pl.run.checkpoints import check_checkpoint
+from laser_pl.run.fit_summary import summary_of_fit
+from laser_pl.run.folder import RunFolder, write_json, write_whole
+from laser_pl.run.loggers import go_offline_without_key, log_end
+from laser_pl.run.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
-from laser_pl.run_folder import write_whole
+from laser_pl.run.folder import write_whole
 from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.contexts import Seen, contexts_of
 from laser_pl.report.neighbours import Neighbour, experience, nearest

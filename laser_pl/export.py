@@ -9,10 +9,10 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
 from laser_pl.errors import ConfigurationError
-from laser_pl.run_folder import RunFolder, writing
+from laser_pl.run.folder import RunFolder, writing
 from laser_pl.terminal import shown
 
 Line = dict[str, Any]

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.start_adapter import load_adapter
 from laser_pl.suggestions import closest_path, perhaps
+from laser_pl.training.start_adapter import load_adapter
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]

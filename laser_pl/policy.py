@@ -14,8 +14,6 @@ from torch import Tensor
 
 from laser_pl import progress
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
-from laser_pl.checkpoints import refuse_other_adapter, refuse_other_optimizer
-from laser_pl.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.errors import ConfigurationError
 from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, evaluating, sample
@@ -24,11 +22,13 @@ from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
+from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
 from laser_pl.seeds import derive_seed
-from laser_pl.start_adapter import as_started
-from laser_pl.step_guard import StepGuard
-from laser_pl.supervised_step import supervised_loss
-from laser_pl.trainer_traits import differentiates_at_once, loss_scale, scaler_of
+from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
+from laser_pl.training.start_adapter import as_started
+from laser_pl.training.step_guard import StepGuard
+from laser_pl.training.supervised_step import supervised_loss
+from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
 
 class Policy(LightningModule):

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.statistics import interval, mean_and_interval
-from laser_pl.run_folder import RunFolder, writing
+from laser_pl.run.folder import RunFolder, writing
 from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]

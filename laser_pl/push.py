@@ -12,12 +12,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from huggingface_hub.repocard import metadata_load, metadata_save
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import read_run
-from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.run.folder import RunFolder, write_whole
 from laser_pl.terminal import shown
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
@@ -36,7 +36,7 @@ def push_adapter(args: Sequence[str]) -> str:
     Raises:
         ConfigurationError: If there is no finished run, no token, or the hub refuses.
     """
-    parser = Arguments("push", "Upload the adapter of a finished run to the hub, with its card, RUN/adapter/README.md.")
+    parser = Arguments("push", "Upload a finished run's adapter to the hub, with its card.")
     parser.add_argument("run", metavar="RUN", type=Path, help="A finished run's folder.")
     parser.add_argument(
         "--repo",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted
-from laser_pl.run_state import digest
+from laser_pl.run.state import digest
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from laser_pl.report.records import read_records
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.pool import Pool
-from laser_pl.run_state import digest, run_state
+from laser_pl.run.state import digest, run_state
 
 Fit = Callable[..., LaserCLI]
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from torch import Tensor
 from laser_pl.batches import PromptLosses
 from laser_pl.cli import LaserCLI
 from laser_pl.policy import Policy
-from laser_pl.run_state import digest
+from laser_pl.run.state import digest
 
 Fit = Callable[..., LaserCLI]
 Spoil = Callable[..., None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.completion import main
+from laser_pl.command_line.completion import main
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -23,7 +23,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from laser_pl import completion
+    from laser_pl.command_line import completion
 
     path = tmp_path_factory.mktemp("completion") / "bash"
     path.write_text(completion.script("bash"))

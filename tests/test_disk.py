@@ -13,8 +13,8 @@ import torch
 from callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.run_folder import RunFolder, writing
-from laser_pl.run_state import metrics_without_clock
+from laser_pl.run.folder import RunFolder, writing
+from laser_pl.run.state import metrics_without_clock
 
 Fit = Callable[..., LaserCLI]
 

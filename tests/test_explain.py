@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from laser_pl.explain import outcome, reason
-from laser_pl.metrics_csv import read_metrics
 from laser_pl.report.contexts import Seen
 from laser_pl.report.neighbours import experience, nearest
+from laser_pl.run.metrics_csv import read_metrics
 
 
 def seen(context: list[float], **decision: Any) -> Seen:

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from laser_pl.cli import LaserCLI
-from laser_pl.loggers import SAMPLE_COLUMNS, sample_rows
+from laser_pl.run.loggers import SAMPLE_COLUMNS, sample_rows
 
 Fit = Callable[..., LaserCLI]
 

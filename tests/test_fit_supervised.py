@@ -20,7 +20,7 @@ from laser_pl.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.reader import Reading
 from laser_pl.report.command import main as report
-from laser_pl.run_state import digest, metrics_without_clock
+from laser_pl.run.state import digest, metrics_without_clock
 
 Fit = Callable[..., LaserCLI]
 SUPERVISED = ["--model.supervised=true", "--data.columns.response={{ answer }}", "--trainer.max_epochs=2"]

@@ -25,8 +25,8 @@ import pytest
 import laser_pl.view.screen
 from callbacks.live_view import LiveView
 from laser_pl.cli import LaserCLI, main
-from laser_pl.run_folder import RunFolder
-from laser_pl.run_state import digest, run_state
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.state import digest, run_state
 from laser_pl.view.above import Above
 from laser_pl.view.lines import Lines
 from laser_pl.view.state import State

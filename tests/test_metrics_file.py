@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.metrics_csv import read_metrics
-from laser_pl.metrics_file import MetricsFile
+from laser_pl.run.metrics_csv import read_metrics
+from laser_pl.run.metrics_file import MetricsFile
 
 NAMES = st.sampled_from(["train/loss", "train/pairs", "validation/accuracy", "a, b", 'quoted "name"'])
 VALUES = st.floats(allow_nan=False, width=32) | st.integers(0, 9)

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from laser_pl.cli import LaserCLI
-from laser_pl.run_folder import RunFolder
-from laser_pl.run_state import digest, run_state
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.state import digest, run_state
 
 Command = Callable[..., list[str]]
 Plug = Callable[..., str]

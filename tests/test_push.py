@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from laser_pl.push import main, write_card
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 TOKEN = "hf_a_token_that_nobody_may_see"
 TENSORS = b"no tensors, but bytes that go over the wire"

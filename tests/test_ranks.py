@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.ranks import Ranks
-from laser_pl.run_state import digest
+from laser_pl.run.state import digest
 
 
 @given(st.integers(0, 20), st.integers(1, 6))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.batches import PairIndices, Preferences, Prompt, PromptBatch, Responses, RolloutBatch
-from laser_pl.dpo_step import Objective, batch_loss
 from laser_pl.language_model import Lora
 from laser_pl.reading.groups import token_groups
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.summed_gradients import sum_with_gradients
+from laser_pl.training.dpo_step import Objective, batch_loss
+from laser_pl.training.summed_gradients import sum_with_gradients
 
 VOCABULARY, B, N, WIDTH, LENGTH = 60, 4, 6, 9, 7
 OBJECTIVE = Objective(beta=0.3, nll_weight=0.5)

@@ -19,7 +19,7 @@ from laser_pl.report.records import RunRecords
 from laser_pl.report.run_figures import accuracy_figure, arms_figure, bandit_figure, costs_figure, training_figure
 from laser_pl.report.series import binned, clear_change, mean, smoothed
 from laser_pl.report.svg import draw
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 

@@ -22,7 +22,7 @@ from laser_pl.report.warnings import (
     truncated,
     warnings_of,
 )
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 ARMS = ("a", "b", "c")
 

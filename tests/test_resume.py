@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_pl.changed_settings import tell_of_changes
 from laser_pl.cli import LaserCLI
+from laser_pl.command_line.changed_settings import tell_of_changes
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.run_folder import RunFolder
-from laser_pl.run_state import run_state
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.state import run_state
 
 Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration

@@ -9,8 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from laser_pl.decision import Decision
 from laser_pl.progress import Task
+from laser_pl.run.decision import Decision
 from laser_pl.view.lines import Lines
 from laser_pl.view.picture import picture
 from laser_pl.view.state import State

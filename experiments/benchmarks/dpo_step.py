@@ -61,8 +61,8 @@ class Row:
 
 def our_step(model: Any, batch: Any, budget: int) -> Callable[[], float]:
     """What ``Policy.training_step`` does, and the backward pass."""
-    from laser_pl.dpo_step import Objective, batch_loss
     from laser_pl.reading.reader import ResponseReader
+    from laser_pl.training.dpo_step import Objective, batch_loss
 
     reader = ResponseReader(model, budget)
 

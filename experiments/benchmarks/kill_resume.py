@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from results import write_section
 
-from laser_pl.run_folder import RunFolder
-from laser_pl.run_state import digest, run_state
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.state import digest, run_state
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -24,7 +24,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.run_folder import writing
+from laser_pl.run.folder import writing
 
 Row = dict[str, Any]
 

@@ -11,9 +11,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from laser_pl.arguments import run_command
 from laser_pl.cli import LaserCLI
-from laser_pl.config_files import refuse_broken_yaml
+from laser_pl.command_line.arguments import run_command
+from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.earlier import earlier_run, how_sampled
 from laser_pl.forecast.findings import Finding
@@ -24,7 +24,7 @@ from laser_pl.forecast.setup import Setup
 from laser_pl.interruption import Interruption
 from laser_pl.noise import quieten
 from laser_pl.policy import Policy
-from laser_pl.run_folder import RunFolder, refuse_name
+from laser_pl.run.folder import RunFolder, refuse_name
 
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from laser_pl.batches import Prompt, Responses
 from laser_pl.data.plan import split_every
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.rollout_store import rows_of, write_rows
-from laser_pl.decision import Decision
 from laser_pl.forecast.models import Adapted
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
+from laser_pl.run.decision import Decision
 
 SAMPLED_TOKENS = 200_000
 """Tokens that are written to memory to see how small Parquet makes them."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
@@ -14,7 +14,7 @@ from laser_pl.report.png import write_figures
 from laser_pl.report.records import read_records
 from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
-from laser_pl.run_folder import RunFolder, write_whole
+from laser_pl.run.folder import RunFolder, write_whole
 from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)

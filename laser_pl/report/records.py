@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.metrics_csv import MetricsRow, read_metrics
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.metrics_csv import MetricsRow, read_metrics
 
 Line = dict[str, Any]
 """One line of a JSONL file."""

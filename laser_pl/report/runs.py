@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 NO_STRATEGY = {"seed_everything", "seed", "name", "runs_dir", "resume", "checkpoint_every", "ckpt_path", "logger",
                "default_root_dir", "enable_progress_bar", "quiet", "config"}  # fmt: skip

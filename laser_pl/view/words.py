@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laser_pl.decision import Decision
 from laser_pl.progress import Task
+from laser_pl.run.decision import Decision
 from laser_pl.terminal import shown
 from laser_pl.view.state import State
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laser_pl.arguments import Arguments, run_command
+from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.noise import quieten
-from laser_pl.run_folder import write_json, write_whole
+from laser_pl.run.folder import write_json, write_whole
 from laser_pl.terminal import shown
 from laser_pl.winrate.finished_run import FinishedRun
 from laser_pl.winrate.judgement import by_category, compare, read_judge

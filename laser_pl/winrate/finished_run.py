@@ -25,7 +25,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interruption
 from laser_pl.policy import Policy
 from laser_pl.report.runs import read_run
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
 
 # Whatever the run used, one device is enough, and nothing is logged.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",

@@ -13,12 +13,12 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from laser_pl.batches import Prompt
-from laser_pl.config_files import refuse_broken_yaml
+from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.data.plan import split_every
 from laser_pl.errors import ConfigurationError
-from laser_pl.pair_record import plain
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.pool import Pool
+from laser_pl.run.pair_record import plain
 from laser_pl.winrate.kept_lines import Line, digest_of, kept_lines
 from laser_pl.winrate.responses import Responses
 

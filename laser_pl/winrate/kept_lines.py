@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.run_folder import append_lines, write_whole
+from laser_pl.run.folder import append_lines, write_whole
 from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]

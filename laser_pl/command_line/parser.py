@@ -9,11 +9,11 @@ from jsonargparse import Namespace
 from jsonargparse._actions import _ActionPrintConfig
 from lightning.pytorch.cli import LightningArgumentParser
 
-from laser_pl.config_comments import PrintConfig, commented
+from laser_pl.command_line.config_comments import PrintConfig, commented
+from laser_pl.command_line.help import SECTIONS, Help, page
+from laser_pl.command_line.parse_errors import in_one_sentence, name_unknown_setting
+from laser_pl.command_line.setting_text import SettingComment
 from laser_pl.errors import ConfigurationError
-from laser_pl.help import SECTIONS, Help, page
-from laser_pl.parse_errors import in_one_sentence, name_unknown_setting
-from laser_pl.setting_text import SettingComment
 
 
 class Parser(LightningArgumentParser):

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from laser_pl.metrics_csv import read_cells
-from laser_pl.run_folder import RunFolder
+from laser_pl.run.folder import RunFolder
+from laser_pl.run.metrics_csv import read_cells
 
 
 def run_state(folder: RunFolder) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from laser_pl.checkpoints import refuse_other_adapter
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.checkpoints import refuse_other_adapter
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -17,7 +17,7 @@ from jsonargparse._actions import _ActionPrintConfig
 from jsonargparse._common import parser_context
 from jsonargparse._formatters import YAMLCommentFormatter, get_group_titles
 
-from laser_pl.setting_text import SettingComment
+from laser_pl.command_line.setting_text import SettingComment
 
 _WIDTH = 118
 

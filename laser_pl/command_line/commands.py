@@ -24,10 +24,16 @@ OTHERS = {
     ),
     "explain": ("laser_pl.explain", "Say why a reward model judged a step's prompts, and how it did on similar ones."),
     "compare": ("laser_pl.compare", "Compare finished runs over seeds."),
-    "winrate": ("laser_pl.winrate.command", "Let a judge compare the responses of two runs."),
+    "winrate": (
+        "laser_pl.winrate.command",
+        "Compare the responses of finished runs to the same test prompts, by a judge.",
+    ),
     "export": ("laser_pl.export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it."),
-    "push": ("laser_pl.push", "Upload a run's adapter to the hub, with a model card."),
-    "completion": ("laser_pl.completion", "Print what makes bash or zsh complete commands, settings and classes."),
+    "push": ("laser_pl.push", "Upload a finished run's adapter to the hub, with its card."),
+    "completion": (
+        "laser_pl.command_line.completion",
+        "Print what makes bash or zsh complete commands, settings and classes.",
+    ),
 }
 """Commands that need no Lightning: the module whose ``main`` takes what stands behind them."""
 SUMMARIES = LIGHTNING | {name: summary for name, (_, summary) in OTHERS.items()}

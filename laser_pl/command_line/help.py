@@ -14,10 +14,18 @@ from jsonargparse._common import NonParsingAction
 from jsonargparse._link_arguments import ActionLink
 from jsonargparse._required import restore_suppressed_required
 
-from laser_pl.commands import PROGRAM, SUMMARIES, overview
+from laser_pl.command_line.commands import PROGRAM, SUMMARIES, overview
+from laser_pl.command_line.known_classes import known_classes
+from laser_pl.command_line.setting_text import (
+    choices_of,
+    default_of,
+    description,
+    first_sentence,
+    kind_of,
+    plain,
+    summary,
+)
 from laser_pl.errors import ConfigurationError
-from laser_pl.known_classes import known_classes
-from laser_pl.setting_text import choices_of, default_of, description, first_sentence, kind_of, plain, summary
 from laser_pl.suggestions import closest_setting, perhaps
 
 SECTIONS = {

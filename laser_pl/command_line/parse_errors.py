@@ -15,9 +15,9 @@ from jsonargparse import ArgumentParser
 from jsonargparse._common import NonParsingAction
 from jsonargparse._typehints import ActionTypeHint
 
-from laser_pl.commands import PROGRAM, SUMMARIES
-from laser_pl.config_files import place_of
-from laser_pl.known_classes import known_classes, own_classes, parameters_of
+from laser_pl.command_line.commands import PROGRAM, SUMMARIES
+from laser_pl.command_line.config_files import place_of
+from laser_pl.command_line.known_classes import known_classes, own_classes, parameters_of
 from laser_pl.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")

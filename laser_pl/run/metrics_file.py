@@ -12,8 +12,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from laser_pl.metrics_csv import MetricsRow, read_cells
-from laser_pl.run_folder import write_whole
+from laser_pl.run.folder import write_whole
+from laser_pl.run.metrics_csv import MetricsRow, read_cells
 
 
 class MetricsFile(Logger):

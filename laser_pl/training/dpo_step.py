@@ -13,7 +13,7 @@ from laser_pl.batches import PairIndices, PromptLosses, RolloutBatch
 from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
 from laser_pl.reading.groups import Part
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.summed_gradients import sum_with_gradients
+from laser_pl.training.summed_gradients import sum_with_gradients
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import shtab
 from jsonargparse import ArgumentParser, capture_parser
 
-from laser_pl.arguments import Arguments, run_command
-from laser_pl.commands import OTHERS
-from laser_pl.known_classes import known_classes
+from laser_pl.command_line.arguments import Arguments, run_command
+from laser_pl.command_line.commands import OTHERS
+from laser_pl.command_line.known_classes import known_classes
 
 _PATHS = {"data.train", "data.validation", "data.test", "model.weights.name", "ckpt_path", "runs_dir"}
 """Settings that are texts to jsonargparse."""
