@@ -153,7 +153,9 @@ def page(found: Mapping[str, Asked], command: str) -> str:
             "# The world of SmolLM2",
             "",
             f"SmolLM2-135M-Instruct before training, and the reward models of `experiments/smollm2.yaml`, on {count}",
-            f"training questions of each kind (standard error of a share up to {0.5 / count**0.5:.3f}). Written by",
+            f"training questions of each kind (standard error of a share up to {0.5 / count**0.5:.3f}; `spelling` has"
+            " learned",
+            "from some of those on strings, so its share there flatters it). Written by",
             f"`{command}`.",
             "",
             *table(found),
