@@ -63,8 +63,8 @@ class RewardSelection(Callback):
         spill: Where weights that give way go. ``cpu`` keeps them in the host's memory, ``disk`` loads them anew.
         max_failures: Failures in a row after which a reward model is put aside.
         cooldown: Training steps for which it is.
-        agreement_probe: Prompts of every iteration that all reward models are asked about, only to see how alike they
-            judge; 0 asks nobody. Signals that ask all of them on some prompts make that known as well.
+        agreement_probe: Prompts an iteration that all are asked about; 0: none. Only to see how alike they judge;
+            signals that ask all of them on some prompts make that known as well.
         check_ranks: Compare what processes learned after every step, to debug.
         seed: Root of the bandit's and the pairs' randomness.
 

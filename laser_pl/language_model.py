@@ -224,8 +224,8 @@ class Lora:
         dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
             ln 2, since the reference is computed without dropout.
         targets: Linear layers to adapt, or ``all-linear``.
-        start: Adapter to go on from, such as ``runs/<name>/adapter``; null: a fresh one. A folder in PEFT's format,
-            with the same rank, alpha and targets.
+        start: Folder of an adapter to go on from; null: a fresh one. It is one like ``runs/<name>/adapter``, in PEFT's
+            format, with the same rank, alpha and targets.
     """
 
     rank: int = 16

@@ -55,8 +55,8 @@ class Policy(LightningModule):
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
         frozen: Train nothing; only the selection learns, for ``predict``. Losses follow from the log-probabilities that
             lie with the rollouts.
-        supervised: Train on written responses alone (``data.columns.response``), by their NLL, for an adapter that
-            ``lora.start`` begins with: nothing is sampled for training and nobody judges.
+        supervised: Train on written responses alone, by their NLL. They are ``data.columns.response``; nothing is
+            sampled for training and nobody judges. ``lora.start`` begins with such an adapter.
         max_bad_steps: Steps in a row without finite loss or gradient that end a run.
         seed: Root of this module's randomness (dropout, evaluation).
 

@@ -133,7 +133,7 @@ def test_help_on_a_setting_tells_all_about_it(capsys: pytest.CaptureFixture[str]
     assert "      One of batch, category, prompt, rank." in printed(["fit", "--help", "selection.granularity"], capsys)
     parts = printed(["fit", "--help", "model.lora"], capsys)
     assert [line.split()[0] for line in parts.splitlines() if line.startswith("  --")] == [
-        f"--model.lora.{name}" for name in ("rank", "alpha", "dropout", "targets")
+        f"--model.lora.{name}" for name in ("rank", "alpha", "dropout", "targets", "start")
     ]
 
 

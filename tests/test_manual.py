@@ -10,6 +10,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "laser_pl/docs/pages").glob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "experiments/README.md", *PAGES]
 FENCE = re.compile(r'^```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-LIGHTNING = ("fit", "validate", "test", "predict")
+LIGHTNING = ("fit", "validate", "test", "predict", "plan")
 WORDS = re.compile(r"`((?:make|python|wandb|sbatch|OMP_NUM_THREADS=\d python) [^`]+)`")
 
 
@@ -125,8 +126,10 @@ def assert_accepted(command: list[str], capsys: pytest.CaptureFixture[str], monk
         for option, value in itertools.pairwise(words):
             if option == "--ckpt_path":
                 assert Path(value) == RunFolder(Path("runs/quickstart")).checkpoint
+        command = ["fit" if words[2] == "plan" else words[2], *words[3:]]
+        asks = any(word in {"--help", "--print_config"} or word.endswith(".help") for word in command)
         with pytest.raises(SystemExit) as end:
-            main([*words[2:], "--print_config"])
+            main(command if asks else [*command, "--print_config"])
         assert end.value.code == 0, capsys.readouterr().err
     elif program == "python" and words[:2] == ["-m", "laser_pl"]:
         monkeypatch.setattr(sys, "argv", words[1:])
@@ -214,12 +217,15 @@ def test_configuration_is_accepted(
     """Over the quickstart, with every class looked up; what the parser understood is what is written there."""
     monkeypatch.chdir(ROOT)
     written(block.document)
-    (tmp_path / "shown.yaml").write_text(block.code)
+    code = block.code
+    if block.title == "judge.yaml":  # of `winrate`, which reads it as a configuration reads a reward model
+        code = f"selection:\n  reward_models:\n    judge:\n{textwrap.indent(code, '      ')}"
+    (tmp_path / "shown.yaml").write_text(code)
     with pytest.raises(SystemExit) as end:
         main(["fit", "--config=experiments/quickstart.yaml", f"--config={tmp_path / 'shown.yaml'}", "--print_config"])
     told = capsys.readouterr()
     assert end.value.code == 0, told.err
-    given, parsed = yaml.safe_load(block.code), yaml.safe_load(told.out)
+    given, parsed = yaml.safe_load(code), yaml.safe_load(told.out)
     assert dict(leaves(given)).items() <= dict(leaves(parsed)).items()
 
 
@@ -276,7 +282,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_files_that_are_named_are_there(document: Path) -> None:
     text = prose(document)
     named = re.findall(r"`((?:laser_pl|callbacks|experiments|tests|\.ci)/[\w./-]+)`", text)
-    made = {"experiments/smollm2/SmolLM2-135M-Instruct"}  # by a script
+    made = {
+        f"experiments/smollm2/{name}" for name in ("SmolLM2-135M-Instruct", "prompts", "reward_models")
+    }  # by scripts
     assert [name for name in named if not (ROOT / name).exists() and name not in made] == []
 
 

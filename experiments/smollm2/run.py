@@ -198,10 +198,11 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "smollm2", help="where the runs' folders lie")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
-    options, more = parser.parse_known_args()
+    parser.add_argument("settings", nargs="*", help="further ones of fit, behind --")
+    options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     command = shlex.join(["python", "experiments/smollm2/run.py", *sys.argv[1:]])
     for fit in [Fit(seed, strategy) for seed in range(options.seeds) for strategy in options.strategies]:
-        run(fit, options.out, more)
+        run(fit, options.out, options.settings)
         options.results.write_text(page(options.out, command), encoding="utf-8")
     options.results.write_text(page(options.out, command), encoding="utf-8")

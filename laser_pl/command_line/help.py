@@ -43,7 +43,11 @@ _LEFT = 42
 
 
 class Help(argparse._HelpAction):
-    """``--help``, and ``--help SECTION``."""
+    """``--help``, and ``--help SECTION``.
+
+    Args:
+        kwargs: As argparse's.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

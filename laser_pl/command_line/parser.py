@@ -17,7 +17,12 @@ from laser_pl.errors import ConfigurationError
 
 
 class Parser(LightningArgumentParser):
-    """Raises what is wrong with the configuration, where Lightning's prints usage and exits."""
+    """Raises what is wrong with the configuration, where Lightning's prints usage and exits.
+
+    Args:
+        args: As Lightning's.
+        kwargs: As Lightning's.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, add_help=False, formatter_class=SettingComment)

@@ -50,7 +50,7 @@ class PreferenceData(LightningDataModule):
         rollout_batch_size: Prompts per generation, and per file of the rollout store.
         evaluation_batch_size: Prompts per generation in validation and test.
         max_prompt_tokens: Longest prompt in tokens. Never more than the policy can read before a longest response.
-        overlong: Whether longer prompts are dropped (``drop``), or cut from the left (``cut``) or in the ``middle``.
+        overlong: Longer ones are dropped, or cut on the left or in the middle.
         validation_fraction: Share of ``train`` to validate on where no such set is named.
         test_fraction: Share of ``train`` to test on where no such set is named.
         split_seed: Root of that split; ``seed_everything`` does not change it.

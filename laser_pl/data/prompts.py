@@ -36,7 +36,7 @@ class Columns:
         prompt: The prompt, a text or messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none.
         category: The category; null puts all prompts into one.
-        response: What a supervised policy learns to answer, reasoning and all; read for nothing else.
+        response: What a supervised policy learns to answer. It is read for nothing else.
     """
 
     prompt: str = "prompt"

@@ -29,7 +29,7 @@ from laser_pl.run.folder import RunFolder, refuse_name
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]
 
-Says what `fit` with the same words would do, without loading weights or writing anything: models and their sizes,
+Say what `fit` would do and need, without loading any weights. Nothing is written. It tells models and their sizes,
 memory at rest and at its peak, steps, tokens, reward-model forwards, files, and what looks wrong. Ends with code 2 if
 `fit` would refuse to run. With --resume the whole run is told, with what is done of it.
 All settings: python -m laser_pl fit --help\

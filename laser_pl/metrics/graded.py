@@ -52,7 +52,7 @@ class Graded(Grader):
 
 
 class TokenF1(Graded):
-    """LongBench's F1 for question answering, which is SQuAD's, but that empty texts are never right.
+    """LongBench's F1 for question answering. It is SQuAD's, but that empty texts are never right.
 
     >>> TokenF1().grade("It was the Danube.", Prompt("p", "Which river?", "Which river?", answer="the Danube"))
     0.5
@@ -80,7 +80,7 @@ class RougeL(Graded):
 
 
 class Classification(Graded):
-    """LongBench's accuracy of classification: the answer's class is named, and no other beside it.
+    """LongBench's accuracy of classification. The answer's class is named, and no other beside it.
 
     A class counts as named where its text stands in the response. One that is part of the answer's name does not count;
     of k that are left the right one gives 1 / k.
