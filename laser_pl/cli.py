@@ -265,7 +265,8 @@ class LaserCLI(PredictCommand):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run(), ending_those_started(self.trainer):
+        held = self.folder.held() if process_number() == 0 else nullcontext()
+        with self._no_folder_without_run(), held, ending_those_started(self.trainer):
             self.datamodule.continued = self.resumed
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)

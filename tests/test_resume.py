@@ -312,3 +312,19 @@ def test_other_settings_on_resume_are_named(
     caplog.clear()
     tell_of_changes(run.folder.config, run.folder.config.read_text(encoding="utf-8"))
     assert not caplog.records
+
+
+def test_a_run_that_goes_on_elsewhere_is_left_alone(
+    interrupt: Callable[..., None], fit: Fit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=8"]
+    interrupt("on_train_batch_end", 1, *short)
+    folder = RunFolder(tmp_path / "runs" / "small")
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    with folder.held(), pytest.raises(SystemExit) as end:
+        fit(tmp_path, *short, "--resume")
+    assert end.value.code == 2
+    assert f"The run in '{folder.path}' is still going on in another process." in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    fit(tmp_path, *short, "--resume")
+    assert folder.summary.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -82,6 +83,24 @@ class RunFolder:
         """Remove the folder of a run that ended before it sampled anything to train on; a supervised one, or saved."""
         if not (self.path / "rollouts").exists() and not self.checkpoint.exists():
             shutil.rmtree(self.path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process go on with the run while the block runs; the system lets go of it when this one dies.
+
+        Raises:
+            ConfigurationError: If another one holds it.
+        """
+        with self.config.open("r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f"The run in '{self.path}' is still going on in another process. Wait for its end, or stop it."
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def is_what_cannot_be_written(self, error: OSError) -> bool:
         """Whether an error says that a file of the run could not be made; where a disk is full, it names none."""
