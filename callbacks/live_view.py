@@ -110,7 +110,8 @@ class LiveView(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Take in what was decided and what came of it."""
-        self.state = self.state.decided(self.selection.decisions, self.selection.arms)
+        if self.selection.decisions:  # written responses need no judge
+            self.state = self.state.decided(self.selection.decisions, self.selection.arms)
         self.advance(1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

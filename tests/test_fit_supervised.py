@@ -157,7 +157,7 @@ def test_an_adapter_that_is_not_there_ends_a_run_before_it_begins(
     with pytest.raises(SystemExit) as end:
         fit(tmp_path, "--model.lora.start=runs/none/adapter")
     assert end.value.code == 2
-    assert " ".join(capsys.readouterr().err.split()) == (
+    assert capsys.readouterr().err.splitlines()[-1] == (
         "laser_pl: There is no adapter in 'runs/none/adapter': it has no adapter_config.json. Set model.lora.start to a"
         " folder such as runs/<name>/adapter, or to null."
     )

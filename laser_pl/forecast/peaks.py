@@ -47,10 +47,10 @@ class Question:
 
 
 def largest_part(question: Question, budget: int, shared: bool) -> list[int]:
-    """Tokens of a response's prompt, for every response of the forward that has most tokens.
+    """The prompt of every response in the forward that has most tokens.
 
     >>> largest_part(Question([5, 2], n=2, tail=3), budget=11, shared=True)
-    [5, 5]
+    [0, 0]
     """
     prompt = question.prompt.tolist()
 
