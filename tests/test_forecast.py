@@ -302,6 +302,21 @@ def test_what_cannot_be_told_is_said_as_fit_says_it(
     assert sentence in said[0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["--model.supervised=true", "--data.columns.response=answer"], "A supervised run samples nothing"),
+        (["--model.frozen=true"], "A frozen policy is not trained"),
+    ],
+)
+def test_runs_that_take_less_than_is_told_say_so(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], said: str
+) -> None:
+    (tmp_path / "run.yaml").write_text(json.dumps(config))
+    main(["--config", str(tmp_path / "run.yaml"), *settings])
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_resuming_is_told_where_there_is_a_run_to_resume(
     config: dict[str, Any], told: Callable[..., Forecast], tmp_path: Path
 ) -> None:

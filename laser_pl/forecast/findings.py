@@ -66,6 +66,13 @@ class Findings:
 def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
     """Of prompts, batches and categories."""
     data, train = setup.data, setup.data.prompts["train"]
+    if setup.policy.supervised:
+        yield Finding(
+            "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts, judging"
+            " and its records is too much."
+        )
+    elif setup.policy.frozen:
+        yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
     categories = sorted({prompt.category for prompt in train})
     if setup.granularity == "category" and len(categories) == 1:
         why = "data.columns.category is null" if data.columns.category is None else f"all prompts are '{categories[0]}'"
