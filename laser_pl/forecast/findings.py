@@ -68,8 +68,8 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
     data, train = setup.data, setup.data.prompts["train"]
     if setup.policy.supervised:
         yield Finding(
-            "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts, judging"
-            " and its records is too much."
+            "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts and"
+            " judging is too much."
         )
     elif setup.policy.frozen:
         yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
