@@ -35,11 +35,6 @@ _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=au
 class _Opened(LaserCLI):
     """The run's parts, as its configuration says."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The one that is borrowed; parsers of the others would take most of the time."""
-        return {"test": LaserCLI.subcommands()["test"]}
-
     def test(self, **kwargs: Any) -> None:
         """Nothing: the parts are all that is wanted."""
 
