@@ -12,7 +12,8 @@ from transformers import TopPLogitsWarper
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.forecast.paper import Paper
-from laser_pl.generation.sampler import Sampling, read_prompts, sampled_together
+from laser_pl.generation.prompt_reading import read_prompts
+from laser_pl.generation.sampler import Sampling, sampled_together
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.reading.attention import attending
 from laser_pl.reading.groups import token_groups

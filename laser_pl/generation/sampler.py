@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from laser_pl import progress
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.inverse_cdf import Draw
+from laser_pl.generation.prompt_reading import common_start, may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.reading.attention import attending
-from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.seeds import derive_seed
 
@@ -86,8 +85,9 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     """Sample ``n`` responses to each prompt.
 
     The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, or that is
-    repeated where the model's attention does not allow that. The last token's hidden state is the context. PAD is never
-    sampled, since an empty response has no log-probability per token.
+    repeated where the model's attention does not allow that. What all prompts begin with is read once for all of them.
+    The last token's hidden state is the context. PAD is never sampled, since an empty response has no log-probability
+    per token.
 
     Args:
         model: A Hugging Face causal language model, on the prompts' device.
@@ -155,7 +155,9 @@ def _sample(
     }
     with evaluating(model), _bare_generation_config(model):
         shares = why_attention_is_its_own(model) is None
-        cache, contexts = read_prompts(model, prompts, shares)
+        start = common_start(prompts) if shares and may_share_start(model, width) else 0
+        prompts = side_by_side(prompts, start)
+        cache, contexts = read_prompts(model, prompts, shares, start)
         if cache is not None and shares:
             tokens = _continue_shared(model, prompts, cache, sampling, eos, choice)  # (B * n, T)
         else:
@@ -217,42 +219,6 @@ def _continue_shared(
 def _numbers(tokens: int, rows: int, seed: int) -> Tensor:
     """Uniform in [0, 1) for each token of each row, ``(T, R)`` in float64. With more tokens the first stay the same."""
     return torch.rand(tokens, rows, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool) -> tuple[Any, Tensor]:
-    """KV cache of all prompt tokens but the last, and the last token's hidden state ``(B, d)``."""
-    decoder = model.get_decoder()
-    positions = position_ids(prompts.mask)
-    cache: Any = None
-    if prompts.tokens.shape[1] > 1:
-        cache = decoder(
-            input_ids=prompts.tokens[:, :-1],
-            attention_mask=prompts.mask[:, :-1],
-            position_ids=positions[:, :-1],
-            use_cache=True,
-        ).past_key_values
-    # generate() reads the last token itself, so this reading must not touch its cache. Cropping it back instead fails
-    # for sliding windows and recurrent states.
-    hidden = decoder(
-        input_ids=prompts.tokens[:, -1:],
-        attention_mask=prompts.mask,
-        position_ids=positions[:, -1:],
-        past_key_values=_copy(cache, plain_cache),
-        use_cache=cache is not None,
-    ).last_hidden_state  # (B, 1, d)
-    return cache, hidden[:, -1].float()
-
-
-def _copy(cache: Any, plain: bool) -> Any:
-    """A cache that can be read on without a trace in this one.
-
-    Layers of attention alone need no copy of what they hold: they replace it and write nothing in place.
-    """
-    if cache is None or not plain:
-        return copy.deepcopy(cache)
-    result = copy.copy(cache)
-    result.layers = [copy.copy(layer) for layer in cache.layers]
-    return result
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -1,0 +1,103 @@
+"""Reading prompts into a KV cache, what all of them begin with only once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.batches import PromptBatch
+from laser_pl.reading.logprobs import position_ids
+from laser_pl.reading.shared_prompt import windows_of
+
+COMMON_START_FROM = 16
+"""Tokens from which a common start is worth a reading of its own."""
+
+
+def common_start(prompts: PromptBatch) -> int:
+    """How many tokens all prompts begin with: a system's message, examples. 0 where there are too few of them.
+
+    Two tokens of each prompt stay behind it: one for the rest of the cache, and the last.
+    """
+    tokens = _padded_right(prompts)
+    same = int((tokens == tokens[:1]).all(0).cumprod(0).sum())
+    start = min(same, int(prompts.mask.sum(-1).min()) - 2)
+    return start if start >= COMMON_START_FROM and len(prompts) > 1 else 0
+
+
+def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
+    """The prompts with their common start in the same columns, and their padding between it and the rest.
+
+    Reading them gives the same as before, since padding is hidden wherever it stands and positions do not count it.
+    """
+    columns = torch.arange(prompts.tokens.shape[1], device=prompts.tokens.device)
+    padding = (prompts.mask == 0).sum(-1, keepdim=True)  # (B, 1)
+    mask = (columns < start) | (columns >= start + padding)
+    tokens = torch.cat([_padded_right(prompts)[:, :start], prompts.tokens[:, start:]], dim=-1)
+    return PromptBatch(prompts.prompts, tokens, mask.long())
+
+
+def _padded_right(prompts: PromptBatch) -> Tensor:
+    """Each prompt's tokens from the first column on. Shape ``(B, T)``."""
+    width = prompts.tokens.shape[1]
+    padding = (prompts.mask == 0).sum(-1, keepdim=True)  # (B, 1)
+    columns = torch.arange(width, device=prompts.tokens.device)
+    return prompts.tokens.gather(1, (columns + padding) % width)
+
+
+def may_share_start(model: Any, width: int) -> bool:
+    """Whether padding may lie between tokens: a sliding window counts columns, so it must span all ``width``."""
+    windows = windows_of(model.config.get_text_config())
+    return all(window is None or window >= width for window in windows)
+
+
+def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool, start: int = 0) -> tuple[Any, Tensor]:
+    """KV cache of all prompt tokens but the last, and the last token's hidden state.
+
+    Args:
+        model: A Hugging Face causal language model.
+        prompts: ``B`` prompts.
+        plain_cache: Whether its layers hold attention's keys and values and nothing else.
+        start: Columns that are the same in all prompts, and are read once.
+
+    Returns:
+        The cache; None of prompts of one token. And the hidden state after the final norm, ``(B, d)`` in float32.
+    """
+    decoder = model.get_decoder()
+    positions = position_ids(prompts.mask)
+    cache: Any = None
+    if start:
+        cache = decoder(input_ids=prompts.tokens[:1, :start], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(prompts))
+    if prompts.tokens.shape[1] > 1:
+        cache = decoder(
+            input_ids=prompts.tokens[:, start:-1],
+            attention_mask=prompts.mask[:, :-1],
+            position_ids=positions[:, start:-1],
+            past_key_values=cache,
+            use_cache=True,
+        ).past_key_values
+    # generate() reads the last token itself, so this reading must not touch its cache. Cropping it back instead fails
+    # for sliding windows and recurrent states.
+    hidden = decoder(
+        input_ids=prompts.tokens[:, -1:],
+        attention_mask=prompts.mask,
+        position_ids=positions[:, -1:],
+        past_key_values=_copy(cache, plain_cache),
+        use_cache=cache is not None,
+    ).last_hidden_state  # (B, 1, d)
+    return cache, hidden[:, -1].float()
+
+
+def _copy(cache: Any, plain: bool) -> Any:
+    """A cache that can be read on without a trace in this one.
+
+    Layers of attention alone need no copy of what they hold: they replace it and write nothing in place.
+    """
+    if cache is None or not plain:
+        return copy.deepcopy(cache)
+    result = copy.copy(cache)
+    result.layers = [copy.copy(layer) for layer in cache.layers]
+    return result
