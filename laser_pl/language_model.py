@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest_path, perhaps
-from laser_pl.training.start_adapter import load_adapter
+from laser_pl.training.adapter import ADVICE_ON_START, load_adapter
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -275,7 +275,7 @@ class Lora:
                 f" (here: {', '.join(_linear_layers(base))}), or set all-linear."
             ) from error
         if self.start is not None:
-            load_adapter(model, self.start)
+            load_adapter(model, self.start, ADVICE_ON_START)
         return model
 
 

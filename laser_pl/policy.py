@@ -24,8 +24,8 @@ from laser_pl.ranks import Ranks
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
 from laser_pl.seeds import derive_seed
+from laser_pl.training.adapter import as_started
 from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
-from laser_pl.training.start_adapter import as_started
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.supervised_step import supervised_loss
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of

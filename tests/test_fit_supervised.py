@@ -159,15 +159,15 @@ def test_an_adapter_that_is_not_there_ends_a_run_before_it_begins(
     assert end.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "laser_pl: There is no adapter in 'runs/none/adapter': it has no adapter_config.json. Set model.lora.start to a"
-        " folder such as runs/<name>/adapter, or to null."
+        " folder such as runs/<name>/adapter of model.lora's own shape, or to null."
     )
     assert not list((tmp_path / "runs").iterdir())
 
 
 def test_an_adapter_of_another_shape_or_scale_is_refused(start: LaserCLI, adapter: Path) -> None:
     assert refusal(start, adapter, rank=4) == (
-        f"The adapter in '{adapter}' has rank 16, and model.lora.rank is 4. Set it to 16, or model.lora.start to"
-        " another."
+        f"The adapter in '{adapter}' has rank 16, and model.lora.rank is 4. Set model.lora.start to a folder such as"
+        " runs/<name>/adapter of model.lora's own shape, or to null."
     )
     assert refusal(start, adapter, alpha=8).startswith(f"The adapter in '{adapter}' has alpha 32, and")
     assert refusal(start, adapter, targets=["q_proj"]).startswith(
@@ -175,9 +175,8 @@ def test_an_adapter_of_another_shape_or_scale_is_refused(start: LaserCLI, adapte
     )
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps({**config, "use_rslora": True}))
-    assert refusal(start, adapter) == (
+    assert refusal(start, adapter).startswith(
         f"The adapter in '{adapter}' was made with use_rslora, which model.lora knows nothing of. Set model.lora.start"
-        " to another."
     )
 
 

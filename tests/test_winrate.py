@@ -193,12 +193,12 @@ def test_a_run_against_itself_is_even(runs: list[Path], judge: Callable[[str], s
     assert asked() == []
 
 
-def test_without_another_run_it_is_the_base_that_is_compared_with(
+def test_without_another_run_it_is_the_policy_before_training_that_is_compared_with(
     runs: list[Path], judge: Callable[[str], str]
 ) -> None:
     found = main([str(runs[0]), "--judge", judge("longer")])
-    assert found.theirs == f"{runs[0]} without its adapter"
-    base = kept(runs[0], "greedy-base")
+    assert found.theirs == f"{runs[0]} before training"
+    base = kept(runs[0], "greedy-before")
     policy, tokenizer = (kind.from_pretrained(POLICY) for kind in (AutoModelForCausalLM, AutoTokenizer))
     for (text,), row in zip(base.values(), rows_of(runs[0]), strict=True):
         ids = tokenizer(row["prompt"], return_tensors="pt")["input_ids"]
@@ -207,6 +207,15 @@ def test_without_another_run_it_is_the_base_that_is_compared_with(
     assert base != kept(runs[0], "greedy")
     won = by_length(kept(runs[0], "greedy"), base)
     assert found.rates[ALL].rate == pytest.approx(sum(won) / len(won))
+
+
+def test_before_training_a_run_had_the_adapter_that_it_started_from(
+    fit: Fit, runs: list[Path], judge: Callable[[str], str], tmp_path: Path
+) -> None:
+    on = fit(tmp_path, f"--model.lora.start={runs[0] / 'adapter'}", evaluated=EVALUATED).folder.path
+    for run in (on, runs[0]):
+        main([str(run), "--judge", judge("longer")])
+    assert kept(on, "greedy-before") == kept(runs[0], "greedy") != kept(on, "greedy")
 
 
 def test_a_file_of_responses_is_compared_with(runs: list[Path], judge: Callable[[str], str], tmp_path: Path) -> None:
@@ -314,7 +323,7 @@ def test_files_and_runs_that_are_not_there_are_named(
     copy = tmp_path / "copy"
     shutil.copytree(runs[0], copy)
     (copy / "adapter" / "adapter_model.safetensors").write_bytes(b"no tensors")
-    assert "cannot be loaded" in refused([str(copy), b, *good], capsys)
+    assert "cannot be read" in refused([str(copy), b, *good], capsys)
     shutil.rmtree(copy / "adapter")
     assert "has no" in refused([str(copy), b, *good], capsys)
     (copy / "summary.json").unlink()

@@ -26,7 +26,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "RUN_B",
         "type": Path,
         "nargs": "?",
-        "help": "Another one's, or a .jsonl file of responses; if not given, RUN_A's policy without its adapter.",
+        "help": "Another one's, or a .jsonl file of responses; if not given, RUN_A's policy before training.",
     },
     "--judge": {"type": Path, "required": True, "help": "A YAML file with a reward model's class_path and init_args."},
     "--sampled": {"action": "store_true", "help": "Sample as model.evaluation says, instead of the greedy response."},
@@ -100,7 +100,7 @@ def _opened(other: Path | None) -> FinishedRun | Path | None:
 def _of_other(other: FinishedRun | Path | None, run: FinishedRun, sampled: bool) -> tuple[Responses, str]:
     """The second side's responses, and what it is called."""
     if other is None:
-        return responses_of(run, sampled, adapted=False), f"{run.folder.path} without its adapter"
+        return responses_of(run, sampled, trained=False), f"{run.folder.path} before training"
     if isinstance(other, Path):
         return responses_in(other, run.prompts), str(other)
     _refuse_other_prompts(run, other)

@@ -13,9 +13,6 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from peft import set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.cli import LaserCLI
@@ -26,10 +23,12 @@ from laser_pl.interruption import Interruption
 from laser_pl.policy import Policy
 from laser_pl.report.runs import read_run
 from laser_pl.run.folder import RunFolder
+from laser_pl.training.adapter import as_started, load_adapter
 
 # Whatever the run used, one device is enough, and nothing is logged.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",
           "--trainer.callbacks=null", "--trainer.enable_progress_bar=false", "--ckpt_path=null")  # fmt: skip
+_ADVICE = "Get the run again, or name another."
 
 
 class _Opened(LaserCLI):
@@ -52,9 +51,8 @@ class FinishedRun:
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder(path)
         self.config = read_run(path).config
-        self._adapter = self.folder.adapter / "adapter_model.safetensors"
-        if not self._adapter.is_file():
-            raise ConfigurationError(f"The run '{path}' has no '{self._adapter}'. Put it back, or name another run.")
+        if not _weights_in(self.folder.adapter).is_file():
+            raise ConfigurationError(f"The run '{path}' has no adapter in '{self.folder.adapter}'. {_ADVICE}")
 
     @cached_property
     def _parts(self) -> tuple[Trainer, Policy, PreferenceData]:
@@ -96,10 +94,10 @@ class FinishedRun:
         """The test prompts, as they were answered in the run's own test."""
         return split_every(self.prompts, self._parts[2].evaluation_batch_size)
 
-    @property
-    def adapter_digest(self) -> str:
-        """SHA-256 of the trained weights."""
-        return hashlib.sha256(self._adapter.read_bytes()).hexdigest()
+    def adapter_digest(self, trained: bool) -> str | None:
+        """SHA-256 of the trained weights, or of those that training started from; None where it was the base."""
+        folder = self.folder.adapter if trained else self.policy.lora.start
+        return None if folder is None else hashlib.sha256(_weights_in(folder).read_bytes()).hexdigest()
 
     @cached_property
     def encoded(self) -> list[PromptBatch]:
@@ -107,21 +105,21 @@ class FinishedRun:
         return list(self._parts[2].test_dataloader())
 
     @contextmanager
-    def answering(self, adapted: bool) -> Iterator[None]:
+    def answering(self, trained: bool) -> Iterator[None]:
         """Have the policy ready to sample, on the device and with the precision that the configuration says.
 
         Args:
-            adapted: Whether with the run's adapter.
+            trained: As training left it, or as it started.
 
         Raises:
             ConfigurationError: If the adapter is not this run's.
         """
         if self.policy.language_model is None:
             self.policy.configure_model()
-            self._load_adapter()
+            load_adapter(self.policy.model, self.folder.adapter, _ADVICE)
             self.policy.to(self.trainer.strategy.root_device)
-        off = nullcontext() if adapted else self.policy.model.disable_adapter()
-        with off, self.trainer.precision_plugin.forward_context():
+        which = nullcontext() if trained else as_started(self.policy.model, self.policy.lora.start)
+        with which, self.trainer.precision_plugin.forward_context():
             yield
 
     def give_back_weights(self) -> None:
@@ -132,15 +130,6 @@ class FinishedRun:
             if self.policy.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _load_adapter(self) -> None:
-        try:
-            found = set_peft_model_state_dict(self.policy.model, load_file(self._adapter))
-            odd = [*found.unexpected_keys, *(name for name in found.missing_keys if "lora_" in name)]
-        except (SafetensorError, OSError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigurationError(f"'{self._adapter}' cannot be loaded ({reason}). Get the run again.") from error
-        if odd:
-            raise ConfigurationError(
-                f"'{self._adapter}' is not the adapter that the run's config.yaml describes: {len(odd)} tensors differ,"
-                f" the first is {odd[0]}. Get the run again."
-            )
+
+def _weights_in(adapter: str | Path) -> Path:
+    return Path(adapter) / "adapter_model.safetensors"

@@ -1,4 +1,4 @@
-"""Responses to a run's test prompts: its policy's, those of the policy without its adapter, or those of a file."""
+"""Responses to a run's test prompts: its policy's after training or before, or those of a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Responses = dict[str, list[str]]
 """By prompt id; each prompt has as many."""
 
 
-def responses_of(run: FinishedRun, sampled: bool, adapted: bool = True) -> Responses:
+def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Responses:
     """What a run's policy answers to its test prompts, kept in the run's folder under ``responses/``.
 
     They are those whose accuracy the run's last test tells, from the same random numbers.
@@ -28,7 +28,7 @@ def responses_of(run: FinishedRun, sampled: bool, adapted: bool = True) -> Respo
     Args:
         run: The run.
         sampled: As ``model.evaluation`` says, otherwise the greedy response alone.
-        adapted: With the run's adapter; without it, it is the base that speaks.
+        trained: By the policy as training left it; otherwise as it started.
     """
     policy = run.policy
     sampling = Sampling(n=1, temperature=0, max_new_tokens=policy.evaluation.max_new_tokens)
@@ -36,16 +36,16 @@ def responses_of(run: FinishedRun, sampled: bool, adapted: bool = True) -> Respo
         sampling = policy.evaluation
     on_what = {
         "weights": run.config["model"]["weights"],
-        "adapter": run.adapter_digest if adapted else None,
+        "adapter": run.adapter_digest(trained),
         "precision": str(run.trainer.precision),
         "sampling": asdict(sampling),
         "seed": policy.seed,
         "batches": [[(prompt.id, prompt.text) for prompt in prompts] for prompts in run.batches],
     }
-    kind = ("sampled" if sampled else "greedy") + ("" if adapted else "-base")
+    kind = ("sampled" if sampled else "greedy") + ("" if trained else "-before")
 
     def answer(number: int, prompts: Sequence[Prompt]) -> tuple[list[Line], bool]:
-        with run.answering(adapted):
+        with run.answering(trained):
             batch = run.encoded[number].to(policy.device)
             seed = derive_seed(policy.seed, "evaluation", number)
             found, _ = sample(policy.generator, policy.tokenizer, batch, sampling, seed)

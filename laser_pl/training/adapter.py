@@ -1,4 +1,4 @@
-"""The adapter that training starts from, where it does not start from the base."""
+"""An adapter's folder, and the policy that training started from."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from laser_pl.run.checkpoints import refuse_other_adapter
 if TYPE_CHECKING:
     from peft import PeftModel
 
+ADVICE_ON_START = "Set model.lora.start to a folder such as runs/<name>/adapter of model.lora's own shape, or to null."
 
-def load_adapter(model: PeftModel, folder: str) -> None:
+
+def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
     """Give a model's adapter the weights of another one of the same shape.
 
     Args:
         model: Whose adapter is made as ``model.lora`` says.
         folder: The other one, in PEFT's format.
+        advice: A sentence on what to do if it cannot be.
 
     Raises:
         ConfigurationError: If there is none, or it is of another shape or scale.
@@ -35,30 +38,25 @@ def load_adapter(model: PeftModel, folder: str) -> None:
     config, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     missing = [file.name for file in (config, weights) if not file.is_file()]
     if missing:
-        raise ConfigurationError(
-            f"There is no adapter in '{folder}': it has no {missing[0]}. Set model.lora.start to a folder such as"
-            " runs/<name>/adapter, or to null."
-        )
+        raise ConfigurationError(f"There is no adapter in '{folder}': it has no {missing[0]}. {advice}")
     try:
         found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
         tensors = load_file(weights)
     except (ValueError, OSError, SafetensorError) as error:
         raise ConfigurationError(
-            f"The adapter in '{folder}' cannot be read ({' '.join(str(error).split())}). Set model.lora.start to"
-            " another."
+            f"The adapter in '{folder}' cannot be read ({' '.join(str(error).split())}). {advice}"
         ) from error
     own = model.peft_config["default"]
     for setting, name in (("rank", "r"), ("alpha", "lora_alpha")):
         if found.get(name) != getattr(own, name):
             raise ConfigurationError(
                 f"The adapter in '{folder}' has {setting} {found.get(name)}, and model.lora.{setting} is"
-                f" {getattr(own, name)}. Set it to {found.get(name)}, or model.lora.start to another."
+                f" {getattr(own, name)}. {advice}"
             )
     for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         if found.get(name):
             raise ConfigurationError(
-                f"The adapter in '{folder}' was made with {name}, which model.lora knows nothing of. Set"
-                " model.lora.start to another."
+                f"The adapter in '{folder}' was made with {name}, which model.lora knows nothing of. {advice}"
             )
     expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
     refuse_other_adapter(expected, {name: t.shape for name, t in tensors.items()}, f"'{folder}'")
@@ -80,7 +78,7 @@ def as_started(model: PeftModel, folder: str | None) -> Iterator[None]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     now = [parameter.detach().clone() for parameter in trained]
     try:
-        load_adapter(model, folder)
+        load_adapter(model, folder, ADVICE_ON_START)
         yield
     finally:
         with torch.no_grad():
