@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
@@ -45,14 +45,12 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.{advice}")
     rows = compare(strategies, baseline)
     print_comparison(rows, baseline)
-    try:
+    with writable(options.out, "Set --out."):
         write_whole(options.out / "comparison.md", markdown(rows, baseline))
         write_whole(options.out / "comparison.csv", tidy_csv(rows))
         picture = options.out / "comparison.png"
         picture.unlink(missing_ok=True)  # without matplotlib an older one would stay
         drawn = plot_comparison(rows, picture)
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
     print(f"Written: {shown(str(options.out))}/comparison.md, .csv" + (", .png" if drawn else ""))
     if not drawn:
         print("There is no picture without matplotlib: pip install 'laser_pl[report]'")

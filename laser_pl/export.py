@@ -11,7 +11,7 @@ from typing import Any
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
 from laser_pl.run.folder import RunFolder, writing
 from laser_pl.terminal import shown
 
@@ -48,7 +48,7 @@ def export_pairs(args: Sequence[str]) -> int:
             f"export: no pair of '{folder.path}' can be written: "
             + (f"the rollouts of its {len(gone)} iterations are gone." if gone else "none has been made yet.")
         )
-    try:
+    with writable(out, "Set --out."):
         if out.suffix == ".jsonl":
             with writing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in preference_pairs(folder, lines))
@@ -58,8 +58,6 @@ def export_pairs(args: Sequence[str]) -> int:
             from datasets import Dataset  # here, since JSON lines need none of it
 
             Dataset.from_list(list(preference_pairs(folder, lines))).save_to_disk(str(out))
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{out}': {error.strerror}. Set --out.") from error
     written = sum(len(line["pairs"]) for line in lines)
     if gone:
         print(f"Without the pairs of {len(gone)} iterations, whose rollouts are gone.", file=sys.stderr)

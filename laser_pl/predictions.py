@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.folder import RunFolder, writing
 from laser_pl.terminal import as_markup
@@ -54,11 +54,8 @@ def write_predictions(path: Path, lines: Iterable[Line]) -> None:
     Raises:
         ConfigurationError: If it cannot be written.
     """
-    try:
-        with writing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{path}': {error.strerror}. Set --out.") from error
+    with writable(path, "Set --out."), writing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def summarise(lines: Sequence[Line]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from huggingface_hub.repocard import metadata_load, metadata_save
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from laser_pl.command_line.arguments import Arguments, run_command
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import read_run
@@ -56,10 +56,8 @@ def push_adapter(args: Sequence[str]) -> str:
         raise ConfigurationError(
             "push: there is no token. Set HF_TOKEN to one that may write, from https://huggingface.co/settings/tokens."
         )
-    try:
+    with writable(folder.adapter):
         write_card(folder, options.license)
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{folder.adapter}': {error.strerror}.") from error
     if not sys.stderr.isatty():
         disable_progress_bars()
     address = _upload(HfApi(token=token), folder, options.repo)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import writable
 from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
 from laser_pl.report.png import write_figures
@@ -42,11 +42,9 @@ def report_run(args: Sequence[str]) -> Path:
     """
     options = arguments().parse_args(args)
     records = read_records(options.run)
-    try:
+    with writable(options.run):
         write_whole(records.folder.report, page(records))
         written = write_figures(figures(records), records.folder.path / "figures") if options.png else []
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{options.run}': {error.strerror}.") from error
     for warning in warnings_of(records):
         print(f"Worth a look: {shown(str(warning))}")
     for path in [records.folder.report, *written]:

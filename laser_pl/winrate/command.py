@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from laser_pl.command_line.arguments import Arguments, run_command
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.noise import quieten
 from laser_pl.run.folder import write_json, write_whole
@@ -66,12 +66,10 @@ def win_rate(args: Sequence[str]) -> WinRates:
         rates={**rates, ALL: rate_of(comparisons, options.seed)},
     )
     print_win_rates(found)
-    try:
+    with writable(options.out, "Set --out."):
         write_whole(options.out / "winrate.md", markdown(found))
         write_whole(options.out / "winrate.csv", tidy_csv(found))
         write_json(options.out / "winrate.json", as_json(found))
-    except OSError as error:
-        raise ConfigurationError(f"Nothing can be written to '{options.out}': {error.strerror}. Set --out.") from error
     print(f"Written: {shown(str(options.out))}/winrate.md, .csv, .json")
     return found
 
