@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, MistralConfig
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
-from laser_pl.generation.prompt_reading import COMMON_START_FROM, common_start, may_share_start, side_by_side
+from laser_pl.generation.prompt_reading import may_share_start, side_by_side
 from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.reading.common_start import COMMON_START_FROM, common_start
 from laser_pl.reading.padding import pad_left
 
 START = "(1+2)*3=9 (2+2)*2=8 "
@@ -41,7 +42,8 @@ def test_the_common_start_is_what_all_begin_with(start: list[int], rest: list[li
     while all(len(row) > same + 2 and row[same] == ids[0][same] for row in ids):
         same += 1
     expected = same if same >= COMMON_START_FROM and len(ids) > 1 else 0
-    assert common_start(batch_of(ids)) == expected
+    batch = batch_of(ids)
+    assert common_start(batch.tokens, batch.mask) == expected
 
 
 @given(st.lists(tokens, max_size=40), rows)
@@ -59,9 +61,9 @@ def test_every_family_samples_the_same_as_prompt_by_prompt(
 ) -> None:
     model = causal_model(family, len(tokenizer))
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
-    assert common_start(prompts) == len(START)
+    assert common_start(prompts.tokens, prompts.mask) == len(START)
     found, contexts = sample(model, tokenizer, prompts, SAMPLING, SEED)
-    monkeypatch.setattr("laser_pl.generation.prompt_reading.COMMON_START_FROM", 10**6)
+    monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
     expected, expected_contexts = sample(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
     torch.testing.assert_close(contexts, expected_contexts, rtol=0, atol=1e-5)
@@ -79,7 +81,7 @@ def test_a_window_that_spans_the_prompts_does_not_mind(
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
     assert may_share_start(model, prompts.tokens.shape[1]) is shares
     found, _ = sample(model, tokenizer, prompts, SAMPLING, SEED)
-    monkeypatch.setattr("laser_pl.generation.prompt_reading.COMMON_START_FROM", 10**6)
+    monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
     expected, _ = sample(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
 
@@ -100,6 +102,6 @@ def test_only_what_differs_is_read_of_each_prompt(causal_model: Callable[..., An
 def test_equal_prompts_keep_something_to_read(causal_model: Callable[..., Any], tokenizer: Any) -> None:
     model, greedy = causal_model("llama", len(tokenizer)), Sampling(n=1, temperature=0, max_new_tokens=20)
     prompts = prompts_of([START, START], tokenizer)
-    assert common_start(prompts) == len(START) - 2
+    assert common_start(prompts.tokens, prompts.mask) == len(START) - 2
     together, alone = (sample(model, tokenizer, some, greedy, SEED)[0] for some in (prompts, prompts.part([0])))
     assert list(together.texts) == [alone.texts[0]] * 2

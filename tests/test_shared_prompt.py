@@ -21,13 +21,18 @@ TARGETS = {"gpt2": ("c_attn",)}
 
 
 def inputs(
-    prompt_lengths: list[int], responses: list[tuple[int, int]], seed: int = 0, junk: int = 2
+    prompt_lengths: list[int], responses: list[tuple[int, int]], seed: int = 0, junk: int = 2, start: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Random prompts and responses of these lengths, with more padding than they need; responses: (prompt, length)."""
+    """Random prompts and responses of these lengths, with more padding than they need; responses: (prompt, length).
+
+    All prompts begin with the same ``start`` tokens, which count.
+    """
     generator = torch.Generator().manual_seed(seed)
     width, length = max(prompt_lengths) + junk, max(length for _, length in responses) + junk
     tokens = torch.randint(2, VOCABULARY, (len(prompt_lengths), width), generator=generator)
     mask = (torch.arange(width) >= width - torch.tensor(prompt_lengths)[:, None]).long()
+    for row, count in enumerate(prompt_lengths):
+        tokens[row, width - count : width - count + start] = torch.arange(2, 2 + start)
     response_tokens = torch.randint(2, VOCABULARY, (len(responses), length), generator=generator)
     response_mask = (torch.arange(length) < torch.tensor([n for _, n in responses])[:, None]).long()
     return tokens, mask, torch.tensor([p for p, _ in responses]), response_tokens, response_mask
@@ -40,6 +45,9 @@ CASES = {
     "a prompt without responses": inputs([4, 7, 2], [(0, 3), (2, 8)]),
     "in any order": inputs([5, 8], [(1, 3), (0, 9), (1, 8), (0, 2)]),
     "longer than the window": inputs([20, 3], [(0, 15), (1, 12), (1, 2), (0, 1)]),
+    "a common start": inputs([25, 22, 31], [(2, 3), (0, 7), (0, 1), (1, 12), (2, 1)], start=20),
+    "a common start, one length": inputs([24, 24], [(0, 4), (0, 4), (1, 4)], junk=0, start=20),
+    "all prompts the same": inputs([22, 22, 22], [(0, 3), (1, 7), (2, 1)], start=22),
 }
 
 
@@ -116,6 +124,17 @@ def test_equals_repeated_prompts_in_float32(family: str, causal_model: Callable[
     )
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient, by_plain, rtol=0, atol=1e-5 * float(by_plain.abs().max()))
+
+
+def test_what_all_prompts_begin_with_is_read_once(causal_model: Callable[..., Any]) -> None:
+    model, case = causal_model("llama", VOCABULARY), CASES["a common start"]
+    assert why_not_shared(model) is None
+    seen = []
+    model.get_decoder().register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    shared_logprobs(model, *case)
+    assert seen == [20 + (5 + 2 + 11) + (2 + 6 + 0 + 11 + 0)]
 
 
 def test_every_family_can_be_shared(family: str, causal_model: Callable[..., Any]) -> None:

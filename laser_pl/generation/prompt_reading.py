@@ -9,22 +9,9 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch
+from laser_pl.reading.common_start import padded_right
 from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.shared_prompt import windows_of
-
-COMMON_START_FROM = 16
-"""Tokens from which a common start is worth a reading of its own."""
-
-
-def common_start(prompts: PromptBatch) -> int:
-    """How many tokens all prompts begin with: a system's message, examples. 0 where there are too few of them.
-
-    Two tokens of each prompt stay behind it: one for the rest of the cache, and the last.
-    """
-    tokens = _padded_right(prompts)
-    same = int((tokens == tokens[:1]).all(0).cumprod(0).sum())
-    start = min(same, int(prompts.mask.sum(-1).min()) - 2)
-    return start if start >= COMMON_START_FROM and len(prompts) > 1 else 0
 
 
 def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
@@ -35,16 +22,9 @@ def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
     columns = torch.arange(prompts.tokens.shape[1], device=prompts.tokens.device)
     padding = (prompts.mask == 0).sum(-1, keepdim=True)  # (B, 1)
     mask = (columns < start) | (columns >= start + padding)
-    tokens = torch.cat([_padded_right(prompts)[:, :start], prompts.tokens[:, start:]], dim=-1)
+    common = padded_right(prompts.tokens, prompts.mask)[:, :start]
+    tokens = torch.cat([common, prompts.tokens[:, start:]], dim=-1)
     return PromptBatch(prompts.prompts, tokens, mask.long())
-
-
-def _padded_right(prompts: PromptBatch) -> Tensor:
-    """Each prompt's tokens from the first column on. Shape ``(B, T)``."""
-    width = prompts.tokens.shape[1]
-    padding = (prompts.mask == 0).sum(-1, keepdim=True)  # (B, 1)
-    columns = torch.arange(width, device=prompts.tokens.device)
-    return prompts.tokens.gather(1, (columns + padding) % width)
 
 
 def may_share_start(model: Any, width: int) -> bool:

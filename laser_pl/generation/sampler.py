@@ -16,9 +16,10 @@ from laser_pl import progress
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.inverse_cdf import Draw
-from laser_pl.generation.prompt_reading import common_start, may_share_start, read_prompts, side_by_side
+from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.reading.attention import attending
+from laser_pl.reading.common_start import common_start
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.seeds import derive_seed
 
@@ -155,7 +156,7 @@ def _sample(
     }
     with evaluating(model), _bare_generation_config(model):
         shares = why_attention_is_its_own(model) is None
-        start = common_start(prompts) if shares and may_share_start(model, width) else 0
+        start = common_start(prompts.tokens, prompts.mask) if shares and may_share_start(model, width) else 0
         prompts = side_by_side(prompts, start)
         cache, contexts = read_prompts(model, prompts, shares, start)
         if cache is not None and shares:

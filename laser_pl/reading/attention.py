@@ -1,4 +1,4 @@
-"""Attention in which a prompt is read once and its responses look at it without seeing one another.
+"""Attention in which what texts share is read once: a prompt for its responses, a common start for all prompts.
 
 transformers looks attention up by the name in the model's configuration, so a forward in which ``attending`` with an
 object of this module runs the model's own code everywhere else.
@@ -79,7 +79,7 @@ AttentionInterface.register(NAME, _attend)
 
 
 class PackedAttention:
-    """Attention over a packing: prompts look at themselves, responses at their prompt and themselves.
+    """Attention over a packing: prompts look at their common start and themselves, responses at both and themselves.
 
     The only padding of the whole forward is here, where sequences are laid side by side.
 
@@ -108,25 +108,24 @@ class PackedAttention:
     ) -> Tensor:
         """See ``Attention``."""
         self.windows.append(sliding_window)
-        packing, first = self.packing, self.packing.prompt_tokens
+        packing = self.packing
         attend = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
         heads, groups = query.shape[1], query.shape[1] // key.shape[1]
         # Split, not sliced: the gradient of a slice is a whole tensor of zeros with the slice in it.
-        halves = [first, query.shape[2] - first]
-        states = [torch.split(part[0].transpose(0, 1), halves) for part in (query, key, value)]
+        states = [torch.split(part[0].transpose(0, 1), packing.pieces) for part in (query, key, value)]
 
-        q, k, v = (packing.prompts.side_by_side(of_prompts) for of_prompts, _ in states)  # (B, Tp, H, D)
-        width = k.shape[1]
-        repeated = [part.repeat_interleave(groups, dim=2) if groups > 1 else part for part in (k, v)]
-        q, wide_k, wide_v = (part.transpose(1, 2) for part in (q, *repeated))  # (B, H, Tp, D)
-        if sliding_window is None or sliding_window >= width:
-            seen = attend(q, wide_k, wide_v, is_causal=True)
-        else:
-            seen = attend(q, wide_k, wide_v, attn_mask=self._prompt_mask(sliding_window, q.dtype))
-        parts = [packing.prompts.in_a_row(seen.transpose(1, 2))]  # (Np, H, D)
+        q, k, v = (packing.prompts.side_by_side(of_prompts) for _, of_prompts, _ in states)  # (B, Tp - S, H, D)
+        parts = []
+        if packing.start:
+            start_q, start_k, start_v = (of_start[None] for of_start, _, _ in states)  # (1, S, H, D)
+            parts.append(self._to_themselves(attend, start_q, start_k, start_v, sliding_window)[0])  # (S, H, D)
+            k = torch.cat([start_k.expand(len(k), -1, -1, -1), k], dim=1)  # (B, Tp, H_kv, D)
+            v = torch.cat([start_v.expand(len(v), -1, -1, -1), v], dim=1)
+        seen = self._to_themselves(attend, q, k, v, sliding_window)
+        parts.append(packing.prompts.in_a_row(seen))  # (Np, H, D)
 
         if packing.responses.index.numel():
-            q, own_k, own_v = (packing.responses.side_by_side(of_responses) for _, of_responses in states)
+            q, own_k, own_v = (packing.responses.side_by_side(of_responses) for _, _, of_responses in states)
             rows, length = q.shape[:2]  # R, Tr
             # The heads that share a key go behind one another as queries, so no key is repeated for them.
             q = q.view(rows, length, -1, groups, q.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
@@ -142,11 +141,22 @@ class PackedAttention:
             parts.append(packing.responses.in_a_row(seen.reshape(rows, length, heads, -1)))
         return torch.cat(parts)[None]  # (1, N, H, D)
 
-    def _prompt_mask(self, window: int, dtype: torch.dtype) -> Tensor:
-        """Prompts begin at the same place, so none looks at what pads a shorter one. Shape ``(Tp, Tp)``."""
-        steps = torch.arange(self.packing.prompts.index.shape[1], device=self.packing.tokens.device)
-        back = steps[:, None] - steps
-        return _additive((back >= 0) & (back < window), dtype)
+    def _to_themselves(self, attend: Any, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:
+        """Queries ``(B, Tq, H, D)`` at the last places of keys and values ``(B, Tp, H_kv, D)``; as the queries."""
+        groups, (length, width) = query.shape[2] // key.shape[2], (query.shape[1], key.shape[1])
+        repeated = [part.repeat_interleave(groups, dim=2) if groups > 1 else part for part in (key, value)]
+        q, k, v = (part.transpose(1, 2) for part in (query, *repeated))  # (B, H, T, D)
+        if length == width and (window is None or window >= width):
+            seen: Tensor = attend(q, k, v, is_causal=True)
+        else:
+            seen = attend(q, k, v, attn_mask=self._prompt_mask(length, width, window, q.dtype))
+        return seen.transpose(1, 2)
+
+    def _prompt_mask(self, length: int, width: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Prompts begin at the same place, so none looks at what pads a shorter one. Shape ``(Tq, Tp)``."""
+        steps = torch.arange(width, device=self.packing.tokens.device)
+        back = steps[width - length :, None] - steps
+        return _additive((back >= 0) & (back < (window or width)), dtype)
 
     def _response_mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Which of its prompt's and its own tokens each response token sees. Shape ``(R, Tr, Tp + Tr)``."""
@@ -154,7 +164,8 @@ class PackedAttention:
         rows, length = packing.responses.index.shape
         start = packing.prompt_lengths[packing.prompt][:, None]  # (R, 1)
         own = start + torch.arange(length, device=start.device)  # (R, Tr)  place of each token in its text
-        heads = torch.arange(packing.prompts.index.shape[1], device=start.device).expand(rows, -1)  # (R, Tp)
+        width = packing.start + packing.prompts.index.shape[1]
+        heads = torch.arange(width, device=start.device).expand(rows, -1)  # (R, Tp)
         places = torch.cat([heads, own], dim=1)  # (R, Tp + Tr)
         there = torch.cat([heads < start, own >= start], dim=1)
         back = own[:, :, None] - places[:, None]  # (R, Tr, Tp + Tr)

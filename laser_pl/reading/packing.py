@@ -1,4 +1,4 @@
-"""Prompts and their responses as one row of tokens without padding, each prompt once."""
+"""Prompts and their responses as one row of tokens without padding, each prompt once, and once what all begin with."""
 
 from __future__ import annotations
 
@@ -48,15 +48,16 @@ class Places:
 
 @dataclass(frozen=True)
 class Packing:
-    """Each prompt once, then each response but its last token, which predicts nothing.
+    """The common start, the rest of each prompt, then each response but its last token, which predicts nothing.
 
     Attributes:
-        tokens: All prompts, then all responses, without padding. Shape ``(N,)``.
+        tokens: All of that without padding. Shape ``(N,)``.
         positions: Place of each token in its own text. Shape ``(N,)``.
-        prompts: Places of the ``B`` prompts in the first ``prompt_tokens`` tokens.
-        responses: Places of the ``R`` responses in the rest.
+        start: How many tokens all prompts begin with that are there once; may be 0.
+        prompts: Places of the rest of the ``B`` prompts, counted from behind the common start.
+        responses: Places of the ``R`` responses, counted from behind the prompts.
         prompt: The prompt of each response. Shape ``(R,)``.
-        prompt_lengths: Shape ``(B,)``.
+        prompt_lengths: Of whole prompts. Shape ``(B,)``.
         source: Which token of ``tokens`` predicts each response token. Shape ``(Y,)``.
         target: The response tokens. Shape ``(Y,)``.
         row: The response each of them belongs to. Shape ``(Y,)``.
@@ -64,6 +65,7 @@ class Packing:
 
     tokens: Tensor
     positions: Tensor
+    start: int
     prompts: Places
     responses: Places
     prompt: Tensor
@@ -73,13 +75,18 @@ class Packing:
     row: Tensor
 
     @property
-    def prompt_tokens(self) -> int:
-        """How many of the tokens are the prompts'."""
-        return len(self.prompts.flat)
+    def pieces(self) -> list[int]:
+        """Tokens of the common start, of the prompts and of the responses."""
+        return [self.start, len(self.prompts.flat), len(self.responses.flat)]
 
 
 def pack(
-    prompt_tokens: Tensor, prompt_mask: Tensor, prompt: Tensor, response_tokens: Tensor, response_mask: Tensor
+    prompt_tokens: Tensor,
+    prompt_mask: Tensor,
+    prompt: Tensor,
+    response_tokens: Tensor,
+    response_mask: Tensor,
+    start: int = 0,
 ) -> Packing:
     """Lay prompts and responses in a row.
 
@@ -89,26 +96,30 @@ def pack(
         prompt: The prompt of each response. Shape ``(R,)``, int64.
         response_tokens: Responses including EOS, padded on the right. Shape ``(R, Tr)``.
         response_mask: 1 for a real token. Shape ``(R, Tr)``.
+        start: How many tokens all prompts begin with; fewer than the shortest has.
     """
     prompt_mask, response_mask = prompt_mask.bool(), response_mask.bool()
     prompt_lengths, lengths = prompt_mask.sum(-1), response_mask.sum(-1)  # (B,), (R,)
+    prompt_places = prompt_mask.cumsum(-1) - 1  # (B, Tp)
+    rest = prompt_mask & (prompt_places >= start)  # (B, Tp)
     read = response_mask[:, :-1] & response_mask[:, 1:]  # (R, Tr - 1)  all but each last token
-    prompts, responses = Places.of(prompt_lengths), Places.of(read.sum(-1))
-    first = len(prompts.flat)  # flat index of the first response token
+    prompts, responses = Places.of(prompt_lengths - start), Places.of(read.sum(-1))
+    first = start + len(prompts.flat)  # flat index of the first response token
     row, step = response_mask.nonzero(as_tuple=True)  # (Y,), (Y,)
     read_lengths = (lengths - 1).clamp(min=0)
-    start = first + read_lengths.cumsum(0) - read_lengths  # (R,)
-    last_of_prompt = prompt_lengths.cumsum(0) - 1  # (B,)
+    begin = first + read_lengths.cumsum(0) - read_lengths  # (R,)
+    last_of_prompt = start + (prompt_lengths - start).cumsum(0) - 1  # (B,)
     own, where = read.nonzero(as_tuple=True)
-    prompt_positions = (prompt_mask.cumsum(-1) - 1)[prompt_mask]
+    common = prompt_mask[:1] & ~rest[:1]  # (1, Tp)
     return Packing(
-        tokens=torch.cat([prompt_tokens[prompt_mask], response_tokens[:, :-1][read]]),
-        positions=torch.cat([prompt_positions, prompt_lengths[prompt][own] + where]),
+        tokens=torch.cat([prompt_tokens[:1][common], prompt_tokens[rest], response_tokens[:, :-1][read]]),
+        positions=torch.cat([prompt_places[:1][common], prompt_places[rest], prompt_lengths[prompt][own] + where]),
+        start=start,
         prompts=prompts,
         responses=responses,
         prompt=prompt,
         prompt_lengths=prompt_lengths,
-        source=torch.where(step == 0, last_of_prompt[prompt][row], start[row] + step - 1),
+        source=torch.where(step == 0, last_of_prompt[prompt][row], begin[row] + step - 1),
         target=response_tokens[response_mask],
         row=row,
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from laser_pl.batches import PromptBatch
+from laser_pl.reading.common_start import common_start
 from laser_pl.reading.groups import Part, token_groups
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
@@ -58,7 +59,8 @@ class ResponseReader:
     def groups(self, reading: Reading) -> list[list[Part]]:
         """Which responses go through the model together."""
         heads, tails = reading.prompts.mask.sum(-1), reading.mask.sum(-1)
-        return token_groups(heads, reading.prompt, tails, self.budget, self.shares)
+        start = common_start(reading.prompts.tokens, reading.prompts.mask) if self.shares else 0
+        return token_groups(heads - start, reading.prompt, tails, self.budget - start, self.shares)
 
     def logprobs(self, reading: Reading, part: Part) -> Tensor:
         """Log-probability of some of the responses in nats, by one forward. Shape ``(len(part),)``."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.reading.attention import PackedAttention, attending
+from laser_pl.reading.common_start import common_start
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.token_logprobs import token_logprobs
@@ -29,7 +30,8 @@ def shared_logprobs(
 
     Equal to ``response_logprobs`` on prompts repeated for their responses, for models that ``why_not_shared`` has
     nothing against. One departure: where dropout is on, a prompt has one mask for all its responses instead of one for
-    each (``model.share_prompts`` switches back). Each response alone is still dropped out as it would be.
+    each, and so has what all prompts begin with (``model.share_prompts`` switches back). Each response alone is still
+    dropped out as it would be.
 
     Args:
         model: A Hugging Face causal language model, inside PEFT's wrapper or not.
@@ -42,7 +44,8 @@ def shared_logprobs(
     Returns:
         Nats, in float32 or wider. Shape ``(R,)``.
     """
-    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)
+    start = common_start(prompt_tokens, prompt_mask)
+    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask, start)
     return packed_logprobs(model, packing)[0]
 
 
