@@ -47,7 +47,8 @@ class Policy(LightningModule):
         tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
             n nor the number of pairs. Dropout draws other numbers when it changes.
         share_prompts: Read a prompt once for all its responses, where the model can. A departure: the prompt then has
-            one dropout mask for all of them. False gives each response a prompt and a mask of its own.
+            one dropout mask for all of them, as has what all prompts begin with. False gives each response a prompt and
+            a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
         matcher: Says in validation, test and predict how right a response is.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
