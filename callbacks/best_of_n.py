@@ -13,7 +13,7 @@ from laser_pl.batches import PromptBatch, Responses
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.policy import Policy
-from laser_pl.predictions import Line, write_predictions
+from laser_pl.predictions import Line, Predictions
 from laser_pl.ranks import Ranks
 from laser_pl.run.checkpoints import selection_in
 
@@ -29,20 +29,20 @@ class BestOfN(Callback):
     Args:
         selection: The reward models, and the bandit that takes up what the checkpoint holds.
         checkpoint: The run's.
-        out: The file to write, once all prompts are answered.
+        predictions: Their file, written once all prompts are answered.
 
     Attributes:
-        lines: What was written, in the order of the prompts.
+        lines: This process's predictions; at the end all, in the order of the prompts.
     """
 
-    def __init__(self, selection: RewardSelection, checkpoint: Path, out: Path) -> None:
+    def __init__(self, selection: RewardSelection, checkpoint: Path, predictions: Predictions) -> None:
         self.selection = selection
         self.checkpoint = checkpoint
-        self.out = out
+        self.predictions = predictions
         self.lines: list[Line] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take up what was learned, and see that all is there, before any weights are loaded.
+        """Take up what was learned and predicted, and see that all is there, before any weights are loaded.
 
         Raises:
             ConfigurationError: If there is nothing to answer, no grader for a category, no reward model, or the
@@ -57,19 +57,20 @@ class BestOfN(Callback):
         self.selection.load_state_dict(selection_in(self.checkpoint, self.selection.arms))
         self.selection.pool.check()
         self.selection.pool.health.clear()
+        data.predicted = self.predictions.known.keys()
 
     @torch.no_grad()
     def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: tuple[Responses, Tensor] | None,
+        outputs: tuple[Responses, Tensor] | tuple[()],
         batch: PromptBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Choose reward models, let them score, and keep the best responses."""
-        if outputs is None:
+        if not outputs:
             return
         assert isinstance(pl_module, Policy)
         responses, hidden = outputs
@@ -85,13 +86,13 @@ class BestOfN(Callback):
         with trainer.precision_plugin.forward_context():
             scores, judges = self._judge(batch, responses, order, pl_module.device)
             scores = self._forbid(batch, responses, scores, pl_module.device)
-        arms = self.selection.arms
+        arms, lines = self.selection.arms, []
         for row, prompt in enumerate(batch.prompts):
             best = best_of(scores[row])
             grades = None
             if prompt.answer is not None:
                 grades = [pl_module.matcher.grade(text, prompt) for text in responses.texts[row]]
-            self.lines.append(
+            lines.append(
                 {
                     "prompt_id": prompt.id,
                     "prompt": prompt.prompt,
@@ -107,14 +108,18 @@ class BestOfN(Callback):
                 }
             )
 
+        self.predictions.keep(lines, Ranks.of(trainer).rank)
+        self.lines += lines
+
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what all processes have, in the order of the prompts."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         place = {prompt.id: number for number, prompt in enumerate(data.prompts["test"])}
-        every = [line for lines in Ranks.of(trainer).gather(self.lines) for line in lines]
-        self.lines = sorted(every, key=lambda line: place[line["prompt_id"]])
+        new = {line["prompt_id"]: line for lines in Ranks.of(trainer).gather(self.lines) for line in lines}
+        every = {**self.predictions.known, **new}
+        self.lines = sorted(every.values(), key=lambda line: place[line["prompt_id"]])
         if trainer.is_global_zero:
-            write_predictions(self.out, self.lines)
+            self.predictions.finish(self.lines)
 
     def _judge(
         self, batch: PromptBatch, responses: Responses, order: Tensor, device: torch.device

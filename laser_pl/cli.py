@@ -154,7 +154,7 @@ class LaserCLI(PredictCommand):
         bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
         kwargs["enable_progress_bar"] = bar
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = [*self.predictor(), *views]
+            self.trainer_defaults["callbacks"] = [*self.predictor(self._resolved()), *views]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self._open_folder()
@@ -360,6 +360,8 @@ def main(args: list[str] | None = None) -> LaserCLI:
 
 
 def _how_to_go_on(given: Sequence[str]) -> str:
+    if "predict" in given:
+        return " What was predicted is kept: the same command goes on."
     if "fit" not in given:
         return ""
     resume = [] if "--resume" in given else ["--resume"]

@@ -375,10 +375,10 @@ class Policy(LightningModule):
         """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
         self._log_accuracy("test")
 
-    def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | None:
-        """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``."""
-        if len(batch) == 0:  # another process has one
-            return None
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | tuple[()]:
+        """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``. Of no prompts nothing."""
+        if len(batch) == 0:  # another process has one, or an earlier command had
+            return ()
         sampling: Sampling = self.trainer.datamodule.rollouts  # type: ignore[attr-defined]
         seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
         return sample(self.generator, self.tokenizer, batch, sampling, seed)

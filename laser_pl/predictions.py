@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.statistics import interval, mean_and_interval
-from laser_pl.run.folder import RunFolder, writing
+from laser_pl.run.folder import RunFolder, append_lines, writing
+from laser_pl.run.kept_lines import digest_of, lines_by_prompt
 from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]
@@ -48,14 +50,49 @@ def predictions_file(checkpoint: str | None, out: str | None) -> Path:
     return path
 
 
-def write_predictions(path: Path, lines: Iterable[Line]) -> None:
-    """Write them so that the file appears whole or not at all.
+class Predictions:
+    """The file of predictions, and beside it what was made of it before it was whole: a file for each process.
 
-    Raises:
-        ConfigurationError: If it cannot be written.
+    Args:
+        path: The file, which appears whole or not at all.
+        depends_on: What predictions follow from. Those that were made of anything else are left where they are.
+
+    Attributes:
+        known: Predictions of an earlier, interrupted command, by prompt.
     """
-    with writable(path, "Set --out."), writing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def __init__(self, path: Path, depends_on: Any) -> None:
+        self.path = path
+        self._unfinished = f"{path.stem}-unfinished-{digest_of(depends_on)}"
+        self.known: dict[str, Line] = {}
+        for part in self._parts():
+            with writable(part, "Set --out."):
+                self.known |= lines_by_prompt(part)
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{escape(self._unfinished)}-*.jsonl"))
+
+    def keep(self, lines: Sequence[Line], process: int) -> None:
+        """Write some at once, to be there if nothing more comes.
+
+        Raises:
+            ConfigurationError: If they cannot be written.
+        """
+        with writable(self.path, "Make room, or set --out."):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_lines(self.path.parent / f"{self._unfinished}-{process}.jsonl", lines)
+
+    def finish(self, lines: Iterable[Line]) -> None:
+        """Write all of them, and remove what is of no more use.
+
+        Raises:
+            ConfigurationError: If they cannot be written.
+        """
+        with writable(self.path, "Make room, or set --out."):
+            with writing(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+            for part in self._parts():
+                part.unlink()
 
 
 def summarise(lines: Sequence[Line]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import pytest
 import torch
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.policy import Policy
 from laser_pl.predictions import print_predictions
 
 Fit = Callable[..., LaserCLI]
@@ -123,11 +125,51 @@ def test_it_goes_to_the_runs_folder_and_is_never_overwritten(run: LaserCLI, caps
         place.unlink()
 
 
-def test_an_interrupted_one_leaves_nothing(run: LaserCLI, tmp_path: Path, plug: Callable[..., str]) -> None:
-    out = tmp_path / "out" / "predictions.jsonl"
+def test_an_interrupted_one_goes_on_and_ends_as_if_nothing_had_been(
+    run: LaserCLI, tmp_path: Path, plug: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, out = "--data.evaluation_batch_size=4", tmp_path / "out" / "predictions.jsonl"
+    predict(run, tmp_path / "whole.jsonl", batches)
     with pytest.raises(RuntimeError, match="the plug was pulled"):
-        predict(run, out, "--data.evaluation_batch_size=4", plug("on_predict_batch_end", 1))
-    assert not out.parent.exists()
+        predict(run, out, batches, plug("on_predict_batch_end", 1))
+    (part,) = out.parent.iterdir()
+    kept = part.read_text()
+    assert part.name.startswith("predictions-unfinished-")
+    assert kept.count("\n") in {4, 8}
+    part.write_text(kept + '{"prompt_id": "to')  # torn
+    answered: list[int] = []
+    step = Policy.predict_step
+
+    def counted(policy: Policy, batch: Any, batch_idx: int) -> Any:
+        answered.append(len(batch))
+        return step(policy, batch, batch_idx)
+
+    monkeypatch.setattr(Policy, "predict_step", counted)
+    predict(run, out, batches)
+    assert sum(answered) == 12 - kept.count("\n")
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_ctrl_c_says_how_to_go_on(
+    run: LaserCLI, tmp_path: Path, plug: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        predict(run, tmp_path / "out.jsonl", "--data.evaluation_batch_size=4", plug("on_predict_batch_end", 1, SIGINT))
+    assert end.value.code == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "laser_pl: Interrupted by SIGINT. What was predicted is kept: the same command goes on."
+
+
+def test_what_was_predicted_otherwise_is_not_taken(run: LaserCLI, tmp_path: Path, plug: Callable[..., str]) -> None:
+    batches, out = "--data.evaluation_batch_size=4", tmp_path / "out" / "predictions.jsonl"
+    with pytest.raises(RuntimeError, match="the plug was pulled"):
+        predict(run, out, batches, plug("on_predict_batch_end", 1))
+    (part,) = out.parent.iterdir()
+    predict(run, out, batches, "--data.rollouts.temperature=0.5")
+    assert set(out.parent.iterdir()) == {out, part}
+    predict(run, tmp_path / "whole.jsonl", batches, "--data.rollouts.temperature=0.5")
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def functions(**names: str) -> str:

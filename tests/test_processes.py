@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from laser_pl.cli import LaserCLI
+from laser_pl.cli import LaserCLI, main
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
 
@@ -88,6 +88,18 @@ def assert_alike(folder: RunFolder, one: LaserCLI) -> None:
 
 def test_two_processes_do_what_one_would(two: RunFolder, fit: Callable[..., LaserCLI], tmp_path: Path) -> None:
     assert_alike(two, fit(tmp_path))
+
+
+def test_two_processes_predict_what_one_would(two: RunFolder, tmp_path: Path) -> None:
+    given = ["predict", f"--config={two.config}", f"--ckpt_path={two.checkpoint}"]
+    done = run([*given, f"--out={tmp_path / 'two' / 'predictions.jsonl'}"])
+    assert done.returncode == 0, done.stderr
+    main([*given, f"--out={tmp_path / 'one.jsonl'}", "--trainer.devices=1", "--trainer.strategy=auto"])
+    assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.jsonl"]
+    lines = [[json.loads(line) for line in path.read_text().splitlines()]
+             for path in (tmp_path / "two" / "predictions.jsonl", tmp_path / "one.jsonl")]  # fmt: skip
+    for name in ("prompt_id", "arm", "response", "grade", "sampled"):
+        assert [line[name] for line in lines[0]] == [line[name] for line in lines[1]]
 
 
 def test_so_do_three_with_one_arm_per_batch(fit_command: Command, fit: Callable[..., LaserCLI], tmp_path: Path) -> None:

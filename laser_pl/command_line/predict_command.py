@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks.best_of_n import BestOfN
 from laser_pl.data.datamodule import PreferenceData
-from laser_pl.predictions import predictions_file, print_predictions, summarise
+from laser_pl.predictions import Predictions, predictions_file, print_predictions, summarise
 
 
 class PredictCommand(LightningCLI):
@@ -44,12 +46,22 @@ class PredictCommand(LightningCLI):
         if self.subcommand == "predict":
             self.predictions = predictions_file(self._get(self.config, "ckpt_path"), self._get(self.config, "out"))
 
-    def predictor(self) -> list[BestOfN]:
-        """The callback that predicts, where that is asked for."""
+    def predictor(self, resolved: str) -> list[BestOfN]:
+        """The callback that predicts, where that is asked for.
+
+        Args:
+            resolved: The whole configuration.
+        """
         if self.subcommand != "predict":
             return []
-        checkpoint, selection = self._get(self.config, "ckpt_path"), self._get(self.config_init, "selection")
-        self.best_of_n = BestOfN(selection, Path(checkpoint), self.predictions)
+        checkpoint, settings = Path(self._get(self.config, "ckpt_path")), yaml.safe_load(resolved)
+        depends_on = {
+            "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            "precision": settings["trainer"]["precision"],
+            **{section: settings[section] for section in ("seed_everything", "model", "data", "selection")},
+        }
+        selection = self._get(self.config_init, "selection")
+        self.best_of_n = BestOfN(selection, checkpoint, Predictions(self.predictions, depends_on))
         return [self.best_of_n]
 
     def predict(self, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -58,6 +59,7 @@ class PreferenceData(LightningDataModule):
 
     Attributes:
         continued: Whether the run goes on where one was interrupted; so it does too if the trainer got a checkpoint.
+        predicted: Ids of test prompts for which ``predict`` has its predictions already.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class PreferenceData(LightningDataModule):
         self.rollout_seconds = 0.0
         self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
+        self.predicted: Collection[str] = ()
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
@@ -305,15 +308,16 @@ class PreferenceData(LightningDataModule):
         return self._prompt_loader("test")
 
     def predict_dataloader(self) -> PromptLoader:
-        """The test prompts."""
-        return self._prompt_loader("test")
+        """The test prompts; in the place of batches that have their predictions, empty ones."""
+        return self._prompt_loader("test", self.predicted)
 
-    def _prompt_loader(self, split: str) -> PromptLoader:
+    def _prompt_loader(self, split: str, done: Collection[str] = ()) -> PromptLoader:
         assert self.trainer is not None
         ranks = Ranks.of(self.trainer)
         if not self.prompts[split]:
             return PromptLoader([])
         batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
+        batches = [batch.part([]) if all(one.id in done for one in batch.prompts) else batch for batch in batches]
         rounds = -(-len(batches) // ranks.size)
         own = [batches[number] for number in ranks.rows(len(batches))]
         return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process

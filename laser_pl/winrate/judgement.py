@@ -18,8 +18,8 @@ from laser_pl.data.plan import split_every
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.pool import Pool
+from laser_pl.run.kept_lines import Line, digest_of, kept_lines
 from laser_pl.run.pair_record import plain
-from laser_pl.winrate.kept_lines import Line, digest_of, kept_lines
 from laser_pl.winrate.responses import Responses
 
 PROMPTS_AT_ONCE = 16

@@ -50,7 +50,8 @@ def kept_lines(
         ConfigurationError: If the file cannot be read or written.
     """
     with _telling(path):
-        known = _lines_by_prompt(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = lines_by_prompt(path)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(as_markup(title), total=sum(map(len, batches)))
@@ -76,9 +77,8 @@ def _telling(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _lines_by_prompt(path: Path) -> dict[str, Line]:
+def lines_by_prompt(path: Path) -> dict[str, Line]:
     """What an earlier command wrote, but for a line that was torn, which is taken out of the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         return {}
     found: dict[str, Line] = {}
