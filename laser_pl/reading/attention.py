@@ -93,7 +93,7 @@ class PackedAttention:
     def __init__(self, packing: Packing) -> None:
         self.packing = packing
         self.windows: list[int | None] = []
-        self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
+        self._masks: dict[tuple[Any, ...], Tensor] = {}  # one for all layers of a kind
 
     def __call__(
         self,
@@ -112,12 +112,13 @@ class PackedAttention:
         attend = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
         heads, groups = query.shape[1], query.shape[1] // key.shape[1]
         # Split, not sliced: the gradient of a slice is a whole tensor of zeros with the slice in it.
-        states = [torch.split(part[0].transpose(0, 1), packing.pieces) for part in (query, key, value)]
+        states = (torch.split(part[0].transpose(0, 1), packing.pieces) for part in (query, key, value))
+        of_start, of_prompts, of_responses = zip(*states, strict=True)
 
-        q, k, v = (packing.prompts.side_by_side(of_prompts) for _, of_prompts, _ in states)  # (B, Tp - S, H, D)
+        q, k, v = map(packing.prompts.side_by_side, of_prompts)  # (B, Tp - S, H, D)
         parts = []
         if packing.start:
-            start_q, start_k, start_v = (of_start[None] for of_start, _, _ in states)  # (1, S, H, D)
+            start_q, start_k, start_v = (state[None] for state in of_start)  # (1, S, H, D)
             parts.append(self._to_themselves(attend, start_q, start_k, start_v, sliding_window)[0])  # (S, H, D)
             k = torch.cat([start_k.expand(len(k), -1, -1, -1), k], dim=1)  # (B, Tp, H_kv, D)
             v = torch.cat([start_v.expand(len(v), -1, -1, -1), v], dim=1)
@@ -125,7 +126,7 @@ class PackedAttention:
         parts.append(packing.prompts.in_a_row(seen))  # (Np, H, D)
 
         if packing.responses.index.numel():
-            q, own_k, own_v = (packing.responses.side_by_side(of_responses) for _, _, of_responses in states)
+            q, own_k, own_v = map(packing.responses.side_by_side, of_responses)
             rows, length = q.shape[:2]  # R, Tr
             # The heads that share a key go behind one another as queries, so no key is repeated for them.
             q = q.view(rows, length, -1, groups, q.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
@@ -133,7 +134,7 @@ class PackedAttention:
             k = torch.cat([k.index_select(0, packing.prompt), own_k], dim=1).transpose(1, 2)  # (R, H_kv, Tp + Tr, D)
             v = torch.cat([v.index_select(0, packing.prompt), own_v], dim=1).transpose(1, 2)
             kind = (sliding_window, q.dtype)
-            if kind not in self._masks:  # one for all layers of a kind
+            if kind not in self._masks:
                 self._masks[kind] = self._response_mask(*kind).repeat(1, groups, 1)[:, None]
             seen = attend(q, k, v, attn_mask=self._masks[kind])
             seen = seen.view(rows, -1, groups, length, seen.shape[-1]).permute(0, 3, 1, 2, 4)
@@ -149,7 +150,10 @@ class PackedAttention:
         if length == width and (window is None or window >= width):
             seen: Tensor = attend(q, k, v, is_causal=True)
         else:
-            seen = attend(q, k, v, attn_mask=self._prompt_mask(length, width, window, q.dtype))
+            kind = (length, width, window, q.dtype)
+            if kind not in self._masks:
+                self._masks[kind] = self._prompt_mask(*kind)
+            seen = attend(q, k, v, attn_mask=self._masks[kind])
         return seen.transpose(1, 2)
 
     def _prompt_mask(self, length: int, width: int, window: int | None, dtype: torch.dtype) -> Tensor:
