@@ -288,6 +288,12 @@ def test_files_that_are_named_are_there(document: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists() and name not in made] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_no_row_of_a_table_stands_twice(document: Path) -> None:
+    lines = document.read_text(encoding="utf-8").splitlines()
+    assert [line for line, following in itertools.pairwise(lines) if line.startswith("|") and line == following] == []
+
+
 def test_every_experiment_is_in_their_table() -> None:
     """Every configuration, and every script that can be run."""
     table = (ROOT / "experiments/README.md").read_text(encoding="utf-8")
