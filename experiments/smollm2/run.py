@@ -1,7 +1,7 @@
 """Every way to choose with a real model: SmolLM2-135M-Instruct and six reward models, at equal budget.
 
 Run:  python experiments/smollm2/run.py --seeds 3
-Cost: about 11 minutes of 2 CPU cores together per fit, 13 fits a seed, 7 GB. A fit that is in --out already is not run
+Cost: about 5 minutes of one CPU core per fit, 13 fits a seed, 7 GB. A fit that is in --out already is not run
       again and one that was interrupted goes on, so the command can be stopped and started, and asked for more seeds
       later. All ways to choose are run with one seed before the next.
 
