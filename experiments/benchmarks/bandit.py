@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import io
 import platform
-import shlex
 import statistics
 import sys
 import time
@@ -36,11 +35,10 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from results import write_section
+from results import command_of, parser_of, tell
 
 from laser_pl.bandits import LinUCB
 
-HERE = Path(__file__).resolve().parent
 ALPHA = 0.5
 TARGETS = {"explicit": 5000, "rank-one": 20, "mabwiser": 100, "checkpoint": 10}
 
@@ -336,7 +334,7 @@ def page(arguments: argparse.Namespace, command: str) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--sizes", nargs=2, type=int, default=[4096, 1024], help="d, the second against mabwiser")
     parser.add_argument("--arms", type=int, default=4)
@@ -347,15 +345,12 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--scale-sizes", nargs="+", type=int, default=[256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--scale-arms", nargs="+", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--scale-steps", nargs="+", type=int, default=[10, 100, 1000, 10_000])
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     if "mabwiser" in arguments.peers and find_spec("mabwiser") is None:
         print("mabwiser is not installed: pip install -e .[bench], or leave it out of --peers.", file=sys.stderr)
         return 2
-    words = sys.argv[1:] if args is None else args
-    text = page(arguments, shlex.join(["python", "experiments/benchmarks/bandit.py", *words]))
-    write_section(arguments.results, "bandit", text)
-    print(text)
+    text = page(arguments, command_of("bandit", args))
+    tell(arguments.results, "bandit", text)
     return 0
 
 

@@ -12,7 +12,6 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dpo_step import our_step
-from models import described, load, rollout_batch
-from results import write_section
+from models import add_model, described, load, rollout_batch
+from results import command_of, parser_of, tell
 from rollouts import ours
 from timing import Timed, alternate, conditions
 
-HERE = Path(__file__).resolve().parent
 NEVER = 10**9
 Calls = dict[str, Callable[[], Any]]
 
@@ -105,8 +103,8 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
         args: The command line.
         shape: Of a random model, for a short form.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
+    parser = parser_of(__doc__)
+    add_model(parser)
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--prompt", type=int, default=136, help="tokens of a prompt")
@@ -114,14 +112,11 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--n", type=int, default=6)
     parser.add_argument("--new", type=int, default=10, help="tokens of a response")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     arguments.shape = shape
     results = {dtype: measure(arguments, dtype) for dtype in arguments.dtypes}
-    words = sys.argv[1:] if args is None else args
-    text = page(results, arguments, shlex.join(["python", "experiments/benchmarks/common_start.py", *words]))
-    write_section(arguments.results, "common_start", text)
-    print(text)
+    text = page(results, arguments, command_of("common_start", args))
+    tell(arguments.results, "common_start", text)
     return 0
 
 

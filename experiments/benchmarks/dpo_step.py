@@ -17,7 +17,6 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -26,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from models import described, load, rollout_batch
+from models import add_model, described, load, rollout_batch
 from peers import trl_dpo_step, trl_missing
-from results import write_section
+from results import command_of, parser_of, tell
 from timing import Timed, alternate, conditions, seconds_of, verdict
 
-HERE = Path(__file__).resolve().parent
 BETA = 0.1
 
 
@@ -217,8 +215,8 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
         args: The command line.
         shape: Of a random model, for a short form.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
+    parser = parser_of(__doc__)
+    add_model(parser)
     parser.add_argument("--peers", nargs="+", choices=["trl", "concatenated"], default=["trl", "concatenated"])
     parser.add_argument("--rows", nargs="+", type=int, default=[0, 1, 2], help="which of the settings")
     parser.add_argument("--prompt", type=int, help="tokens of a prompt instead of the settings'")
@@ -229,7 +227,6 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--micro_batches", nargs="+", type=int, default=[1, 5], help="pairs at once, tried for TRL")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="print a profile of our step, and no more")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     arguments.shape = shape
     arguments.settings = [
@@ -242,10 +239,8 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     if "trl" in arguments.peers and trl_missing():
         return 2
     rows = [measure(arguments, setting) for setting in arguments.settings]
-    words = sys.argv[1:] if args is None else args
-    text = page(rows, arguments, shlex.join(["python", "experiments/benchmarks/dpo_step.py", *words]))
-    write_section(arguments.results, "dpo_step", text)
-    print(text)
+    text = page(rows, arguments, command_of("dpo_step", args))
+    tell(arguments.results, "dpo_step", text)
     return 0
 
 

@@ -23,7 +23,6 @@ import argparse
 import csv
 import json
 import os
-import shlex
 import statistics
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from unittest import mock
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from results import write_section
+from results import command_of, parser_of, tell
 from timing import conditions
 
 from callbacks.run_record import RunRecord
@@ -135,14 +134,12 @@ def run(arguments: argparse.Namespace, command: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="seeds")
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--also", nargs="+", default=[], metavar="NAME=VALUE", help="further settings of all fits")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
-    words = sys.argv[1:] if args is None else args
-    command = shlex.join(["python", "experiments/benchmarks/equal_accuracy.py", *words])
+    command = command_of("equal_accuracy", args)
     arguments.also = [f"--{setting}" for setting in arguments.also]
     here = Path.cwd()
     arguments.results = arguments.results.resolve()
@@ -151,8 +148,7 @@ def main(args: list[str] | None = None) -> None:
         text = run(arguments, command)
     finally:
         os.chdir(here)
-    write_section(arguments.results, "equal_accuracy", text)
-    print(text)
+    tell(arguments.results, "equal_accuracy", text)
 
 
 if __name__ == "__main__":

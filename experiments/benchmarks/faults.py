@@ -14,14 +14,12 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import logging
 import math
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -34,7 +32,7 @@ from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from results import write_section
+from results import command_of, parser_of, tell
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -243,15 +241,13 @@ def page(outcomes: dict[str, Outcome], rate: float, words: str) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Run, print and write; 0 if all that was injected was counted and nothing got through."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rate", type=float, default=0.3, help="probability that a call fails")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40, help="of each iteration")
     parser.add_argument("--granularities", nargs="+", choices=[*GRANULARITIES], default=[*GRANULARITIES])
     parser.add_argument("--seed", type=int, default=0, help="of the faults and of training")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
-    words = ["python", "experiments/benchmarks/faults.py", *(sys.argv[1:] if args is None else args)]
     log, before = logging.getLogger("laser_pl"), Path.cwd()
     log.setLevel(logging.ERROR)  # else a warning for each first failure
     os.chdir(ROOT)  # the configurations name their files from here
@@ -263,9 +259,8 @@ def main(args: list[str] | None = None) -> int:
     finally:
         log.setLevel(logging.NOTSET)
         os.chdir(before)
-    text = page(outcomes, arguments.rate, shlex.join(words))
-    write_section(arguments.results, "faults", text)
-    print(text)
+    text = page(outcomes, arguments.rate, command_of("faults", args))
+    tell(arguments.results, "faults", text)
     return 0 if all(outcome.holds for outcome in outcomes.values()) else 1
 
 

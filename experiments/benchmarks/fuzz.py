@@ -14,11 +14,9 @@ parts on a few cases each.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import platform
-import shlex
 import sys
 import tempfile
 import time
@@ -42,7 +40,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from fuzz_cases import answers, data_sets, overlays, replies
-from results import write_section
+from results import command_of, parser_of, tell
 
 from laser_pl.cli import LaserCLI
 from laser_pl.cli import main as laser_pl
@@ -240,22 +238,19 @@ def page(outcomes: list[Outcome], words: str) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Run, print and write; 0 if nothing came out that should not."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=10_000, help="of all parts together, or a few more")
     parser.add_argument("--parts", nargs="+", type=int, choices=range(len(PARTS)), default=[*range(len(PARTS))])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
-    words = ["python", "experiments/benchmarks/fuzz.py", *(sys.argv[1:] if args is None else args)]
     parts = [PARTS[number] for number in arguments.parts]
     whole = sum(part.share for part in parts)
     outcomes = [run(part, round(arguments.cases * part.share / whole), arguments.seed) for part in parts]
     for outcome in outcomes:
         for kind, case in outcome.kinds.items():
             print(f"{outcome.part.name}: {kind}: {case}")
-    text = page(outcomes, shlex.join(words))
-    write_section(arguments.results, "fuzz", text)
-    print(text)
+    text = page(outcomes, command_of("fuzz", args))
+    tell(arguments.results, "fuzz", text)
     return 1 if any(outcome.uncaught for outcome in outcomes) else 0
 
 

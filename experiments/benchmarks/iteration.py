@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -35,13 +34,12 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dpo_step import concatenated_step
-from models import SMOLLM2, TOKENIZER, described, load, prompt_batch, rollout_batch
+from models import SMOLLM2, TOKENIZER, add_model, described, load, prompt_batch, rollout_batch
 from peers import lora_config, trl_missing
-from results import write_section
+from results import command_of, parser_of, tell
 from rollouts import CALLS_OF_ONE, one_by_one
 from timing import conditions, seconds_of, verdict
 
-HERE = Path(__file__).resolve().parent
 WORDS = "river stone seven light under garden paper winter music travel"
 
 
@@ -283,8 +281,8 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
         args: The command line.
         shape: Of a random model, for a short form.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
+    parser = parser_of(__doc__)
+    add_model(parser)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--peers", nargs="+", choices=["trl", "authors"], default=["trl", "authors"])
     parser.add_argument("--prompts", type=int, default=4)
@@ -293,15 +291,12 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--new", type=int, default=48, help="tokens of a response")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     arguments.shape = shape
     if "trl" in arguments.peers and trl_missing():
         return 2
-    words = sys.argv[1:] if args is None else args
-    text = run(arguments, shlex.join(["python", "experiments/benchmarks/iteration.py", *words]))
-    write_section(arguments.results, "iteration", text)
-    print(text)
+    text = run(arguments, command_of("iteration", args))
+    tell(arguments.results, "iteration", text)
     return 0
 
 

@@ -13,12 +13,10 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import random
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -33,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from results import write_section
+from results import command_of, parser_of, write_section
 
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
@@ -186,12 +184,11 @@ def table(outcomes: list[Outcome], whole: Outcome) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Do it and write it down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--each", type=int, default=4, help="kills of one run at most")
     parser.add_argument("--seed", type=int, default=0, help="of the times")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args(arguments)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -215,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{len(outcomes)} runs, killed at random times and resumed until they ended; {len(trouble)} could not be"
         f" resumed; parts that differ from the undisturbed run: {', '.join(different) or 'none'}.", "",
         *lines, "",
-        f"`{shlex.join(['python', 'experiments/benchmarks/kill_resume.py', *(arguments or sys.argv[1:])])}`, Python"
+        f"`{command_of('kill_resume', arguments)}`, Python"
         f" {platform.python_version()}, torch {version('torch')}, lightning {version('lightning')}.",
     ]  # fmt: skip
     write_section(options.results, "kill_resume", "\n".join(text))

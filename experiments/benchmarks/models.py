@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,11 @@ def load(name: str | None, dtype: str, shape: dict[str, Any] | None = None) -> A
     if shape is None and (name is not None or SMOLLM2.is_dir()):
         return Weights(name or str(SMOLLM2), dtype=dtype).load()  # type: ignore[arg-type]
     return LlamaForCausalLM(LlamaConfig(**(shape or SHAPE))).to(getattr(torch, dtype)).eval()
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The option of a benchmark that says which model."""
+    parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
 
 
 def described(name: str | None) -> str:

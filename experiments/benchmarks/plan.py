@@ -21,7 +21,6 @@ import io
 import json
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from results import write_section
+from results import command_of, parser_of, tell
 from timing import conditions, resident
 
 HERE = Path(__file__).resolve().parent
@@ -239,17 +238,14 @@ def run(arguments: argparse.Namespace, command: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Tell, measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["bfloat16"])
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=15)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
-    words = sys.argv[1:] if args is None else args
-    text = run(arguments, shlex.join(["python", "experiments/benchmarks/plan.py", *words]))
-    write_section(arguments.results, "plan", text)
-    print(text)
+    text = run(arguments, command_of("plan", args))
+    tell(arguments.results, "plan", text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import json
 import math
 import os
 import platform
-import shlex
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,7 @@ from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from results import write_section
+from results import command_of, parser_of, tell
 from timing import resident
 
 HERE = Path(__file__).resolve().parent
@@ -312,17 +311,14 @@ def run(arguments: argparse.Namespace, command: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--arms", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--parameters", type=float, default=50e6, help="of each model, at least")
     parser.add_argument("--saved", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, help="of each fit; twice the largest number of arms if not given")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
-    words = sys.argv[1:] if args is None else args
-    text = run(arguments, shlex.join(["python", "experiments/benchmarks/pool_memory.py", *words]))
-    write_section(arguments.results, "pool_memory", text)
-    print(text)
+    text = run(arguments, command_of("pool_memory", args))
+    tell(arguments.results, "pool_memory", text)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark, which has its own options beside ``--results``.
+
+    Args:
+        description: The script's docstring.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md", help="the page with its section")
+    return parser
+
+
+def command_of(name: str, args: Sequence[str] | None) -> str:
+    """What was typed, for a section's first paragraph.
+
+    Args:
+        name: Of the script and of its section.
+        args: Its command line; None takes the process's own.
+    """
+    return shlex.join(["python", f"experiments/benchmarks/{name}.py", *(sys.argv[1:] if args is None else args)])
 
 
 def write_section(path: Path, name: str, text: str, introduction: str = "# Benchmarks\n") -> None:
@@ -20,3 +47,9 @@ def write_section(path: Path, name: str, text: str, introduction: str = "# Bench
     page, found = re.subn(f"<!-- {name} -->\n.*<!-- /{name} -->\n", lambda _: section, page, flags=re.DOTALL)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page if found else f"{page}\n{section}", encoding="utf-8")
+
+
+def tell(path: Path, name: str, text: str) -> None:
+    """Write a section, and print it."""
+    write_section(path, name, text)
+    print(text)

@@ -13,18 +13,16 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from models import described, load, prompt_batch, tokenizer_of
-from results import write_section
+from models import add_model, described, load, prompt_batch, tokenizer_of
+from results import command_of, parser_of, tell
 from timing import Timed, alternate, conditions, verdict
 
-HERE = Path(__file__).resolve().parent
 TARGET = 4.0
 CALLS_OF_ONE = 4
 TEMPERATURE = 0.8
@@ -157,8 +155,8 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
         args: The command line.
         shape: Of a random model, for a short form.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
+    parser = parser_of(__doc__)
+    add_model(parser)
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=128, help="tokens of a prompt")
@@ -166,17 +164,14 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--new", type=int, default=48, help="tokens of a response")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="print a profile of ours, and no more")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     arguments.shape = shape
     if arguments.profile:
         profile(arguments)
         return 0
     results = {dtype: measure(arguments, dtype) for dtype in arguments.dtypes}
-    words = sys.argv[1:] if args is None else args
-    text = page(results, arguments, shlex.join(["python", "experiments/benchmarks/rollouts.py", *words]))
-    write_section(arguments.results, "rollouts", text)
-    print(text)
+    text = page(results, arguments, command_of("rollouts", args))
+    tell(arguments.results, "rollouts", text)
     return 0
 
 

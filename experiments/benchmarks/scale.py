@@ -13,10 +13,8 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shlex
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -27,10 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from models import load, rollout_batch
-from results import write_section
+from results import command_of, parser_of, tell
 from timing import resident, seconds_of
 
-HERE = Path(__file__).resolve().parent
 SHAPE = {
     "vocab_size": 16384,
     "hidden_size": 256,
@@ -168,20 +165,17 @@ def plot(rows: dict[str, tuple[str, list[int]]], found: dict[str, list[Cost]], p
 
 def main(args: list[str] | None = None) -> None:
     """Measure, print, write and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--points", type=int, help="only the first so many sizes of each row")
     parser.add_argument("--prompt", type=int, default=Point.prompt, help="tokens of a prompt, where not varied")
     parser.add_argument("--response", type=int, default=Point.response, help="tokens of a response")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args(args)
     rows = {name: (field, sizes[: arguments.points]) for name, (field, sizes) in ROWS.items()}
     base = Point(prompt=arguments.prompt, response=arguments.response)
     found = run(rows, base)
-    words = sys.argv[1:] if args is None else args
-    text = page(rows, found, base, shlex.join(["python", "experiments/benchmarks/scale.py", *words]))
+    text = page(rows, found, base, command_of("scale", args))
     plot(rows, found, arguments.results.with_name("scale.png"))
-    write_section(arguments.results, "scale", text)
-    print(text)
+    tell(arguments.results, "scale", text)
 
 
 if __name__ == "__main__":

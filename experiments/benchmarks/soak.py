@@ -13,11 +13,9 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import resource
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from results import write_section
+from results import command_of, parser_of, write_section
 
 from callbacks.run_record import RunRecord
 from laser_pl.cli import main
@@ -145,15 +143,14 @@ def report(marks: list[Mark]) -> tuple[list[str], bool]:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         lines, holds = report(run(options.steps, scratch))
     text = [
         "## A long run", "", *lines, "",
-        f"`{shlex.join(['python', 'experiments/benchmarks/soak.py', *sys.argv[1:]])}`, Python"
+        f"`{command_of('soak', None)}`, Python"
         f" {platform.python_version()}, torch {version('torch')}, lightning {version('lightning')}.",
     ]  # fmt: skip
     write_section(options.results, "soak", "\n".join(text))
