@@ -154,7 +154,8 @@ class LaserCLI(PredictCommand):
         bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
         kwargs["enable_progress_bar"] = bar
         if self.subcommand != "fit":
-            self.trainer_defaults["callbacks"] = [*self.predictor(self._resolved()), *views]
+            predicts = [self.predictor(self._resolved())] if self.subcommand == "predict" else []
+            self.trainer_defaults["callbacks"] = [*predicts, *views]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         _refuse_second_selection(configured)
         self._open_folder()

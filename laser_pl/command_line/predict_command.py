@@ -46,14 +46,12 @@ class PredictCommand(LightningCLI):
         if self.subcommand == "predict":
             self.predictions = predictions_file(self._get(self.config, "ckpt_path"), self._get(self.config, "out"))
 
-    def predictor(self, resolved: str) -> list[BestOfN]:
-        """The callback that predicts, where that is asked for.
+    def predictor(self, resolved: str) -> BestOfN:
+        """The callback that predicts.
 
         Args:
             resolved: The whole configuration.
         """
-        if self.subcommand != "predict":
-            return []
         checkpoint, settings = Path(self._get(self.config, "ckpt_path")), yaml.safe_load(resolved)
         depends_on = {
             "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -62,7 +60,7 @@ class PredictCommand(LightningCLI):
         }
         selection = self._get(self.config_init, "selection")
         self.best_of_n = BestOfN(selection, checkpoint, Predictions(self.predictions, depends_on))
-        return [self.best_of_n]
+        return self.best_of_n
 
     def predict(self, **kwargs: Any) -> None:
         """Answer the test prompts, and sum up."""
