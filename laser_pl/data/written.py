@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from laser_pl.batches import PromptBatch, RolloutBatch
+from laser_pl.data.behind import ids_behind
 from laser_pl.data.rollout_store import rollout_batch
 
 
@@ -22,8 +23,7 @@ def written_batch(prompts: PromptBatch, tokenizer: Any, limit: int, iteration: i
     rows = []
     for prompt in prompts.prompts:
         assert prompt.response is not None
-        ids = tokenizer(prompt.response, add_special_tokens=False, verbose=False)["input_ids"]
-        ids = [*ids, tokenizer.eos_token_id]
+        ids = [*ids_behind(prompt.response, prompt.text, tokenizer), tokenizer.eos_token_id]
         rows.append(
             {
                 "tokens": [ids[:limit]],
