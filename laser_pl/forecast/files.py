@@ -19,6 +19,7 @@ from laser_pl.data.rollout_store import rows_of, write_rows
 from laser_pl.forecast.models import Adapted
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
+from laser_pl.generation.text import text_of
 from laser_pl.run.decision import Decision
 
 SAMPLED_TOKENS = 200_000
@@ -64,7 +65,7 @@ def rollout_bytes(prompts: Sequence[Prompt], tokenizer: Any, n: int, length: flo
     # From row to row the pieces begin elsewhere, also where the text is short.
     ids = torch.stack([own.roll(row) for row, own in enumerate(ids)]) if len(text) % width == 0 else ids
     mask = (torch.arange(width) < lengths[:, None]).long()
-    texts = tokenizer.batch_decode([own[:size] for own, size in zip(ids.tolist(), lengths.tolist(), strict=True)])
+    texts = [text_of(tokenizer, own[:size]) for own, size in zip(ids.tolist(), lengths.tolist(), strict=True)]
     responses = Responses(
         ids.view(kept, n, width),
         mask.view(kept, n, width),

@@ -18,6 +18,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.inverse_cdf import Draw
 from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
+from laser_pl.generation.text import text_of, unknown_ids
 from laser_pl.reading.attention import attending
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
@@ -88,7 +89,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, or that is
     repeated where the model's attention does not allow that. What all prompts begin with is read once for all of them.
     The last token's hidden state is the context. PAD is never sampled, since an empty response has no log-probability
-    per token.
+    per token, nor is an id that is no token of the tokenizer's, since it says nothing.
 
     Args:
         model: A Hugging Face causal language model, on the prompts' device.
@@ -142,7 +143,8 @@ def _sample(
 ) -> tuple[Tensor, Tensor]:
     """One batch: token ids ``(B, n, T)``, to be cut at EOS, and contexts ``(B, d)``."""
     pad, width = tokenizer.pad_token_id, prompts.tokens.shape[1]
-    never = [] if pad in eos else [pad]
+    size = model.config.get_text_config().vocab_size
+    never = sorted({pad, *unknown_ids(tokenizer, size)}.difference(eos))
     draws: list[Draw] = []
     if sampling.temperature > 0:
         numbers = _numbers(sampling.max_new_tokens, len(prompts) * sampling.n, seed).to(prompts.tokens.device)
@@ -235,5 +237,9 @@ def _responses(tokens: Tensor, eos: list[int], tokenizer: Any) -> Responses:
     after_eos = is_eos.cumsum(-1) - is_eos.long() > 0
     mask = (~after_eos).long()
     tokens = tokens.masked_fill(after_eos, tokenizer.pad_token_id)
-    texts = [tokenizer.batch_decode(row, skip_special_tokens=True) for row in tokens.cpu()]
+    lengths = mask.sum(-1).tolist()
+    texts = [
+        [text_of(tokenizer, ids[:length], eos) for ids, length in zip(own, row, strict=True)]
+        for own, row in zip(tokens.tolist(), lengths, strict=True)
+    ]
     return Responses(tokens, mask, is_eos.any(-1), texts)
