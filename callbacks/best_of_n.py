@@ -55,6 +55,7 @@ class BestOfN(Callback):
             raise ConfigurationError("predict has no prompt to answer. Set data.test, or data.test_fraction above 0.")
         pl_module.matcher.check(sorted({prompt.category for prompt in data.prompts["test"]}))
         self.selection.load_state_dict(selection_in(self.checkpoint, self.selection.arms))
+        self.selection.pool.grade_by(pl_module.matcher)
         self.selection.pool.check()
         self.selection.pool.health.clear()
         data.predicted = self.predictions.known.keys()

@@ -132,8 +132,9 @@ class RewardSelection(Callback):
         if stage != "fit":
             return
         self.ranks = Ranks.of(trainer)
-        self.pool.check()
         assert isinstance(pl_module, Policy)
+        self.pool.grade_by(pl_module.matcher)
+        self.pool.check()
         if says_nothing(self.signal, pl_module.nll_weight):
             log.warning(SAYS_NOTHING)
 
@@ -179,6 +180,7 @@ class RewardSelection(Callback):
             lambda rows: self._poll(batch, rows, pl_module.device),
             pl_module.logprobs,
             pl_module.start_logprobs,
+            pl_module.matcher,
         )
         with trainer.precision_plugin.forward_context():
             seen = self.signal.measure(batch, losses, ask)

@@ -23,7 +23,9 @@ from laser_pl.feedback.signals.cooling import covariance
 from laser_pl.feedback.signals.majority import agreement
 from laser_pl.feedback.signals.spread import Spread
 from laser_pl.feedback.signals.trusted import share_ordered_rightly
-from laser_pl.metrics.matchers import Number
+from laser_pl.metrics.graded import ByCategory, TokenF1
+from laser_pl.metrics.grader import Grader
+from laser_pl.metrics.matchers import Exact, Number
 from laser_pl.reading.reader import Reading
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
@@ -255,6 +257,37 @@ def test_all_arms_are_checked_on_trusted_prompts_only(rollouts: Make) -> None:
     # Prompt 0: response 0 is right. Prompt 2: responses 0 and 2 are. The last arm has no opinion on prompt 2.
     assert listed(seen) == [(0, 0, 1.0), (0, 1, 0.25), (0, 2, 0.0), (2, 0, 0.5), (2, 1, 0.5)]
     assert seen.chance.tolist() == [0.5] * 5
+
+
+@pytest.mark.parametrize(
+    ("own", "of_run", "rows"),
+    [
+        (None, Number(), [0, 2]),
+        (Number(), Exact(), [0, 2]),  # told otherwise
+        (None, Exact(), []),  # "it is 4" is not "4"
+        (None, TokenF1(), [0, 2]),  # from half of the words on
+        (None, TokenF1(right_from=1.0), []),
+        (None, ByCategory({"all": Number()}), [0, 2]),
+    ],
+)
+def test_who_is_right_is_said_by_the_runs_grader(
+    rollouts: Make, own: Grader | None, of_run: Grader, rows: list[int]
+) -> None:
+    texts = [["it 4", "it 5", "it 6"]] * 4
+    batch = judged(rollouts, [0] * 4, [[1.0, 0.0, 0.5]] * 4, [(0, 0, 1)], texts=texts, answers=["4", "8", "6", None])
+
+    def score(rows: list[int]) -> Tensor:
+        return torch.ones(2, len(rows), 3)
+
+    def logprobs(reading: Reading) -> Tensor:
+        return torch.zeros(len(reading.tokens))
+
+    ask = Instruments(score, logprobs, refuse, of_run)
+    seen = Trusted(1.0, own).measure(batch, losses([0.7] * 4, [1.0] * 4), ask)
+    assert seen.prompt.tolist() == [row for row in rows for _ in range(2)]
+    gain = ProbeGain(matcher=own)
+    gain.measure(batch, losses([0.7] * 4, [1.0] * 4), ask)
+    assert [right for _, right, _ in gain.probes] == [[5 + place, 1] for place in (0, 2)[: len(rows)]]
 
 
 def test_without_a_trusted_prompt_nobody_is_asked(rollouts: Make) -> None:

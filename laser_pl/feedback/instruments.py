@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from laser_pl.metrics.grader import Grader
+from laser_pl.metrics.matchers import Exact
 from laser_pl.reading.reader import Reading
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """Questions a signal may ask after a step. Each costs forwards, so that what is not asked costs nothing.
+    """Questions a signal may ask after a step. Most cost forwards, so that what is not asked costs nothing.
 
     Attributes:
         scores: Of every reward model for some rows of the batch: rows to ``(K, len(rows), n)``. K forwards of them.
         logprobs: Of responses under the policy as it is now, in nats, ``(R,)``. One forward of them.
         start_logprobs: The same under the frozen policy that training started from.
+        grader: Says how right a response is, ``model.matcher``. It costs nothing.
     """
 
     scores: Callable[[list[int]], Tensor]
     logprobs: Callable[[Reading], Tensor]
     start_logprobs: Callable[[Reading], Tensor]
+    grader: Grader = field(default_factory=Exact)

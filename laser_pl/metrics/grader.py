@@ -38,6 +38,20 @@ class Grader(ABC):
         """Raise a ConfigurationError if prompts of one of these categories cannot be graded."""
 
 
+def divided(grader: Grader, responses: Sequence[str], prompt: Prompt) -> list[bool] | None:
+    """Which responses are right, where some are and some are not; None where they say nothing of who can tell.
+
+    Args:
+        grader: Knows which are right.
+        responses: Shape ``(n,)``.
+        prompt: What they answer; one without an answer divides nothing.
+    """
+    if prompt.answer is None:
+        return None
+    right = [grader.is_right(response, prompt) for response in responses]
+    return right if any(right) and not all(right) else None
+
+
 def most_said(grader: Grader, responses: Sequence[str], prompt: Prompt) -> int | None:
     """Which response says what most of them say: the first that says it; of equally frequent answers, the first said.
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.metrics.grader import Grader
+from laser_pl.metrics import grader
 
 # The paper asks for "Final answer: ..."; GSM8K's own solutions mark theirs with "####".
 _MARK = re.compile(r"(?:final\s+answer\s*(?:is)?\s*:?|####)", re.IGNORECASE)
@@ -25,7 +25,7 @@ def final_part(response: str) -> str:
     return _MARK.split(response)[-1]
 
 
-class Matcher(Grader):
+class Matcher(grader.Grader):
     """Extracts an answer from a text and compares it with the reference answer's: right or wrong, nothing between."""
 
     @abstractmethod
@@ -47,15 +47,12 @@ class Matcher(Grader):
 
 
 def divided(matcher: Matcher, responses: Sequence[str], answer: str | None) -> list[bool] | None:
-    """Which responses are right, where some are and some are not; None where they say nothing of who can tell.
+    """``laser_pl.metrics.grader.divided`` for an answer without its prompt, which no matcher looks at.
 
     >>> divided(Exact(), ["4", "5"], "4"), divided(Exact(), ["5", "5"], "4"), divided(Exact(), ["4", "5"], None)
     ([True, False], None, None)
     """
-    if answer is None:
-        return None
-    right = [matcher.matches(response, answer) for response in responses]
-    return right if any(right) and not all(right) else None
+    return grader.divided(matcher, responses, Prompt("", "", "", answer))
 
 
 class Exact(Matcher):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import PairIndices, Prompt
+from laser_pl.metrics.grader import Grader
 
 Scores = Tensor | Sequence[Sequence[float | None]]
 """Scores of ``B`` prompts' ``n`` responses, higher is better: a tensor ``(B, n)`` or lists of that shape.
@@ -23,6 +24,9 @@ class RewardModel(ABC):
 
     Only ``score`` has to be written. A reward model that holds weights says how many, and gives them back when asked.
     """
+
+    def grade_by(self, grader: Grader) -> None:
+        """Learn what says how right a response is, ``model.matcher``; called before ``check``."""
 
     def check(self) -> None:
         """Find mistakes that can be found without loading weights; called before the first rollout.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.base import RewardModel
 
 
@@ -26,6 +27,11 @@ class Composite(RewardModel):
     def members(self) -> Sequence[RewardModel]:
         """The reward models it is made of."""
         return list(self.reward_models.values())
+
+    def grade_by(self, grader: Grader) -> None:
+        """Hand it on to all of them."""
+        for member in self.members:
+            member.grade_by(grader)
 
     def check(self) -> None:
         """Check all of them."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
@@ -76,6 +77,11 @@ class Pool:
         """What asking has cost so far."""
         missing = {name: dict(kinds) for name, kinds in self.missing.items()}
         return Costs(dict(self.forwards), missing, self.seconds)
+
+    def grade_by(self, grader: Grader) -> None:
+        """Let the reward models know what says how right a response is."""
+        for reward_model in self.reward_models.values():
+            reward_model.grade_by(grader)
 
     def check(self) -> None:
         """Find mistakes that can be found without loading weights.

@@ -11,7 +11,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.metrics.matchers import Exact, Matcher, divided
+from laser_pl.metrics.grader import Grader, divided
 from laser_pl.reading.padding import pad_left, pad_right
 from laser_pl.reading.reader import Reading
 
@@ -27,13 +27,13 @@ class ProbeGain(Signal):
 
     Args:
         size: Probes, >= 1. They are the first prompts of the run that have right and wrong responses.
-        matcher: Decides whether a response gives the reference answer.
+        matcher: Decides whether a response is right; null: ``model.matcher``.
     """
 
     def __init__(
         self,
         size: int = 32,
-        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        matcher: Grader | None = None,
     ) -> None:
         if size < 1:
             raise ConfigurationError(f"size must be >= 1, got {size}. Set selection.signal.size in the config.")
@@ -45,7 +45,7 @@ class ProbeGain(Signal):
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean gain of all probes, about every judge of the step."""
         known = len(self.probes)
-        self._collect(batch)
+        self._collect(batch, self.matcher or ask.grader)
         values = torch.full((len(batch),), torch.nan, dtype=torch.float64)
         if self.probes:
             right, wrong = ask.logprobs(_reading(self.probes, batch.prompts.tokens.device)).double().cpu().view(2, -1)
@@ -56,12 +56,12 @@ class ProbeGain(Signal):
             self.margins = margins
         return of_judges(batch, values, torch.zeros_like(values))
 
-    def _collect(self, batch: RolloutBatch) -> None:
+    def _collect(self, batch: RolloutBatch, grader: Grader) -> None:
         prompts, responses = batch.prompts, batch.responses
         for row, prompt in enumerate(prompts.prompts):
             if len(self.probes) >= self.size:
                 return
-            right = divided(self.matcher, responses.texts[row], prompt.answer)
+            right = divided(grader, responses.texts[row], prompt)
             if right is not None:
                 head = prompts.tokens[row][prompts.mask[row].bool()].tolist()
                 first_right, first_wrong = (

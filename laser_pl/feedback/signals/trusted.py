@@ -12,7 +12,7 @@ from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.metrics.matchers import Exact, Matcher, divided
+from laser_pl.metrics.grader import Grader, divided
 
 
 class Trusted(Signal):
@@ -23,14 +23,14 @@ class Trusted(Signal):
 
     Args:
         share: Share of the prompts with an answer that are used, in (0, 1]. Chosen by a hash of the prompt.
-        matcher: Decides whether a response gives the reference answer.
+        matcher: Decides whether a response is right; null: ``model.matcher``.
         seed: Root of the choice.
     """
 
     def __init__(
         self,
         share: float = 0.125,
-        matcher: Matcher = Exact(),  # noqa: B008 - stateless
+        matcher: Grader | None = None,
         seed: int = 0,
     ) -> None:
         self.trusted = Share(share, "trusted", seed)
@@ -45,7 +45,7 @@ class Trusted(Signal):
         rows: list[int] = []
         right: list[Tensor] = []
         for row in self.polled(batch.prompts.prompts):
-            found = divided(self.matcher, batch.responses.texts[row], batch.prompts.prompts[row].answer)
+            found = divided(self.matcher or ask.grader, batch.responses.texts[row], batch.prompts.prompts[row])
             if found is not None:
                 rows.append(row)
                 right.append(torch.tensor(found))
