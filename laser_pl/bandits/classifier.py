@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl.bandits.aligned import aligned
 from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
 from laser_pl.bandits.full_information import full_information
 
@@ -44,7 +45,7 @@ class Classifier(Bandit):
         """Probabilities, and no bonus."""
         if self._weights is None:
             self._weights = logistic_regression(self.contexts, self.labels)
-        mean = (contexts.double() @ self._weights.T).softmax(-1)
+        mean = (aligned(contexts) @ self._weights.T).softmax(-1)
         return Explanation(mean, torch.zeros_like(mean))
 
     def state_dict(self) -> dict[str, Any]:

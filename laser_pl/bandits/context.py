@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl.bandits.aligned import aligned
 from laser_pl.errors import ConfigurationError
 
 
@@ -44,7 +45,7 @@ class ContextPreparation:
         return (self.projection or hidden_size) + (1 if self.intercept > 0 else 0)
 
     def _project(self, hidden: Tensor) -> Tensor:
-        hidden = hidden.double()
+        hidden = aligned(hidden)
         if self.projection is None:
             return hidden
         if self._directions is None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl.bandits.aligned import aligned
 from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
 
 
@@ -30,9 +31,9 @@ class Explained(Bandit):
 
     def explain(self, contexts: Tensor) -> Explanation:
         """Mean and bonus of every arm; of the same contexts as before, what was said before."""
-        contexts = contexts.double()
+        contexts = aligned(contexts)
         if self._remembered is None or not torch.equal(self._remembered[0], contexts):
-            self._remembered = contexts.clone(), self.opinion(contexts)
+            self._remembered = contexts, self.opinion(contexts)
         return self._remembered[1]
 
     def select(self, contexts: Tensor) -> Tensor:

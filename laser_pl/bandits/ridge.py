@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl.bandits.aligned import aligned
+
 
 class Ridge:
     r"""Ridge regression :math:`\theta = A^{-1} b` with :math:`A = \lambda I + \sum c c^\top`, :math:`b = \sum r c`.
@@ -65,11 +67,11 @@ class Ridge:
 
     def mean(self, contexts: Tensor) -> Tensor:
         r"""Predictions :math:`c^\top\theta`. Shapes ``(M, d)`` to ``(M,)``."""
-        return contexts.double() @ self.weights
+        return aligned(contexts) @ self.weights
 
     def width(self, contexts: Tensor) -> Tensor:
         r"""How little is known there, :math:`\sqrt{c^\top A^{-1} c}`. Shapes ``(M, d)`` to ``(M,)``."""
-        contexts = contexts.double()
+        contexts = aligned(contexts)
         if len(contexts) == 1:
             known = self._look(contexts[0])
             if self.inverse is not None:
@@ -90,7 +92,7 @@ class Ridge:
             context: Shape ``(d,)``.
             reward: Any finite number.
         """
-        context = context.double()
+        context = aligned(context)
         known = self._look(context)
         self._looked = None
         # g, (d,)
@@ -106,11 +108,9 @@ class Ridge:
     def _look(self, context: Tensor) -> Tensor:
         r"""The pass over all that is known, :math:`A^{-1} c` ``(d,)`` or, while terms are kept, :math:`U c` ``(t,)``.
 
-        A context is first asked about and then learned, so the last one is remembered. It is copied even if it is new:
-        matrix products may round otherwise where a vector lies otherwise in memory.
+        A context is first asked about and then learned, so the last one is remembered.
         """
         if self._looked is None or not torch.equal(self._looked[0], context):
-            context = context.clone()
             self._looked = context, (self.terms if self.inverse is None else self.inverse) @ context
         return self._looked[1]
 
@@ -123,7 +123,8 @@ class Ridge:
         self._factor.append(row)
         self._count += 1
         if self._count == self.size:
-            self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.precision))
+            # LAPACK's columns become rows, as a state that was written and read has them.
+            self.inverse = aligned(torch.cholesky_inverse(torch.linalg.cholesky(self.precision)))
             self._room, self._count, self._factor = self._room.new_empty(0, self.size), 0, []
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Ridge:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what was learned."""
         self._looked = None
-        self.weights = state["weights"]
-        self._room, self._count = state["terms"].clone(), len(state["terms"])
+        self.weights = aligned(state["weights"])
+        self._room, self._count = aligned(state["terms"]), len(state["terms"])
         self._factor = list(state["factor"].split(list(range(1, self._count + 1))))
-        self.inverse = None if state["inverse"] is None else state["inverse"].clone()
+        self.inverse = None if state["inverse"] is None else aligned(state["inverse"])

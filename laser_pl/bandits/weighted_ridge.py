@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laser_pl.bandits.aligned import aligned
+
 
 class WeightedRidge:
     r"""Ridge regression with weights, :math:`V = I + \sum w_i c_i c_i^\top`, :math:`b = \sum w_i r_i c_i`.
@@ -46,7 +48,7 @@ class WeightedRidge:
         Returns:
             Both of shape ``(M,)``, float64.
         """
-        questions, rows = questions.double(), self.contexts
+        questions, rows = aligned(questions), self.contexts
         count, size = rows.shape
         if count < size:  # V^-1 = I - C^T (W^-1 + C C^T)^-1 C
             inner = torch.diag(1 / weights) + rows @ rows.T  # (t, t)
@@ -65,4 +67,5 @@ class WeightedRidge:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them up."""
-        self.contexts, self.rewards, self.times = state["contexts"], state["rewards"], state["times"]
+        self.contexts, self.rewards = aligned(state["contexts"]), aligned(state["rewards"])
+        self.times = state["times"].clone()
