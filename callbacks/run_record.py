@@ -56,7 +56,7 @@ class RunRecord(Callback):
     Attributes:
         before: Test accuracy by category before training, once it was measured.
         shares: How many prompts of each category each arm judged.
-        judged: Responses in the batches so far.
+        possible: Forwards so far if every reward model that there was had scored every response once.
         steps: Training batches so far.
         skipped: Those without a single pair.
         bad: Those whose loss or gradient was no finite number.
@@ -68,7 +68,7 @@ class RunRecord(Callback):
         self.selection = selection
         self.before: dict[str, float] | None = None
         self.shares: dict[str, Counter[str]] = {}
-        self.judged = 0
+        self.possible = 0.0
         self.steps = 0
         self.skipped = 0
         self.bad = 0
@@ -114,7 +114,8 @@ class RunRecord(Callback):
             judges = [names[arm] for arm in batch.preferences.arms.tolist()]
             for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
                 self.shares.setdefault(prompt.category, Counter())[judge] += 1
-            self.judged += batch.responses.finished.numel()
+            pool, (prompts, n) = self.selection.pool, batch.responses.finished.shape
+            self.possible += prompts * n * sum(pool.reward_models[name].forwards_per_response(n) for name in names)
             shares = {f"selection/{name}": judges.count(name) / len(judges) for name in names}
             pl_module.log_dict({**shares, **selection_scalars(self.selection.decisions)}, on_step=True)
             if trainer.is_global_zero:
@@ -166,7 +167,7 @@ class RunRecord(Callback):
         return {
             "before": self.before,
             "shares": {category: dict(counts) for category, counts in self.shares.items()},
-            "judged": self.judged,
+            "possible": self.possible,
             "steps": self.steps,
             "skipped": self.skipped,
             "bad": self.bad,
@@ -179,7 +180,7 @@ class RunRecord(Callback):
         """Go on counting."""
         self.before = state_dict["before"]
         self.shares = {category: Counter(counts) for category, counts in state_dict["shares"].items()}
-        self.judged, self.steps = state_dict["judged"], state_dict["steps"]
+        self.possible, self.steps = state_dict["possible"], state_dict["steps"]
         self.skipped, self.bad = state_dict["skipped"], state_dict["bad"]
         self.seconds = dict(state_dict["seconds"])
         self._elapsed_before = state_dict["elapsed"]

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
-from laser_pl.errors import ConfigurationError, writable
+from laser_pl.errors import writable
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
-from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets
+from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets, strategy_called
 from laser_pl.run.folder import write_whole
-from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
 
@@ -20,7 +19,9 @@ def arguments() -> Arguments:
     """The command line."""
     parser = Arguments("compare", "Compare finished runs over seeds.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
-    parser.add_argument("--baseline", help="The strategy to compare with; the first run's if not given.")
+    parser.add_argument(
+        "--baseline", help="The strategy to compare with, or one of its runs; the first's if not given."
+    )
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
     parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
     return parser
@@ -39,10 +40,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
     if not options.different_budgets:
         refuse_different_budgets(strategies)
-    baseline = options.baseline or next(iter(strategies))
-    if baseline not in strategies:
-        advice = perhaps(closest(baseline, strategies))
-        raise ConfigurationError(f"--baseline is '{baseline}'; the strategies are {', '.join(strategies)}.{advice}")
+    baseline = next(iter(strategies)) if options.baseline is None else strategy_called(options.baseline, strategies)
     rows = compare(strategies, baseline)
     print_comparison(rows, baseline)
     with writable(options.out, "Set --out."):

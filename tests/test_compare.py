@@ -16,6 +16,7 @@ import yaml
 
 from laser_pl.cli import LaserCLI
 from laser_pl.compare import main
+from laser_pl.report.runs import by_strategy, read_run
 
 Fit = Callable[..., LaserCLI]
 HEADER = b"\x89PNG\r\n\x1a\n"
@@ -98,15 +99,173 @@ def test_files_hold_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(HEADER)
 
 
-def test_one_name_for_two_configurations_stays_two_rows(tmp_path: Path) -> None:
+def test_one_name_for_two_configurations_is_told_apart_by_what_differs(tmp_path: Path) -> None:
     folders = [
         write_run(tmp_path / "one" / "gap-0", 0, {"average": 0.5}),
         write_run(tmp_path / "two" / "gap-0", 0, {"average": 0.6}, alpha=3.0),
         write_run(tmp_path / "two" / "gap-1", 1, {"average": 0.7}, alpha=3.0),
     ]
-    rows = main([*map(str, folders), "--out", str(tmp_path / "out")])
-    assert [row.name for row in rows] == ["gap", "gap (2)"]
-    assert [row.seeds for row in rows] == [[0], [0, 1]]
+    assert grouped(*folders) == {"gap (bandit.alpha 1.0)": [0], "gap (bandit.alpha 3.0)": [0, 1]}
+
+
+def grouped(*folders: Path) -> dict[str, list[int]]:
+    """Seeds by strategy."""
+    return {name: list(runs) for name, runs in by_strategy([read_run(folder) for folder in folders]).items()}
+
+
+def edited(folder: Path, **settings: Any) -> Path:
+    """The run with other settings, ``model__weights__name="b"``."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name, value in settings.items():
+        *where, last = name.split("__")
+        part = config
+        for key in where:
+            part = part.setdefault(key, {})
+        part[last] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model__weights__name", "model__weights__config", "model__lora__start", "selection__context__class_path",
+        "selection__reward_models__a__init_args__weights__name", "selection__reward_models__a__init_args__seed",
+        "selection__reward_models__a__init_args__name", "selection__signal__init_args__share", "data__template__name",
+        "data__split_seed_of_mine__seed", "ckpt_path", "optimizer__init_args__lr", "trainer__max_time",
+    ],
+)  # fmt: skip
+def test_runs_that_differ_in_a_setting_are_no_seeds_of_one_strategy(tmp_path: Path, setting: str) -> None:
+    one = edited(write_run(tmp_path / "x-0", 0, {"average": 0.5}), **{setting: "one"})
+    other = edited(write_run(tmp_path / "x-1", 1, {"average": 0.6}), **{setting: "other"})
+    label = ".".join(part for part in setting.split("__") if part not in ("init_args", "class_path")).split(".")
+    said = label[-1] if setting.endswith("class_path") else ".".join(label[-2:])
+    assert grouped(one, other) == {f"x ({said} one)": [0], f"x ({said} other)": [1]}
+
+
+def test_what_says_where_a_run_lies_and_who_is_told_makes_no_other_strategy(tmp_path: Path) -> None:
+    folders = [
+        edited(
+            write_run(tmp_path / f"x-{seed}", seed, {"average": 0.5}), runs_dir=f"r{seed}", quiet=bool(seed),
+            trainer__logger=[{"class_path": "WandbLogger", "init_args": {"name": f"x-{seed}"}}],
+            trainer__default_root_dir=f"r{seed}", keep_iterations=seed, selection__signal__init_args__seed=seed,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert grouped(*folders) == {"x": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (("x-0.1:0", "x-0.5:0"), ["x-0.1", "x-0.5"]),
+        (("x-0.1:1", "x-0.5:5"), ["x-0.1", "x-0.5"]),
+        (("x_0.1_3:3", "x_0.5_3:3"), ["x_0.1", "x_0.5"]),
+        (("a01:1", "a02:2"), ["a01", "a02"]),
+        (("lr1e-3:3", "lr1e-4:4"), ["lr1e-3", "lr1e-4"]),
+        (("alpha-1:1", "alpha-2:1"), ["alpha-1", "alpha-2"]),
+        (("gap-seed0:0", "paper-s0:0"), ["gap", "paper"]),
+        (("7:7", "8:8"), ["7", "8"]),
+        (("-0:0", "x-00:0"), ["-0", "x"]),
+    ],
+)
+def test_of_a_name_only_the_seed_is_taken_away(tmp_path: Path, folders: tuple[str, ...], told: list[str]) -> None:
+    paths = []
+    for number, one in enumerate(folders):
+        name, _, seed = one.partition(":")
+        paths.append(write_run(tmp_path / name, int(seed), {"average": 0.5}, alpha=1.0 + number))
+    assert list(grouped(*paths)) == told
+
+
+def test_runs_that_were_numbered_as_their_name_was_taken_are_called_as_the_first(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / name, seed, {"average": 0.5}) for seed, name in enumerate(("x", "x-2", "x-3"))]
+    assert grouped(*paths) == {"x": [0, 1, 2]}
+
+
+def test_names_say_up_to_three_settings_and_more_where_it_takes_them(tmp_path: Path) -> None:
+    classes = ("LinUCB", "LinUCB", "UCB1")
+    paths = [
+        edited(write_run(tmp_path / str(place) / "x-0", 0, {"average": 0.5}, alpha=alpha),
+               selection__bandit__class_path=f"laser_pl.bandits.{name}", model__beta=beta, model__path=f"{beta}/x")
+        for place, (name, alpha, beta) in enumerate(zip(classes, (1.0, 2.0, 2.0), (0.1, 0.2, 0.3), strict=True))
+    ]  # fmt: skip
+    assert list(grouped(*paths)) == [
+        "x (bandit.alpha 1.0, bandit LinUCB, model.beta 0.1)",
+        "x (bandit.alpha 2.0, bandit LinUCB, model.beta 0.2)",
+        "x (bandit.alpha 2.0, bandit UCB1, model.beta 0.3)",
+    ]
+
+
+def test_of_a_long_setting_the_end_is_said(tmp_path: Path) -> None:
+    paths = [
+        edited(write_run(tmp_path / name / "x-0", 0, {"average": 0.5}), model__path="p" * 99 + name) for name in "ab"
+    ]
+    assert list(grouped(*paths)) == [f"x (model.path ...{'p' * 39}{name})" for name in "ab"]
+
+
+def test_a_run_may_be_named_as_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = two_strategies(tmp_path)
+    out = ["--out", str(tmp_path / "out")]
+    for baseline in ("wide", "wide-1", str(tmp_path / "wide-2"), str(tmp_path / "wide-2") + "/"):
+        plain, _ = main([*folders, "--baseline", baseline, *out])
+        assert plain.difference == pytest.approx(-0.2)
+    twice = [
+        str(write_run(tmp_path / place / "x-0", 0, {"average": 0.5}, alpha))
+        for place, alpha in (("a", 1.0), ("b", 2.0))
+    ]
+    capsys.readouterr()
+    line = refused([*twice, "--baseline", "x-0"], capsys)
+    assert line == (
+        "laser_pl: --baseline is 'x-0', which is the name of runs of several strategies: x (bandit.alpha 1.0), x"
+        " (bandit.alpha 2.0). Give one of these names, or the run's folder."
+    )
+    assert main([*twice, "--baseline", twice[1], *out])[1].paired == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ("model__matcher", "matcher one and other"),
+        ("model__evaluation", "evaluation one and other"),
+        ("trainer__limit_test_batches", "limit_test_batches one and other"),
+    ],
+)
+def test_accuracies_of_other_kinds_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, what: str
+) -> None:
+    one = edited(write_run(tmp_path / "a-0", 0, {"average": 0.5}), **{setting: "one"})
+    other = edited(write_run(tmp_path / "b-0", 0, {"average": 0.5}), **{setting: "other"})
+    line = refused([str(one), str(other), "--out", str(tmp_path / "out")], capsys)
+    assert line == (
+        f"laser_pl: The runs '{one}' and '{other}' were not measured alike: {what}. Compare them nevertheless with"
+        " --different-budgets."
+    )
+
+
+def test_other_test_prompts_that_were_split_off_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (
+        edited(write_run(tmp_path / f"a-{seed}", seed, {"average": 0.5}), data__test=None, data__split_seed=seed)
+        for seed in (0, 1)
+    )
+    assert "were not measured alike: test prompts {" in refused([str(one), str(other)], capsys)
+
+
+def test_strategies_without_forwards_and_categories_of_some_seeds(tmp_path: Path) -> None:
+    """A strategy that asks nobody has no ratio to itself, and is no times another's; shares still add up to one."""
+    some = [
+        write_run(tmp_path / "x-0", 0, {"average": 0.5}, shares={"sums": {"a": 1.0}}),
+        write_run(tmp_path / "x-1", 1, {"average": 0.5}, shares={"sums": {"b": 1.0}, "words": {"a": 0.25, "b": 0.75}}),
+    ]
+    none = write_run(tmp_path / "none-0", 0, {"average": 0.5}, alpha=2.0)
+    summary = json.loads((none / "summary.json").read_text())
+    (none / "summary.json").write_text(json.dumps({**summary, "reward_model_forwards": {}, "arm_share": {}}))
+    x, nothing = main([*map(str, [*some, none]), "--out", str(tmp_path / "out")])
+    assert x.shares == {"sums": {"a": 0.5, "b": 0.5}, "words": {"a": 0.25, "b": 0.75}}
+    assert nothing.forwards == 0
+    _, nothing = main([*map(str, [*some, none]), "--baseline", "none", "--out", str(tmp_path / "out")])
+    assert math.isnan(nothing.forwards)
 
 
 def test_seeds_that_only_one_has_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,8 +275,10 @@ def test_seeds_that_only_one_has_are_said(tmp_path: Path, capsys: pytest.Capture
     rows = main([*map(str, folders), "--out", str(tmp_path / "out")])
     assert [row.paired for row in rows] == [0, 1, 0]
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Paired over fewer seeds than it has: more (1)." in shown
+    assert "Paired over fewer seeds than the means: more (1)." in shown
     assert "No seed in common with base, hence not compared: other." in shown
+    main([*map(str, folders[:3]), "--out", str(tmp_path / "out")])  # one seed of its own, which both have
+    assert "Paired over fewer seeds than the means: more (1)." in " ".join(capsys.readouterr().out.split())
 
 
 def test_runs_without_answers_are_compared_in_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,13 @@ def test_the_bandit_keeps_what_it_knew_of_those_that_stay(
     assert run.summary["arm_changes"] == [{"step": 6, "added": added, "removed": removed}]
     assert any("Arms that start fresh" in message for message in caplog.messages)
     assert all(sum(shares.values()) == pytest.approx(1) for shares in run.summary["arm_share"].values())
+    # Counted from the decisions: of a batch each holds the whole batch's forwards, and the arms that there were.
+    every = [*decisions_of(first), *decisions]
+    done = sum(sum(d["reward_model_forwards"].values()) for d in every)
+    possible = sum(len(d["prompt_ids"]) * run.datamodule.rollouts.n * len(d["mean"]) for d in every)
+    assert len({d["step"] for d in every}) == len(every)
+    assert sum(run.summary["reward_model_forwards"].values()) == done
+    assert run.summary["reward_model_forwards_avoided"] == possible - done
 
 
 def test_the_same_arms_in_another_order_are_no_change(fit: Fit, first: LaserCLI, tmp_path: Path) -> None:

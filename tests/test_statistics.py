@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,13 @@ def test_p_equals_trying_every_sign(differences: list[int]) -> None:
     mean, p = paired_test([float(d) for d in differences], [0.0] * len(differences))
     assert mean == pytest.approx(seen / len(differences))
     assert p == pytest.approx(min(1.0, 2 * min(tails) / len(patterns)), abs=1e-9)
+
+
+def test_single_precision_makes_no_difference() -> None:
+    """Accuracies are recorded so, and their differences of -0.1, 0.2 and -0.1 would not add up to 0."""
+    ours, theirs = [0.5, 0.7, 0.6], [0.6, 0.5, 0.7]
+    single = [[struct.unpack("f", struct.pack("f", value))[0] for value in values] for values in (ours, theirs)]
+    assert paired_test(*single)[1] == paired_test(ours, theirs)[1] == 1.0
 
 
 @pytest.mark.parametrize("seeds", [2, 4, 6, 10])

@@ -41,9 +41,9 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_every_category_stands_in_a_row() -> None:
-    """Names with brackets are no markup, and arms below one percent are left out."""
+    """Names with brackets are no markup, and what is shown adds up to 100 %."""
     text = printed(SUMMARY)
-    assert row(text, "[sums]") == ["[sums]", "0.250", "0.750", "+0.500", "[b] 74%, a 25%"]
+    assert row(text, "[sums]") == ["[sums]", "0.250", "0.750", "+0.500", "[b] 75%, a 25%"]
     assert row(text, "words") == ["words", "0.500", "0.375", "-0.125", "a 100%"]
     assert row(text, "average")[:4] == ["average", "0.375", "0.562", "+0.188"]
 
@@ -65,8 +65,19 @@ def test_without_an_accuracy_before_there_is_no_change() -> None:
     assert row(text, "words") == ["words", "", "0.375", "", "a 100%"]
 
 
-def test_without_any_accuracy_it_still_prints() -> None:
-    assert "Time:" in printed({**SUMMARY, "accuracy": {"before": None, "after": {}}})
+def test_categories_without_accuracy_have_judges_too() -> None:
+    """No test prompt has an answer, or none of that category."""
+    text = printed({**SUMMARY, "accuracy": {"before": None, "after": {}}})
+    assert row(text, "words") == ["words", "", "", "", "a 100%"]
+    assert "average" not in text
+    text = printed({**SUMMARY, "accuracy": {"before": None, "after": {"[sums]": 0.5, "average": 0.5}}})
+    assert row(text, "words") == ["words", "", "", "", "a 100%"]
+    assert row(text, "average")[2] == "0.500"
+
+
+def test_forwards_that_a_signal_asked_for_beyond_all_are_not_avoided() -> None:
+    text = printed({**SUMMARY, "reward_model_forwards_avoided": -6})
+    assert "42 done, 6 more than by asking every reward model once (a 30" in text
 
 
 def test_shares_add_up_to_one() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from laser_pl.report.runs import Run
+from laser_pl.report.series import mean
 from laser_pl.report.statistics import mean_and_interval, paired_test
 
 
@@ -22,8 +23,8 @@ class Row:
         difference: Mean difference of the average from the baseline's over common seeds; NaN if there are none.
         p: Of the paired test; NaN for fewer than two common seeds.
         seconds: Wall clock over the baseline's, means of all seeds.
-        forwards: Reward-model forwards over the baseline's, likewise.
-        shares: Share of each category's prompts that each arm judged, mean over seeds.
+        forwards: Reward-model forwards over the baseline's, likewise; NaN if that had none.
+        shares: Share of each category's prompts that each arm judged, mean over the seeds that had any.
     """
 
     name: str
@@ -72,20 +73,26 @@ def _row(name: str, runs: Mapping[int, Run], base: Mapping[int, Run], is_base: b
         paired=0 if is_base else len(both),
         difference=difference,
         p=p,
-        seconds=_mean([run.seconds for run in runs.values()]) / _mean([run.seconds for run in base.values()]),
-        forwards=_mean([run.forwards for run in runs.values()]) / _mean([run.forwards for run in base.values()]),
+        seconds=_times([run.seconds for run in runs.values()], [run.seconds for run in base.values()]),
+        forwards=_times([run.forwards for run in runs.values()], [run.forwards for run in base.values()]),
         shares=_shares(runs),
     )
 
 
-def _mean(values: list[float] | list[int]) -> float:
-    return sum(values) / len(values) or math.nan
+def _times(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times one mean is the other; NaN of none."""
+    return mean(ours) / mean(theirs) if any(theirs) else math.nan
 
 
 def _shares(runs: Mapping[int, Run]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, list[float]]] = {}
+    """By category, over the seeds that had prompts of it."""
+    found: dict[str, list[Mapping[str, float]]] = {}
     for run in runs.values():
         for category, arms in run.summary["arm_share"].items():
-            for arm, share in arms.items():
-                found.setdefault(category, {}).setdefault(arm, []).append(share)
-    return {c: {arm: sum(values) / len(runs) for arm, values in arms.items()} for c, arms in sorted(found.items())}
+            found.setdefault(category, []).append(arms)
+    return {
+        category: {
+            arm: mean([one.get(arm, 0.0) for one in own]) for arm in dict.fromkeys(arm for one in own for arm in one)
+        }
+        for category, own in sorted(found.items())
+    }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from laser_pl.percentages import in_per_cent
 from laser_pl.report.comparison import Row, categories
 from laser_pl.report.markdown import safe, table
 from laser_pl.report.statistics import interval
@@ -25,10 +26,11 @@ def caption(rows: Sequence[Row], baseline: str) -> str:
         f" {baseline}'s."
     )
     others = [row for row in rows if row.name != baseline]
-    fewer = [row for row in others if 0 < row.paired < len(row.seeds)]
+    most = max(len(row.seeds) for row in rows if row.name == baseline)
+    fewer = [row for row in others if 0 < row.paired < max(most, len(row.seeds))]
     none = [row for row in others if row.paired == 0 and row.accuracy]
     if fewer:
-        text += f" Paired over fewer seeds than it has: {', '.join(f'{r.name} ({r.paired})' for r in fewer)}."
+        text += f" Paired over fewer seeds than the means: {', '.join(f'{r.name} ({r.paired})' for r in fewer)}."
     if none:
         text += f" No seed in common with {baseline}, hence not compared: {', '.join(row.name for row in none)}."
     return text
@@ -49,11 +51,7 @@ def headings(columns: Sequence[str], baseline: str) -> list[str]:
 
 def shares(row: Row) -> list[tuple[str, str]]:
     """Each category with the arms that judged it, most first."""
-    found = []
-    for category, arms in row.shares.items():
-        ordered = sorted(arms.items(), key=lambda item: -item[1])
-        found.append((category, ", ".join(f"{arm} {share:.0%}" for arm, share in ordered if share >= 0.005)))
-    return found
+    return [(category, ", ".join(in_per_cent(arms))) for category, arms in row.shares.items()]
 
 
 def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None = None) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,18 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.report.strategy_names import Setting, names, stems
 from laser_pl.run.folder import RunFolder
+from laser_pl.suggestions import closest, perhaps
 
-NO_STRATEGY = {"seed_everything", "seed", "name", "runs_dir", "resume", "checkpoint_every", "ckpt_path", "logger",
-               "default_root_dir", "enable_progress_bar", "quiet", "config"}  # fmt: skip
-"""Settings, at any depth, that make no other strategy."""
+NO_STRATEGY = {
+    ("seed_everything",), ("model", "seed"), ("data", "seed"), ("selection", "seed"),
+    ("selection", "signal", "init_args", "seed"),
+    ("name",), ("runs_dir",), ("resume",), ("config",), ("checkpoint_every",), ("keep_iterations",), ("quiet",),
+    ("trainer", "logger"), ("trainer", "default_root_dir"), ("trainer", "enable_progress_bar"),
+}  # fmt: skip
+"""Settings that make no other strategy: seeds, and where a run lies and who is told. Exactly these: the ``name`` of
+weights, or a reward model's own ``seed``, makes another one."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,15 @@ class Run:
         return int(self.config["seed_everything"])
 
     @property
-    def strategy(self) -> str:
-        """All settings that tell it from another strategy, as text."""
-        return json.dumps(_without(self.config, NO_STRATEGY), sort_keys=True)
+    def name(self) -> str:
+        """Its folder's."""
+        return Path(os.path.abspath(self.folder)).name
 
     @property
-    def stem(self) -> str:
-        """Its name without the number behind it."""
-        return re.sub(r"[-_]?\d+$", "", self.folder.name) or self.folder.name
+    def strategy(self) -> dict[str, Any]:
+        """All settings that tell it from another strategy."""
+        found: dict[str, Any] = _without(self.config, NO_STRATEGY)
+        return found
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -61,7 +68,18 @@ class Run:
             "prompts per batch": data["batch_size"],
             "responses per prompt": data["rollouts"]["n"],
             "pairs per prompt": (pairs.get("init_args") or {}).get("per_prompt"),
-            "test prompts": data["test"],
+        }
+
+    @property
+    def measure(self) -> dict[str, Any]:
+        """How its accuracy was measured, by what that is called in a message."""
+        data, model = self.config["data"], self.config["model"]
+        of_train = {name: data.get(name) for name in ("train", "test_fraction", "split_seed")}
+        return {
+            "test prompts": of_train if data["test"] is None else data["test"],
+            "limit_test_batches": (self.config.get("trainer") or {}).get("limit_test_batches"),
+            "matcher": model.get("matcher"),
+            "evaluation": model.get("evaluation"),
         }
 
     @property
@@ -94,7 +112,7 @@ def read_run(folder: Path) -> Run:
         summary = json.loads(files.summary.read_text(encoding="utf-8"))
         config = yaml.safe_load(files.config.read_text(encoding="utf-8"))
         run = Run(folder, config, summary)
-        _ = run.seed, run.budget, run.accuracy, run.forwards, run.seconds, summary["arm_share"]
+        _ = run.seed, run.budget, run.measure, run.accuracy, run.forwards, run.seconds, summary["arm_share"]
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"The run '{folder}' cannot be read ({reason}). Leave it out.") from error
@@ -104,34 +122,57 @@ def read_run(folder: Path) -> Run:
 def by_strategy(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
     """Runs whose settings are the same but for the seed, by a name for them and by seed.
 
-    The name is the first folder's without the number behind it; where a strategy before has it already, a number of
-    its own is added.
+    The name is that of their folders without the seed; settings are added where it takes them to tell strategies apart.
 
     Raises:
         ConfigurationError: If two runs of one strategy have the same seed.
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        group = groups.setdefault(run.strategy, {})
+        group = groups.setdefault(json.dumps(run.strategy, sort_keys=True), {})
         if run.seed in group:
             raise ConfigurationError(
                 f"The runs '{group[run.seed].folder}' and '{run.folder}' have the same configuration and the same seed,"
                 f" {run.seed}. Leave one of them out."
             )
         group[run.seed] = run
-    named: dict[str, dict[int, Run]] = {}
-    for group in groups.values():
-        stem = next(iter(group.values())).stem
-        names = (stem if number == 1 else f"{stem} ({number})" for number in itertools.count(1))
-        named[next(name for name in names if name not in named)] = dict(sorted(group.items()))
-    return named
+    stem = dict(zip(map(id, runs), stems([(run.name, run.seed) for run in runs]), strict=True))
+    firsts = [next(iter(group.values())) for group in groups.values()]
+    named = names([stem[id(run)] for run in firsts], [run.strategy for run in firsts])
+    return {name: dict(sorted(group.items())) for name, group in zip(named, groups.values(), strict=True)}
 
 
-def refuse_different_budgets(strategies: dict[str, dict[int, Run]]) -> None:
+def strategy_called(name: str, strategies: Mapping[str, Mapping[int, Run]]) -> str:
+    """The strategy of that name, or of the run of that name or folder.
+
+    Raises:
+        ConfigurationError: If there is none, or there are several.
+    """
+    if name in strategies:
+        return name
+    path = os.path.abspath(name)
+    found = [
+        strategy
+        for strategy, group in strategies.items()
+        if any(name == run.name or path == os.path.abspath(run.folder) for run in group.values())
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigurationError(
+            f"--baseline is '{name}', which is the name of runs of several strategies: {', '.join(found)}. Give one of"
+            " these names, or the run's folder."
+        )
+    advice = perhaps(closest(name, strategies))
+    raise ConfigurationError(f"--baseline is '{name}'; the strategies are {', '.join(strategies)}.{advice}")
+
+
+def refuse_different_budgets(strategies: Mapping[str, Mapping[int, Run]]) -> None:
     """Compare like with like.
 
     Raises:
-        ConfigurationError: If two runs were allowed different things; it names the first difference.
+        ConfigurationError: If two runs were allowed different things, or measured in different ways; it names the first
+            difference.
     """
     runs = [run for group in strategies.values() for run in group.values()]
     for run in runs[1:]:
@@ -141,11 +182,17 @@ def refuse_different_budgets(strategies: dict[str, dict[int, Run]]) -> None:
                     f"The runs '{runs[0].folder}' and '{run.folder}' had different budgets: {what} {value} and"
                     f" {run.budget[what]}. Compare them nevertheless with --different-budgets."
                 )
+        for what, value in runs[0].measure.items():
+            if run.measure[what] != value:
+                raise ConfigurationError(
+                    f"The runs '{runs[0].folder}' and '{run.folder}' were not measured alike: {what} {value} and"
+                    f" {run.measure[what]}. Compare them nevertheless with --different-budgets."
+                )
 
 
-def _without(config: Any, names: set[str]) -> Any:
-    if isinstance(config, dict):
-        return {key: _without(value, names) for key, value in config.items() if key not in names}
-    if isinstance(config, list):
-        return [_without(value, names) for value in config]
-    return config
+def _without(config: Any, settings: Set[Setting], where: Setting = ()) -> Any:
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: _without(value, settings, (*where, key)) for key, value in config.items() if (*where, key) not in settings
+    }

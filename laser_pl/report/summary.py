@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl import __version__
+from laser_pl.percentages import in_per_cent
 from laser_pl.terminal import as_markup, shown
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
@@ -64,12 +65,10 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
     seconds, forwards = summary["seconds"], summary["reward_model_forwards"]
     total = seconds["total"]
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
-    avoided = summary["reward_model_forwards_avoided"]
     console.print(f"Time: {total:.1f} s ({parts})")
-    console.print(
-        f"Reward-model forwards: {sum(forwards.values())} done, {avoided} avoided"
-        f" ({', '.join(f'{as_markup(arm)} {count}' for arm, count in forwards.items())})"
-    )
+    by_model = ", ".join(f"{as_markup(arm)} {count}" for arm, count in forwards.items())
+    avoided = avoided_in_words(summary["reward_model_forwards_avoided"])
+    console.print(f"Reward-model forwards: {sum(forwards.values())} done, {avoided} ({by_model})")
     for name, kinds in summary["labels_missing"].items():
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         console.print(f"Labels that {as_markup(name)} did not give: {counts}")
@@ -85,6 +84,15 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
     console.print(f"Run: {as_markup(folder)}", soft_wrap=True)
 
 
+def avoided_in_words(count: int) -> str:
+    """Forwards that choosing saved, against every arm scoring every response once; signals can ask for more than that.
+
+    >>> avoided_in_words(84), avoided_in_words(-6)
+    ('84 avoided', '6 more than by asking every reward model once')
+    """
+    return f"{count:,} avoided" if count >= 0 else f"{-count:,} more than by asking every reward model once"
+
+
 def _accuracy_table(summary: Mapping[str, Any]) -> Table:
     before, after = summary["accuracy"]["before"] or {}, summary["accuracy"]["after"] or {}
     table = Table(title="Test accuracy of sampled responses", title_justify="left")
@@ -92,14 +100,16 @@ def _accuracy_table(summary: Mapping[str, Any]) -> Table:
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
     table.add_column("judged by")
-    for category in [*(name for name in after if name != "average"), "average"]:
+    names = dict.fromkeys(name for part in (after, before, summary["arm_share"]) for name in part if name != "average")
+    for category in [*names, *(["average"] if "average" in after or "average" in before else [])]:
         both = category in before and category in after
         change = f"{after[category] - before[category]:+.3f}" if both else ""
-        judges = sorted(summary["arm_share"].get(category, {}).items(), key=lambda item: -item[1])
-        shares = ", ".join(f"{as_markup(arm)} {share:.0%}" for arm, share in judges if share >= 0.01)
+        shares = "" if category == "average" else ", ".join(in_per_cent(summary["arm_share"].get(category, {})))
         if category == "average":
             table.add_section()
-        table.add_row(as_markup(category), _number(before.get(category)), _number(after.get(category)), change, shares)
+        table.add_row(
+            as_markup(category), _number(before.get(category)), _number(after.get(category)), change, as_markup(shares)
+        )
     return table
 
 

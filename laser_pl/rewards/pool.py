@@ -182,9 +182,9 @@ class Pool:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting, for the reward models that are still there."""
-        self.forwards |= {name: count for name, count in state["forwards"].items() if name in self.forwards}
-        self.missing |= {name: Counter(kinds) for name, kinds in state["missing"].items() if name in self.missing}
+        """Go on counting; what reward models cost that are gone by now was spent nevertheless."""
+        self.forwards |= state["forwards"]
+        self.missing |= {name: Counter(kinds) for name, kinds in state["missing"].items()}
         self.seconds = state["seconds"]
         self.health.load_state_dict(state["health"])
         for name, model in self.reward_models.items():

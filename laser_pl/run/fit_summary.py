@@ -31,14 +31,13 @@ def summary_of_fit(
         "validation": record.seconds["validation"],
     }
     total = record.elapsed
-    done = sum(pool.forwards[arm] for arm in arms)
-    all_arms = sum(pool.reward_models[arm].forwards_per_response(data.rollouts.n) for arm in arms)
+    done = sum(count for name, count in pool.forwards.items() if name not in selection.constraints)
     return {
         "accuracy": {"before": record.before, "after": after},
         "arm_share": arm_shares(record.shares, arms),
         "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
         "reward_model_forwards": dict(pool.forwards),
-        "reward_model_forwards_avoided": round(record.judged * all_arms) - done,
+        "reward_model_forwards_avoided": round(record.possible) - done,
         "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
         "constraints": selection.verdicts.as_dict(),
         "arm_changes": selection.arm_changes,

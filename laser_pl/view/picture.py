@@ -10,6 +10,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from laser_pl.percentages import percentages
 from laser_pl.progress import Task
 from laser_pl.terminal import shown
 from laser_pl.view.state import State
@@ -109,18 +110,19 @@ def _arms(state: State, roomy: bool, room: int) -> RenderableType | None:
     shares = state.shares
     if not shares:
         return None
+    per_cent = percentages(shares)
     if not roomy:
-        return _line(", ".join(f"{shown(arm)} {share:.0%}" for arm, share in shares.items()))
+        return _line(", ".join(f"{shown(arm)} {per_cent.get(arm, 0)}%" for arm in shares))
     count = len(shares) if len(shares) <= max(room, 1) else max(room - 1, 1)
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
     grid.add_column(width=4, justify="right")
     grid.add_column(ratio=1)
     for arm, share in islice(shares.items(), count):
-        grid.add_row(Text(shown(arm)), f"{share:.0%}", _Bar(share, "yellow"))
+        grid.add_row(Text(shown(arm)), f"{per_cent.get(arm, 0)}%", _Bar(share, "yellow"))
     if count < len(shares):
-        rest = sum(islice(shares.values(), count, None))
-        grid.add_row(_line(f"and {len(shares) - count} more"), f"{rest:.0%}")
+        rest = sum(per_cent.get(arm, 0) for arm in islice(shares, count, None))
+        grid.add_row(_line(f"and {len(shares) - count} more"), f"{rest}%")
     return grid
 
 

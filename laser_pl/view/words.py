@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laser_pl.percentages import in_per_cent
 from laser_pl.progress import Task
 from laser_pl.run.decision import Decision
 from laser_pl.terminal import shown
@@ -100,7 +101,7 @@ def iteration_in_words(state: State) -> str:
         found.append(f"mean loss {state.mean_loss:.3f}")
     if state.validated_in == state.iteration and "validation" in state.accuracy:
         found.append(f"validation accuracy {state.accuracy['validation'][-1]:.3f}")
-    shares = ", ".join(f"{arm} {share:.0%}" for arm, share in state.shares.items() if share >= 0.005)
+    shares = ", ".join(in_per_cent(state.shares))
     if shares:
         found.append(f"judged by {shares}")
     return shown(f"{place(state).capitalize()}: {'; '.join(found) or 'nothing was trained'}")
