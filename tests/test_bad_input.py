@@ -183,6 +183,16 @@ CASES: dict[str, tuple[Make, str]] = {
         "<folder>/data.jsonl, row 1: the category 'average' would be taken for the mean of all. Rename it.",
     ),
     "empty prompt": (data(rows({}, {"prompt": " \n"})), "<folder>/data.jsonl, row 2: column 'prompt' is empty."),
+    "messages that end with the assistant's turn": (
+        data(rows({}, {"prompt": [{"role": "user", "content": "A 1+ 1="}, {"role": "assistant", "content": "2"}]})),
+        "<folder>/data.jsonl, row 2: column 'prompt' ends with the assistant's turn, which the policy is to write. Take"
+        " the last message out of the rows; a supervised policy learns it from data.columns.response.",
+    ),
+    "messages of another format": (
+        data(rows({"prompt": [{"from": "human", "value": "A 1+ 1="}]})),
+        "<folder>/data.jsonl, row 1: column 'prompt', message 1: has no content and no role, only from, value. Rename"
+        " its keys.",
+    ),
     "half a character": (
         data(rows({"prompt": "A \ud800+ 7="})),
         r"<folder>/data.jsonl, row 1: the prompt holds half a character, '\ud800', which no text in UTF-8 can.",

@@ -6,6 +6,8 @@ import asyncio
 import math
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,62 @@ def test_a_function_as_trls_documentation_writes_them() -> None:
         return [1.0 if completion == right else 0.0 for completion, right in zip(completions, answer, strict=True)]
 
     assert FunctionReward(exact).score(PROMPTS[:1], RESPONSES[:1]) == [[1.0, 0.0, 0.0]]
+
+
+NAMES = ("prompts", "completions", "self", "function", "arguments", "responses", "answers", "kwargs", "columns", "name")
+ODD = [Prompt("p", "1+1=", "unused", columns={name: f"column {name}" for name in NAMES})]
+
+
+def test_columns_of_any_name_reach_a_function_but_for_what_it_is_asked_about() -> None:
+    call: dict[str, Any] = {}
+
+    def function(prompts: list[str], completions: list[str], self: list[str], **kwargs: Any) -> list[float]:
+        call.update(kwargs, prompts=prompts, completions=completions, self=self)
+        return [0.0] * 3
+
+    assert FunctionReward(function).score(ODD, RESPONSES[:1]) == [[0.0] * 3]
+    expected = {name: [f"column {name}"] * 3 for name in NAMES}
+    assert call == expected | {"prompts": ["1+1="] * 3, "completions": RESPONSES[0]}
+
+
+class Lengths:
+    def __call__(self, prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
+        assert "self" not in columns
+        assert columns["answers"] == ["column answers"] * 3
+        return [float(len(text)) for text in completions]
+
+    def of(self, completions: list[str], **columns: Any) -> list[float]:
+        return [float(len(text)) for text in completions]
+
+    @staticmethod
+    def plainly(completions: list[str], self: list[str], **columns: Any) -> list[float]:
+        return [float(len(text)) for text in completions]
+
+
+def scaled(name: float, completions: list[str], **columns: Any) -> list[float]:
+    return [name * len(text) for text in completions]
+
+
+def only_what_it_names(completions: list[str], *, answers: list[str]) -> list[float]:
+    return [float(len(text)) for text, _ in zip(completions, answers, strict=True)]
+
+
+async def awaited(completions: list[str], self: Any = None, **columns: Any) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [Lengths(), Lengths().of, Lengths.plainly, partial(scaled, 1.0), partial(scaled, name=1.0), only_what_it_names,
+     awaited, lambda completions: map(len, completions)],
+)  # fmt: skip
+def test_methods_objects_and_functions_without_kwargs_are_given_what_they_take(function: Any) -> None:
+    odd = [replace(ODD[0], columns={k: v for k, v in ODD[0].columns.items() if k != "name"})]
+    assert FunctionReward(function).score(odd, RESPONSES[:1]) == [[1.0, 1.0, 0.0]]
+
+
+def test_a_partials_own_argument_gives_no_way_to_a_column() -> None:
+    assert FunctionReward(partial(scaled, 2.0)).score(ODD, RESPONSES[:1]) == [[2.0, 2.0, 0.0]]
 
 
 @pytest.mark.parametrize("count", [0, 2, 7])

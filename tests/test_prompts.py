@@ -17,7 +17,7 @@ from tokenizers.processors import TemplateProcessing
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import Columns, content_hash, encode, fit_to_length, prompts_from, split_by_hash
 from laser_pl.data.tables import Table
-from laser_pl.data.templates import Jinja, Plain
+from laser_pl.data.templates import Jinja, Plain, Template
 from laser_pl.errors import ConfigurationError
 
 CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
@@ -39,7 +39,7 @@ def test_a_row_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
     (prompt,) = prompts_from(table(tmp_path, rows), columns, Jinja("{{ prompt }} in {{ unit }}"), tokenizer)
     assert (prompt.prompt, prompt.text, prompt.answer, prompt.category) == ("How far?", "How far? in km", "12", "all")
     assert prompt.columns == {"solution": 12, "task": None, "unit": "km"}
-    assert prompt.id == content_hash("How far?", 12)
+    assert prompt.id == content_hash("How far?", 12, {"unit": "km"})
 
 
 def test_what_no_column_holds_is_made_of_several(tmp_path: Path, tokenizer: Any) -> None:
@@ -54,7 +54,7 @@ def test_what_no_column_holds_is_made_of_several(tmp_path: Path, tokenizer: Any)
     assert prompt.prompt == "Which? A. this B. that"
     assert (prompt.text, prompt.answer, prompt.category) == ("Which? A. this B. that (Logic)", "B", "logic")
     assert prompt.columns == row
-    assert prompt.id == content_hash("Which? A. this B. that", "B")
+    assert prompt.id == content_hash("Which? A. this B. that", "B", {"subject": "Logic"})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,61 @@ def test_the_same_question_and_answer_is_kept_once(tmp_path: Path, tokenizer: An
     assert len({p.id for p in found}) == 3
 
 
+def test_one_question_about_ten_documents_is_ten_prompts(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": "Is it so?", "document": f"document {i % 10}", "answer": "yes", "note": i} for i in range(20)]
+    found = prompts_from(
+        table(tmp_path, rows), Columns(category=None), Jinja("{{ document }}: {{ prompt }}"), tokenizer
+    )
+    assert [prompt.text for prompt in found] == [f"document {i}: Is it so?" for i in range(10)]
+    assert len({prompt.id for prompt in found}) == 10
+
+
+@pytest.mark.parametrize("template", [Plain(), Jinja("{{ prompt }}")])
+def test_columns_that_the_template_does_not_show_make_no_other_prompt(
+    tmp_path: Path, tokenizer: Any, template: Template
+) -> None:
+    rows = [{"prompt": "x", "answer": "1", "note": note} for note in "ab"]
+    (prompt,) = prompts_from(table(tmp_path, rows), Columns(category=None), template, tokenizer)
+    assert prompt.id == content_hash("x", "1")
+
+
+def test_what_the_policy_reads_alike_is_one_prompt(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": prompt, "answer": "1"} for prompt in ("x", [{"role": "user", "content": "x"}], "x ")]
+    found = prompts_from(table(tmp_path, rows), Columns(category=None), Jinja("{{ prompt | trim }}"), tokenizer)
+    assert [prompt.prompt for prompt in found] == ["x", rows[1]["prompt"]]  # a template without a chat writes it out
+    found = prompts_from(table(tmp_path, rows), Columns(category=None), Plain(), tokenizer)
+    assert [prompt.text for prompt in found] == ["x", "x "]
+
+
+class Custom(Template):
+    def render(self, prompt: Any, columns: Any, tokenizer: Any) -> str:
+        return f"{prompt} of {columns['document']}"
+
+
+def test_a_template_of_ones_own_may_show_any_column(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": "x", "document": document} for document in "aab"]
+    found = prompts_from(table(tmp_path, rows), Columns(answer=None, category=None), Custom(), tokenizer)
+    assert [prompt.text for prompt in found] == ["x of a", "x of b"]
+    assert len({prompt.id for prompt in found}) == 2
+
+
+def test_two_written_responses_to_one_prompt_are_two_lessons(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": "x", "answer": "1", "response": r} for r in ("1", "one", "1")]
+    found = prompts_from(table(tmp_path, rows), Columns(category=None, response="response"), Plain(), tokenizer)
+    assert [prompt.response for prompt in found] == ["1", "one"]
+    assert len({prompt.id for prompt in found}) == 2
+
+
+def test_documents_with_one_question_lie_on_both_sides_of_a_split(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": "Is it so?", "document": str(i), "answer": a} for i in range(200) for a in ("yes", "no")]
+    template = Jinja("{{ document }}: {{ prompt }}")
+    prompts = prompts_from(table(tmp_path, rows), Columns(category=None), template, tokenizer)
+    rest, taken = split_by_hash(prompts, 0.5, 0, "test", template)
+    assert len(rest) > 100
+    assert len(taken) > 100
+    assert not {prompt.text for prompt in rest} & {prompt.text for prompt in taken}
+
+
 @pytest.mark.parametrize("setting", ["prompt", "answer", "category"])
 def test_a_missing_column_names_the_setting_and_what_there_is(tmp_path: Path, tokenizer: Any, setting: str) -> None:
     columns = Columns(**{**{"prompt": "a", "answer": "b", "category": "c"}, setting: "typo"})
@@ -101,17 +156,21 @@ def test_a_missing_column_names_the_setting_and_what_there_is(tmp_path: Path, to
         (" \n", "is empty"),
         ([], "is empty"),
         ([{"role": "user", "content": " "}], "is empty"),
+        ([{"role": "system", "content": "Be brief."}, {"role": "user", "content": ""}], "is empty"),
         (None, "must be a string or a list of messages, got NoneType"),
         (7, "got int"),
-        (["text"], "got list"),
-        ([{"role": "user"}], "got list"),
-        ([{"role": "user", "content": None}], "got list"),
-        ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "got list"),
+        (["text"], "message 1: must have a role and a content, got str"),
+        ([{"role": "user"}], "message 1: has no content, only role"),
+        ([{"from": "human", "value": "hi"}], "message 1: has no content and no role, only from, value"),
+        ([CHAT[0], {"role": "user", "content": None}], "message 2: content must be a text, got NoneType"),
+        ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "content must be a text, got list.*images"),
+        ([{"role": "human", "content": "hi"}], "its role 'human' is none of system, developer, user, assistant, tool"),
+        (CHAT[:2], "ends with the assistant's turn, which the policy is to write"),
     ],
 )
 def test_a_prompt_that_cannot_be_used_names_the_row(tmp_path: Path, tokenizer: Any, value: Any, message: str) -> None:
     rows = [{"prompt": "fine"}, {"prompt": value}]
-    with pytest.raises(ConfigurationError, match=rf"rows.jsonl, row 2: column 'prompt' .*{message}"):
+    with pytest.raises(ConfigurationError, match=rf"rows.jsonl, row 2: column 'prompt'.* {message}"):
         prompts_from(table(tmp_path, rows), Columns(answer=None, category=None), Plain(), tokenizer)
 
 
@@ -186,3 +245,38 @@ def test_encoding_starts_with_one_bos(tokenizer_with: Callable[..., Any], text: 
     )
     ids = encode([make_prompt(text)], tokenizer, limit=9).tokens[0].tolist()
     assert ids == [tokenizer.bos_token_id, *tokenizer.convert_tokens_to_ids(["a", "b"])]
+
+
+def with_start(tokenizer_with: Callable[..., Any], start: str, **special: str) -> Any:
+    """A tokenizer that sets these special tokens before every text."""
+    tokenizer = tokenizer_with(**special)
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in start.split()]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start} $A", special_tokens=ids)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("overlong", "limit", "left"),
+    [("cut", 4, "fgh"), ("cut", 2, "h"), ("cut", 1, None), ("middle", 4, "agh"), ("middle", 5, "abgh")],
+)
+@pytest.mark.parametrize("written", [True, False])
+def test_a_prompt_that_is_cut_keeps_its_bos(
+    tokenizer_with: Callable[..., Any], overlong: Any, limit: int, left: str | None, written: bool
+) -> None:
+    """Whether the tokenizer sets it or a chat template has written it."""
+    tokenizer = tokenizer_with(bos_token="<bos>") if written else with_start(tokenizer_with, "<bos>", bos_token="<bos>")
+    prompt = make_prompt("<bos>abcdefgh" if written else "abcdefgh")
+    ids = encode([prompt], tokenizer, limit, special_tokens=not written, overlong=overlong).tokens[0].tolist()
+    assert tokenizer.decode(ids) == ("h" if left is None else f"<bos>{left}")  # of one token, the last is the text's
+
+
+def test_several_tokens_may_stand_before_every_text(tokenizer_with: Callable[..., Any]) -> None:
+    """As GLM's two do."""
+    tokenizer = with_start(tokenizer_with, "<mask> <sop>", mask_token="<mask>", bos_token="<sop>")
+    batch = encode([make_prompt("abcdefgh")], tokenizer, limit=4)
+    assert tokenizer.decode(batch.tokens[0]) == "<mask><sop>gh"
+
+
+def test_without_bos_the_oldest_tokens_go(tokenizer_with: Callable[..., Any]) -> None:
+    tokenizer = tokenizer_with(bos_token="<bos>")
+    assert tokenizer.decode(encode([make_prompt("abcdefgh")], tokenizer, limit=3).tokens[0]) == "fgh"

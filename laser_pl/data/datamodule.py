@@ -14,9 +14,17 @@ from lightning.pytorch import LightningDataModule
 
 from laser_pl import progress
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
+from laser_pl.data.leaks import leaks
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
-from laser_pl.data.prompts import Columns, Overlong, encode, fit_to_length, prompts_from, split_by_hash
+from laser_pl.data.prompts import (
+    Columns,
+    Overlong,
+    encode,
+    fit_to_length,
+    prompts_from,
+    split_by_hash,
+)
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template
@@ -164,7 +172,7 @@ class PreferenceData(LightningDataModule):
             )
         train = load(self.train, self.columns.response if self.policy.supervised else None)
         if self.test is None:
-            train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test")
+            train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test", self.template)
         else:
             test = load(self.test)
         if self.validation is None:
@@ -174,7 +182,7 @@ class PreferenceData(LightningDataModule):
                 if self.test is not None
                 else self.validation_fraction / (1 - self.test_fraction)
             )
-            train, validation = split_by_hash(train, fraction, self.split_seed, "validation")
+            train, validation = split_by_hash(train, fraction, self.split_seed, "validation", self.template)
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
@@ -189,6 +197,8 @@ class PreferenceData(LightningDataModule):
                     " prompts, or raise the limit."
                 )
             self.prompts[name] = kept
+        for sentence in leaks(self.prompts):
+            log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
 
     def prompt_limit(self) -> tuple[int, str]:
         """Tokens of the longest prompt, and what says so."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from laser_pl.batches import Message, Prompt, PromptBatch
+from laser_pl.data.messages import refuse_unusable
 from laser_pl.data.tables import Row, Table
-from laser_pl.data.templates import SandboxedText, Template, content_of
+from laser_pl.data.templates import Plain, SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
@@ -69,10 +70,10 @@ def is_template(source: str | None) -> bool:
 
 
 def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: Any) -> list[Prompt]:
-    """Read and render all prompts of a table. Rows with the same prompt and answer are kept once.
+    """Read and render all prompts of a table; what the policy would read twice, with the same answer, is kept once.
 
     Raises:
-        ConfigurationError: If a column is missing, or a prompt is empty or of another type.
+        ConfigurationError: If a column is missing, or a prompt is empty, of another type, or no chat to answer.
     """
     rows = table.rows()
     for setting in _SETTINGS:
@@ -84,41 +85,42 @@ def prompts_from(table: Table, columns: Columns, template: Template, tokenizer: 
                 + perhaps(closest(name, map(str, rows[0])))
             )
     read = columns.readers()
-    prompts: dict[str, Prompt] = {}
-    for number, row in enumerate(rows, start=1):
-        prompt = _prompt(row, columns, read, template, tokenizer, where=f"{table.path}, row {number}")
-        prompts.setdefault(prompt.id, prompt)
+    prompts = without_repeats(
+        _prompt(row, columns, read, template, tokenizer, where=f"{table.path}, row {number}")
+        for number, row in enumerate(rows, start=1)
+    )
     if len(prompts) < len(rows):
         log.info("%s: %d of %d rows repeat a prompt with its answer, and count once.", table.path,
                  len(rows) - len(prompts), len(rows))  # fmt: skip
-    return list(prompts.values())
+    return prompts
+
+
+def without_repeats(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """The first of those that the policy reads alike, and that want the same answer and the same response."""
+    found: dict[tuple[str | None, ...], Prompt] = {}
+    for prompt in prompts:
+        found.setdefault((prompt.text, prompt.answer, prompt.response), prompt)
+    return list(found.values())
 
 
 def _prompt(
     row: Row, columns: Columns, read: Mapping[str, Callable[[Row], Any]], template: Template, tokenizer: Any, where: str
 ) -> Prompt:
     prompt, answer, category, response = (read[name](row) for name in _SETTINGS)
-    is_chat = isinstance(prompt, list) and all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt
-    )
-    if not (isinstance(prompt, str) or is_chat):
-        raise ConfigurationError(
-            f"{where}: column '{columns.prompt}' must be a string or a list of messages, got {type(prompt).__name__}."
-        )
-    if not prompt or not content_of(prompt).strip():
-        raise ConfigurationError(f"{where}: column '{columns.prompt}' is empty.")
+    refuse_unusable(prompt, f"{where}: column '{columns.prompt}'")
     others = {name: value for name, value in row.items() if name != columns.prompt}
     text = template.render(prompt, others, tokenizer)
     for written in (content_of(prompt), text):
         _refuse_half_characters(written, where)
+    response = _response(_label(response, columns.response, where), columns.response, where)
     return Prompt(
-        id=content_hash(prompt, answer),
+        id=content_hash(prompt, answer, template.shown(others), response),
         prompt=prompt,
         text=text,
         answer=_label(answer, columns.answer, where),
         category=_category(_label(category, columns.category, where), where),
         columns=others,
-        response=_response(_label(response, columns.response, where), columns.response, where),
+        response=response,
     )
 
 
@@ -150,17 +152,38 @@ def _refuse_half_characters(text: str, where: str) -> None:
         ) from None
 
 
-def content_hash(prompt: str | list[Message], answer: Any) -> str:
-    """A short name that follows from the content alone, so that splits survive a reordered file."""
-    return hashlib.sha256(repr((prompt, answer)).encode()).hexdigest()[:16]
+def content_hash(
+    prompt: str | list[Message], answer: Any, shown: Mapping[str, Any] = {}, response: str | None = None
+) -> str:
+    """A short name that follows from a row's content alone, so that splits survive a reordered file.
+
+    The text that the policy reads follows from it too, but for what a template takes from elsewhere, such as the date.
+
+    Args:
+        prompt: The prompt.
+        answer: Its reference answer.
+        shown: Other columns that the template shows.
+        response: The written response.
+    """
+    parts = (prompt, answer, *_asked_beside(shown), *([] if response is None else [response]))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _asked_beside(shown: Mapping[str, Any]) -> list[Any]:
+    return [sorted(shown.items())] if shown else []
 
 
 def split_by_hash(
-    prompts: Sequence[Prompt], fraction: float, seed: int, salt: str
+    prompts: Sequence[Prompt],
+    fraction: float,
+    seed: int,
+    salt: str,
+    template: Template = Plain(),  # noqa: B008 - stateless
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Take about ``fraction`` of the prompts out, chosen by a hash of the question alone.
 
-    The same question with another answer lands on the same side, so nothing leaks.
+    The same question with another answer lands on the same side, so nothing leaks. Of what ``template`` shows beside
+    the prompt, such as a document, the question is a part.
 
     Returns:
         The rest and the part taken out.
@@ -168,7 +191,8 @@ def split_by_hash(
     rest: list[Prompt] = []
     taken: list[Prompt] = []
     for prompt in prompts:
-        digest = hashlib.sha256(repr((salt, seed, prompt.prompt)).encode()).digest()
+        question = (salt, seed, prompt.prompt, *_asked_beside(template.shown(prompt.columns)))
+        digest = hashlib.sha256(repr(question).encode()).digest()
         (taken if int.from_bytes(digest[:8], "big") < fraction * 2**64 else rest).append(prompt)
     return rest, taken
 
@@ -233,8 +257,9 @@ def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
 def encode(
     prompts: Sequence[Prompt], tokenizer: Any, limit: int, special_tokens: bool = True, overlong: Overlong = "cut"
 ) -> PromptBatch:
-    """Token ids of some prompts, padded on the left; those beyond ``limit`` tokens are cut."""
-    rows = [_cut(prompt_ids(prompt.text, tokenizer, special_tokens), limit, overlong) for prompt in prompts]
+    """Token ids of some prompts, padded on the left; those beyond ``limit`` tokens are cut, but for their BOS."""
+    start = _start(tokenizer)
+    rows = [_cut(prompt_ids(prompt.text, tokenizer, special_tokens), limit, overlong, start) for prompt in prompts]
     width = max(len(ids) for ids in rows)
     tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)
@@ -244,6 +269,16 @@ def encode(
     return PromptBatch(tuple(prompts), tokens, mask)
 
 
-def _cut(ids: list[int], limit: int, overlong: Overlong) -> list[int]:
-    last = limit // 2 if overlong == "middle" else limit
-    return ids if len(ids) <= limit else [*ids[: limit - last], *ids[len(ids) - last :]]
+def _start(tokenizer: Any) -> list[int]:
+    """What the tokenizer sets before every text: BOS, or GLM's two tokens; where a template has to set it, BOS."""
+    bos = tokenizer.bos_token_id
+    return prompt_ids("", tokenizer) or ([] if bos is None else [bos])
+
+
+def _cut(ids: list[int], limit: int, overlong: Overlong, start: list[int]) -> list[int]:
+    """At most ``limit`` ids, ``start`` among them if the text begins with it and there is room for more."""
+    if len(ids) <= limit:
+        return ids
+    kept = len(start) if ids[: len(start)] == start and len(start) < limit else 0
+    last = limit // 2 if overlong == "middle" else limit - kept
+    return [*ids[: limit - last], *ids[len(ids) - last :]]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from laser_pl.batches import Message
@@ -29,14 +29,17 @@ class SandboxedText:
     Args:
         template: The template.
         setting: Where it is configured, for messages.
+
+    Attributes:
+        names: The values it asks for.
     """
 
     def __init__(self, template: str, setting: str) -> None:
         self.setting = setting
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         try:
-            self._template = ImmutableSandboxedEnvironment(
-                undefined=StrictUndefined, keep_trailing_newline=True
-            ).from_string(template)
+            self._template = environment.from_string(template)
+            self.names = meta.find_undeclared_variables(environment.parse(template))
         except TemplateError as error:
             raise ConfigurationError(f"{setting} is no Jinja template: {_reason(error)}.") from error
 
@@ -92,6 +95,13 @@ class Template(ABC):
             ConfigurationError: If the template does not fit the row or the tokenizer.
         """
 
+    def shown(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those columns beside the prompt that ``render`` shows; rows that differ in them are different prompts.
+
+        All of them, unless a template says which.
+        """
+        return columns
+
 
 class Plain(Template):
     """The prompt between two fixed strings.
@@ -112,6 +122,10 @@ class Plain(Template):
         """``before``, the prompt, ``after``."""
         return f"{self.before}{content_of(prompt)}{self.after}"
 
+    def shown(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
 
 class Jinja(Template):
     """A Jinja template over the row's columns, in Jinja's sandbox.
@@ -129,6 +143,10 @@ class Jinja(Template):
     def render(self, prompt: str | list[Message], columns: Mapping[str, Any], tokenizer: Any) -> str:
         """The filled template."""
         return self._template.fill({**columns, "prompt": prompt})
+
+    def shown(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those that it names."""
+        return {name: value for name, value in columns.items() if name in self._template.names - {"prompt"}}
 
 
 class Chat(Template):
@@ -159,3 +177,7 @@ class Chat(Template):
             raise ConfigurationError(
                 f"{error} Leave data.template.system out, or use laser_pl.data.templates.Jinja."
             ) from error
+
+    def shown(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """None."""
+        return {}

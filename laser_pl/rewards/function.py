@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from laser_pl.batches import Prompt
@@ -13,14 +14,16 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 
 Values = Sequence[float | None]
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class FunctionReward(RewardModel):
     """Scores a response by a function of your own, or any reward function of TRL's.
 
     ``function(prompts=..., completions=..., **columns) -> list[float | None]`` is called, which may be ``async``. The
-    lists hold one entry per response; the columns are the data set's others, repeated likewise. Where the prompt is
-    a chat, prompt and completion are lists of messages, as TRL has them. None is no opinion.
+    lists hold one entry per response; the columns are the data set's others, repeated likewise, as far as the function
+    takes them. Columns named ``prompts`` or ``completions`` give way to what is asked about. Where the prompt is a
+    chat, prompt and completion are lists of messages, as TRL has them. None is no opinion.
 
     Args:
         function: The function, or in a config its import path, such as ``my_rewards.length``.
@@ -49,7 +52,8 @@ class FunctionReward(RewardModel):
         ]
         names = {name for prompt in prompts for name in prompt.columns}
         columns = {name: [prompt.columns.get(name) for prompt in repeated] for name in sorted(names)}
-        values = self._call(prompts=[p.prompt for p in repeated], completions=completions, **columns)
+        given = {**columns, "prompts": [prompt.prompt for prompt in repeated], "completions": completions}
+        values = self._call({name: value for name, value in given.items() if _takes(self.function, name)})
         name = getattr(self.function, "__qualname__", repr(self.function))
         try:
             scores = [None if value is None else float(value) for value in values]
@@ -62,7 +66,7 @@ class FunctionReward(RewardModel):
         n = len(responses[0])
         return [scores[start : start + n] for start in range(0, len(scores), n)]
 
-    def _call(self, **arguments: Any) -> Values:
+    def _call(self, arguments: dict[str, Any]) -> Values:
         def call() -> Values:
             result = self.function(**arguments)
             values: Values = asyncio.run(_wait(result)) if inspect.isawaitable(result) else result
@@ -72,6 +76,24 @@ class FunctionReward(RewardModel):
         if self.timeout is None and not inspect.iscoroutinefunction(self.function):
             return call()
         return in_thread(call, self.timeout)
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be given an argument of that name.
+
+    A method, a callable object and a partial have arguments already: ``self`` is one, whatever a column is called.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # some that are written in C have none
+        return True
+    if name in parameters and parameters[name].kind in _BY_NAME:
+        return True
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return False
+    inner = function.func if isinstance(function, partial) else getattr(function, "__func__", type(function).__call__)
+    has = None if inspect.isfunction(function) else inspect.signature(inner).parameters.get(name)
+    return has is None or has.kind not in _BY_NAME
 
 
 async def _wait(result: Any) -> Values:
