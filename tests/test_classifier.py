@@ -131,13 +131,13 @@ def test_one_bos_and_one_eos(questions: list[Prompt], with_bos: tuple[Path, Any]
 @pytest.mark.parametrize(
     ("chat_template", "question", "text"),
     [
-        (None, 0, ["<bos>", "[user]1+1=|[assistant]2|", "<eos>"]),
-        (True, 2, ["<bos>", "[user]1+1?|[assistant]2|[user]2+2?|[assistant]2|", "<eos>"]),
+        (None, 0, ["<bos>", "[user]1+1=|[assistant]2|"]),
+        (True, 2, ["<bos>", "[user]1+1?|[assistant]2|[user]2+2?|[assistant]2|"]),
         (False, 0, ["<bos>", "1+1=2", "<eos>"]),
     ],
     ids=["found", "a chat", "switched off"],
 )
-def test_a_chat_template_writes_bos_itself(
+def test_a_chat_template_writes_bos_and_the_end_itself(
     questions: list[Prompt], with_bos: tuple[Path, Any], chat_template: bool | None, question: int, text: list[str]
 ) -> None:
     folder, tokenizer = with_bos

@@ -331,7 +331,7 @@ def test_the_pool_takes_it_as_it_comes(make: Callable[[str], RewardModel], kind:
 @pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize("template", [None, CHATML], ids=["no template", "chat template"])
 @pytest.mark.parametrize("kind", LOCAL)
-def test_a_text_has_one_bos_and_keeps_its_eos(
+def test_a_text_has_one_bos_and_one_eos_unless_a_template_says_otherwise(
     make_local: Callable[..., LocalModel], folders: dict[str, Path], kind: str, template: str | None
 ) -> None:
     reward_model = make_local(kind)
@@ -340,7 +340,7 @@ def test_a_text_has_one_bos_and_keeps_its_eos(
     scores_of(reward_model)
     assert seen.rows
     assert all(row[0] == BOS and row.count(BOS) == 1 for row in seen.rows)
-    ends = 0 if "judge" in kind else 1  # a judge is to say what comes next
+    ends = 0 if "judge" in kind or template else 1  # a judge is to say what comes next; a template ends turns itself
     assert all(row.count(EOS) == ends for row in seen.rows)
     assert all((row[-1] == EOS) == bool(ends) for row in seen.rows)
 

@@ -76,11 +76,11 @@ def test_a_response_alone_scores_as_in_any_batch(
 def test_a_chat_model_reads_its_own_template(
     questions: list[Prompt], policy_folder: Path, tokenizer: Any, tmp_path: Path, question: int, head: str
 ) -> None:
-    """What the template writes behind the response belongs to the response."""
+    """The text that ends a turn belongs to the response; no EOS does, which the template does not write."""
     AutoModelForCausalLM.from_pretrained(policy_folder).save_pretrained(tmp_path)
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(tmp_path)
-    each = slow_logprobs(tmp_path, ids_of(tokenizer, head), [*ids_of(tokenizer, "four|"), 1])
+    each = slow_logprobs(tmp_path, ids_of(tokenizer, head), ids_of(tokenizer, "four|"))
     found = loaded(tmp_path).score([questions[question]], [["four"]])
     assert float(found) == pytest.approx(math.fsum(each) / len(each), abs=1e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.reading.padding import pad_right
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import cut_text, tokenize
+from laser_pl.rewards.text import Text, kept_places, whole_texts
 
 
 class SequenceClassifier(LocalModel):
@@ -38,6 +39,8 @@ class SequenceClassifier(LocalModel):
     ) -> None:
         super().__init__(weights, **reading)
         self.head_weights = head_weights
+        self._pads: int | None = None
+        self._takes_types = False
 
     def check(self) -> None:
         """See whether the weights are a classifier's, with as many outputs as head weights, and a tokenizer to use.
@@ -66,35 +69,51 @@ class SequenceClassifier(LocalModel):
     def load_model(self, device: torch.device) -> Any:
         """The classifier; transformers would put a random head on anything else, and only warn."""
         self._check_outputs()
-        return super().load_model(device)
+        model = super().load_model(device)
+        config = model.config.get_text_config()
+        self._pads = config.pad_token_id
+        known = inspect.signature(model.forward).parameters
+        self._takes_types = "token_type_ids" in known and getattr(config, "type_vocab_size", 2) > 1
+        return model
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The weighted sum of the classifier's outputs for each response. Shape ``(B, n)``, float32 or wider."""
-        ids: list[list[int]] = []
-        for prompt, row in zip(prompts, responses, strict=True):
-            head, tails = tokenize(self._tokenizer, prompt, row, self.reads_chats)
-            bos = self._tokenizer.bos_token_id
-            ids += [cut_text([*head, *tail], self.max_length, self.truncation, bos) for tail in tails]
+        texts = [
+            self._cut(text)
+            for prompt, row in zip(prompts, responses, strict=True)
+            for text in self.reads(whole_texts, prompt, row)
+        ]
 
         def forward(group: list[int]) -> Tensor:
-            rows = [ids[i] for i in group]
-            tokens, mask = pad_right(rows, self._unused_id(rows), self._model.device)
-            logits: Tensor = self._model(input_ids=tokens, attention_mask=mask).logits  # (R, heads)
+            rows = [texts[i].ids for i in group]
+            tokens, mask = pad_right(rows, self._padding(rows), self._model.device)
+            types = [texts[i].types for i in group]
+            known = {"token_type_ids": pad_right(types, 0, tokens.device)[0]} if self._takes_types and types[0] else {}
+            logits: Tensor = self._model(input_ids=tokens, attention_mask=mask, **known).logits  # (R, heads)
             if self.head_weights is None:
                 return logits[:, 0]
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             return logits @ logits.new_tensor(self.head_weights)
 
-        return self.batches.run([(len(row),) for row in ids], forward).view(len(prompts), -1)
+        return self.batches.run([(len(text.ids),) for text in texts], forward).view(len(prompts), -1)
 
-    def _unused_id(self, rows: Sequence[Sequence[int]]) -> int:
-        """Make an id that ends no row the padding.
+    def _cut(self, text: Text) -> Text:
+        """What is read of a text; its first token stays if it is one of those that stand before every text."""
+        first = text.ids[0] in {self._tokenizer.bos_token_id, self._tokenizer.cls_token_id}
+        kept = kept_places(len(text.ids), self.longest, self.truncation, first)
+        return Text([text.ids[i] for i in kept], [text.types[i] for i in kept if text.types])
 
-        transformers pools the last token that is not padding. With the tokenizer's own pad token, which is often EOS
-        again, that would be the token before EOS.
+    def _padding(self, rows: Sequence[Sequence[int]]) -> int:
+        """The id that pads.
+
+        transformers pools the last token that is not the model's own padding, also where a text ends with it, as with
+        EOS for padding: so the classifier was trained. One that knows no padding is read at the last token, and any id
+        that ends no row pads.
         """
-        used = {row[-1] for row in rows}
         config = self._model.config.get_text_config()
+        if self._pads is not None and 0 <= self._pads < config.vocab_size:
+            return int(self._pads)
+        used = {row[-1] for row in rows}
         config.pad_token_id = next(id_ for id_ in range(config.vocab_size) if id_ not in used)
         return int(config.pad_token_id)

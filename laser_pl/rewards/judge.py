@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import prompt_ids
-from laser_pl.data.templates import SandboxedText, content_of, messages_of
+from laser_pl.data.templates import SandboxedText, chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.reading.logprobs import position_ids
@@ -95,7 +95,6 @@ class Judge(LocalModel):
 
     def _ids(self, text: str) -> list[int]:
         if self.reads_chats:
-            turn = [{"role": "user", "content": text}]
-            text = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+            text = chat_text(self._tokenizer, messages_of(text), add_generation_prompt=True)
         ids = prompt_ids(text, self._tokenizer, special_tokens=not self.reads_chats)
-        return cut_text(ids, self.max_length, self.truncation, self._tokenizer.bos_token_id)
+        return cut_text(ids, self.longest, self.truncation, self._tokenizer.bos_token_id)

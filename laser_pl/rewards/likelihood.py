@@ -14,13 +14,14 @@ from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.padding import pad_left, pad_right
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import cut_parts, tokenize
+from laser_pl.rewards.text import continuations, cut_parts
 
 
 class Likelihood(LocalModel):
     r"""Scores a response by its log-likelihood under a causal language model, in nats.
 
-    It is :math:`\log p(y \mid x)`; prompt tokens are never counted.
+    It is :math:`\log p(y \mid x)` of the response and the token that ends it. Neither the prompt is counted nor what a
+    chat template writes before and behind a response, see ``laser_pl.rewards.turns``.
 
     Args:
         weights: The model.
@@ -51,12 +52,12 @@ class Likelihood(LocalModel):
 
     def read(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids of prompt and response, for every response."""
-        parts = []
-        for prompt, row in zip(prompts, responses, strict=True):
-            head, tails = tokenize(self._tokenizer, prompt, row, self.reads_chats)
-            bos = self._tokenizer.bos_token_id
-            parts += [cut_parts(head, tail, self.max_length, self.truncation, bos) for tail in tails]
-        return parts
+        bos = self._tokenizer.bos_token_id
+        return [
+            cut_parts(head, tail, self.longest, self.truncation, bos)
+            for prompt, row in zip(prompts, responses, strict=True)
+            for head, tail in self.reads(continuations, prompt, row)
+        ]
 
     def logprobs(self, model: Any, parts: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
         """Log-probability in nats of each response, and how many tokens it has. Shapes ``(R,)``.

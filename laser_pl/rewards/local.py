@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM
 
+from laser_pl.batches import Prompt
 from laser_pl.data.templates import chat_text, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
+from laser_pl.reading.positions import most_positions
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.text import Side
 from laser_pl.rewards.token_batches import TokenBatches
+
+T = TypeVar("T")
 
 
 class LocalModel(RewardModel):
@@ -22,7 +28,7 @@ class LocalModel(RewardModel):
     Args:
         weights: The model.
         chat_template: Whether its inputs go through its tokenizer's chat template; null does so if it has one.
-        max_length: Longest input in tokens, >= 2.
+        max_length: Longest input in tokens, >= 2; never more than a model of absolute positions has.
         truncation: Which end of longer inputs is cut off. For a text, its oldest tokens (``left``) or what comes before
             its last one; for a likelihood, the prompt's oldest tokens (``left``) or the response's end.
         max_tokens_per_batch: Most tokens of a forward, padding included.
@@ -122,9 +128,33 @@ class LocalModel(RewardModel):
         return self.weights.quantization is None
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest input: ``max_length``, or as many places as the model knows."""
+        places = [most_positions(model) for model in self.models]
+        return min([self.max_length, *(places for places in places if places is not None)])
+
+    @property
     def reads_chats(self) -> bool:
         """Whether inputs go through the chat template; known once the tokenizer is loaded."""
         return bool(self._tokenizer.chat_template) if self.chat_template is None else self.chat_template
+
+    def reads(
+        self, how: Callable[[Any, Prompt, Sequence[str], bool], list[T]], prompt: Prompt, row: Sequence[str]
+    ) -> list[T]:
+        """What the tokenizer makes of a prompt with responses.
+
+        Raises:
+            ConfigurationError: If it cannot read them, or the template refuses them: that is no passing fault.
+        """
+        try:
+            return how(self._tokenizer, prompt, row, self.reads_chats)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # of a tokenizer that has no token for what it does not know
+            raise ConfigurationError(
+                f"The tokenizer of '{self.weights.name}' cannot read a response to {reprlib.repr(prompt.prompt)}:"
+                f" {error}. Take another tokenizer, or one with an unk_token."
+            ) from error
 
     @property
     def pad_id(self) -> int:

@@ -3,63 +3,149 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from laser_pl.batches import Prompt
+from laser_pl.data.behind import ids_behind, plain_ids, shared_start
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.templates import content_of, messages_of
+from laser_pl.rewards.turns import conversation, turns
 
 Side = Literal["left", "right"]
 """Which end of a text that is too long is cut off."""
 
 
-def tokenize(
-    tokenizer: Any, prompt: Prompt, responses: Sequence[str], chat_template: bool
-) -> tuple[list[int], list[list[int]]]:
-    """Token ids of a prompt and of each response to it, with BOS where the tokenizer sets one and EOS at the end.
+@dataclass(frozen=True)
+class Text:
+    """A prompt with a response, as a classifier reads it.
+
+    Attributes:
+        ids: Token ids.
+        types: Of each token which part it belongs to, where the tokenizer tells two apart; as long, or empty.
+    """
+
+    ids: list[int]
+    types: list[int]
+
+
+def whole_texts(tokenizer: Any, prompt: Prompt, responses: Sequence[str], chat_template: bool) -> list[Text]:
+    """A prompt with each response to it, as classifiers are trained on them.
+
+    With a chat template it is the chat as the template writes it, and nothing more. Without one, a tokenizer that knows
+    how to set two texts apart (BERT's ``[CLS] q [SEP] a [SEP]``) does so; for others the response stands right behind
+    the prompt, with BOS where the tokenizer sets one and EOS at the end.
 
     Args:
         tokenizer: The reward model's.
         prompt: The prompt, as the data set has it.
         responses: The responses.
-        chat_template: Whether to use the tokenizer's chat template, or to put the response right behind the prompt.
+        chat_template: Whether to use the tokenizer's chat template.
 
-    Returns:
-        The prompt's ids, and each response's, which go behind them.
+    Raises:
+        ConfigurationError: If the template refuses the chat.
     """
-    if not chat_template:
-        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        tails = [[*_ids(tokenizer, response), *end] for response in responses]
-        return prompt_ids(content_of(prompt.prompt), tokenizer), tails
-    messages = messages_of(prompt.prompt)
-    head = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    tails = []
-    for response in responses:
-        answer = {"role": "assistant", "content": response}
-        whole = tokenizer.apply_chat_template([*messages, answer], tokenize=False)
-        tail = whole[len(head) :] if whole.startswith(head) else response
-        ended = tokenizer.eos_token is None or tokenizer.eos_token in tail
-        tails.append([*_ids(tokenizer, tail), *([] if ended else [tokenizer.eos_token_id])])
-    return _ids(tokenizer, head), tails
+    if chat_template:
+        chats = [conversation(messages_of(prompt.prompt), response, tokenizer) for response in responses]
+        return [Text(ids, []) for ids in plain_ids(chats, tokenizer)]
+    question = content_of(prompt.prompt)
+    if _sets_apart(tokenizer):
+        pairs = tokenizer([question] * len(responses), list(responses), verbose=False)
+        types = pairs.get("token_type_ids") or [[] for _ in responses]
+        return [Text(*row) for row in zip(pairs["input_ids"], types, strict=True)]
+    return [Text([*prompt_ids(question + response, tokenizer), *_end(tokenizer)], []) for response in responses]
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+def tokenize(
+    tokenizer: Any, prompt: Prompt, responses: Sequence[str], chat_template: bool
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids of ``whole_texts``: what they have of the prompt, and of each what goes behind that."""
+    rows = [text.ids for text in whole_texts(tokenizer, prompt, responses, chat_template)]
+    if chat_template:
+        ((head, _),) = turns(messages_of(prompt.prompt), [""], tokenizer)
+        (ids,) = plain_ids([head], tokenizer)
+    elif _sets_apart(tokenizer):
+        ids = tokenizer(content_of(prompt.prompt), verbose=False)["input_ids"]
+    else:
+        ids = prompt_ids(content_of(prompt.prompt), tokenizer)
+    length = min(shared_start(ids, row) for row in rows)
+    return rows[0][:length], [row[length:] for row in rows]
 
 
-def cut_text(ids: Sequence[int], limit: int, side: Side, bos: int | None) -> list[int]:
+def continuations(
+    tokenizer: Any, prompt: Prompt, responses: Sequence[str], chat_template: bool
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of what a language model has read, and of what it would write: each response and what ends it.
+
+    They are those of the whole text, so a token that spans the two is the response's. With a chat template see
+    ``turns``; without one the response stands right behind the prompt, with BOS where the tokenizer sets one and EOS at
+    the end.
+
+    Args:
+        tokenizer: The reward model's.
+        prompt: The prompt, as the data set has it.
+        responses: The responses.
+        chat_template: Whether to use the tokenizer's chat template.
+
+    Raises:
+        ConfigurationError: If the template refuses the chat.
+    """
+    if chat_template:
+        parts, end = turns(messages_of(prompt.prompt), responses, tokenizer), []
+    else:
+        parts, end = [(content_of(prompt.prompt), response) for response in responses], _end(tokenizer)
+    found = []
+    for head, turn in parts:
+        ids = prompt_ids(head + turn, tokenizer, special_tokens=not chat_template)
+        length = len(ids) - _tokens_of_turn(head, turn, tokenizer)
+        if length > 0:
+            found.append((ids[:length], [*ids[length:], *end]))
+        else:  # the first token spans the two, and nothing stands before it
+            found.append((prompt_ids(head, tokenizer), [*ids_behind(turn, head, tokenizer), *end]))
+    return found
+
+
+def _tokens_of_turn(head: str, turn: str, tokenizer: Any) -> int:
+    """How many tokens of both together hold something of the second."""
+    if not tokenizer.is_fast:
+        before, whole = plain_ids([head, head + turn], tokenizer)
+        return len(whole) - shared_start(before, whole)
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    return sum(end > len(head) for _, end in tokenizer(head + turn, **options)["offset_mapping"])
+
+
+def _sets_apart(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a separator between two texts, as those of encoders do."""
+    separator = tokenizer.sep_token_id
+    return separator is not None and separator in tokenizer([""], [""])["input_ids"][0][:-1]
+
+
+def _end(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def cut_text(ids: list[int], limit: int, side: Side, bos: int | None) -> list[int]:
     """At most ``limit`` tokens of one text; BOS stays the first, and the last token, where the score is read, stays.
 
     >>> cut_text([0, 1, 2, 3, 9], limit=3, side="left", bos=0), cut_text([0, 1, 2, 3, 9], limit=3, side="right", bos=0)
     ([0, 3, 9], [0, 1, 9])
     """
-    if len(ids) <= limit:
-        return list(ids)
+    return [ids[place] for place in kept_places(len(ids), limit, side, ids[:1] == [bos])]
+
+
+def kept_places(length: int, limit: int, side: Side, keep_first: bool) -> list[int]:
+    """Places of the tokens that stay of a text of ``length``; the last one does, and with ``keep_first`` the first.
+
+    >>> kept_places(5, limit=3, side="left", keep_first=False)
+    [2, 3, 4]
+    """
+    places = list(range(length))
+    if length <= limit:
+        return places
     if side == "right":
-        return [*ids[: limit - 1], ids[-1]]
-    start = [ids[0]] if ids[0] == bos and limit > 1 else []
-    return [*start, *ids[len(ids) - (limit - len(start)) :]]
+        return [*places[: limit - 1], length - 1]
+    start = places[:1] if keep_first and limit > 1 else []
+    return [*start, *places[length - (limit - len(start)) :]]
 
 
 def cut_parts(
