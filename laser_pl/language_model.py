@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.reading.modes import recompute_layers
 from laser_pl.suggestions import closest_path, perhaps
-from laser_pl.training.adapter import ADVICE_ON_START, load_adapter
+from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -221,8 +222,9 @@ class Lora:
     Attributes:
         rank: Rank of the update.
         alpha: The update is scaled by ``alpha / rank``.
-        dropout: Dropout on the adapter's input while training. Above 0 the first loss of an iteration is not exactly
-            ln 2, since the reference is computed without dropout.
+        dropout: Dropout on the adapter's input while training, and all that is drawn then: the base's own dropout,
+            router noise and the like are off. Above 0 the first loss of an iteration is not exactly ln 2, since the
+            reference is computed without dropout.
         targets: Linear layers to adapt, or ``all-linear``.
         start: Folder of an adapter to go on from; null: a fresh one. It is one like ``runs/<name>/adapter``, in PEFT's
             format, with the same rank, alpha and targets.
@@ -245,15 +247,14 @@ class Lora:
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
         if getattr(base, "is_quantized", False):
-            base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=gradient_checkpointing)
+            base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
             for module in base.modules():
                 # On CPUs with AVX512-BF16, bitsandbytes repacks a 4-bit layer for good when it is first evaluated, and
                 # the packed kernel has no backward.
                 if hasattr(module, "support_avx512bf16_for_cpu"):
                     module.support_avx512bf16_for_cpu = False
-        elif gradient_checkpointing:
-            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            base.enable_input_require_grads()
+        if gradient_checkpointing:
+            recompute_layers(base)
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -264,9 +265,7 @@ class Lora:
         if isinstance(self.targets, str):
             _refuse_pattern(self.targets)
         try:
-            # The weights come in evaluation mode; which mode they are in must not depend on whether a resumed run found
-            # its rollouts on disk.
-            model = get_peft_model(base, config).train()
+            model = get_peft_model(base, config)
         except ValueError as error:
             if "not found in the base model" not in str(error):
                 raise ConfigurationError(f"model.lora: {_first_sentence(error)}.") from error
@@ -276,6 +275,7 @@ class Lora:
             ) from error
         if self.start is not None:
             load_adapter(model, self.start, ADVICE_ON_START)
+        train_adapter(model)
         return model
 
 

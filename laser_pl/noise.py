@@ -28,6 +28,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
     # `validate` and `test` need no record of a run.
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
+    # A policy's base is in evaluation mode while its adapter is trained.
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # Lightning and PEFT touch attributes that torch and transformers are about to rename.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)

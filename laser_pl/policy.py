@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,15 +16,16 @@ from laser_pl import progress
 from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.evaluation import Evaluation
-from laser_pl.generation.sampler import Sampling, evaluating, sample
+from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
+from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
 from laser_pl.seeds import derive_seed
-from laser_pl.training.adapter import as_started
+from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.supervised_step import supervised_loss
@@ -145,6 +146,13 @@ class Policy(LightningModule):
             self.weights.check_language_model()
             torch.manual_seed(derive_seed(self.seed, "adapter"))
             self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the adapter alone: of the base every dropout and every other draw stays off."""
+        super().train(mode)
+        if self.language_model is not None:
+            train_adapter(self.language_model, mode)
+        return self
 
     @property
     def model(self) -> Any:  # a PeftModel

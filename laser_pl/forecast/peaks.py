@@ -20,6 +20,7 @@ from laser_pl.reading.groups import token_groups
 from laser_pl.reading.logprobs import full_width_logprobs
 from laser_pl.reading.packing import pack
 from laser_pl.reading.shared_prompt import packed_logprobs, windows_of
+from laser_pl.training.adapter import train_adapter
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def reading_one(paper: Paper, heads: Sequence[int], of: Sequence[int], tail: int
     alone = [paper.copy(part) for part in (batch.tokens[prompt], batch.mask[prompt], tails, tails)]
 
     def read(model: Any) -> None:
-        model.train(training)
+        train_adapter(model, training)
         with torch.set_grad_enabled(training):
             logprobs = full_width_logprobs(model, *alone) if packing is None else packed_logprobs(model, packing)[0]
             if training:

@@ -21,6 +21,7 @@ from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.generation.text import text_of, unknown_ids
 from laser_pl.reading.attention import attending
 from laser_pl.reading.common_start import common_start
+from laser_pl.reading.modes import evaluating
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.seeds import derive_seed
 
@@ -58,18 +59,6 @@ class Sampling:
             raise ConfigurationError(f"max_new_tokens must be >= 1, got {self.max_new_tokens}.")
         if self.tokens_at_once < 1:
             raise ConfigurationError(f"tokens_at_once must be >= 1, got {self.tokens_at_once}.")
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Run a block with the model in evaluation mode and without gradients; its mode is restored."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
 
 
 @contextmanager

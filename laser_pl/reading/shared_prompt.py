@@ -11,6 +11,7 @@ from torch import Tensor
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.modes import evaluating, recomputes
 from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.token_logprobs import token_logprobs
 
@@ -65,7 +66,7 @@ def packed_logprobs(model: Any, packing: Packing) -> tuple[Tensor, PackedAttenti
 def why_not_shared(model: Any) -> str | None:
     """Why responses cannot share their prompt's forward in this model as it is now; None if they can."""
     base = _without_wrapper(model)
-    if any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
+    if recomputes(base):
         return "gradient checkpointing reads layers again when it is too late to say how they attend"
     return why_attention_is_its_own(base)
 
@@ -98,15 +99,11 @@ def _find_out(base: Any) -> str | None:
     reason = why_not_by_configuration(base)
     if reason is not None:
         return reason
-    was_training = base.training
-    base.eval()
     try:
-        with torch.no_grad():
+        with evaluating(base):
             return _try(base, base.config.get_text_config())
     except Exception as error:  # whatever a model of unknown make raises, it means no
         return f"{type(error).__name__}: {error}"
-    finally:
-        base.train(was_training)
 
 
 def _try(base: Any, config: Any) -> str | None:

@@ -63,6 +63,21 @@ def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
     set_peft_model_state_dict(model, tensors)
 
 
+def train_adapter(model: PeftModel, mode: bool = True) -> None:
+    """Put the adapter in training mode, or out of it; the base stays in evaluation mode.
+
+    The reference is read without dropout, router jitter and whatever else a base does in training only, so the policy
+    must be, too: else it is another model than its own reference before the first step. What is drawn in training is
+    the adapter's dropout, which ``model.lora.dropout`` asks for.
+    """
+    from peft.tuners.lora import LoraLayer  # as in `Lora.wrap`
+
+    model.eval()
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.lora_dropout.train(mode)
+
+
 @contextmanager
 def as_started(model: PeftModel, folder: str | None) -> Iterator[None]:
     """Run a block with the adapter as training began with it.
