@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -147,7 +147,7 @@ class Policy(LightningModule):
             torch.manual_seed(derive_seed(self.seed, "adapter"))
             self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Policy:
         """Training mode for the adapter alone: of the base every dropout and every other draw stays off."""
         super().train(mode)
         if self.language_model is not None:
