@@ -13,8 +13,8 @@ from laser_pl.rewards.base import RewardModel
 class Verifier(RewardModel):
     """Scores a response by its grade against the reference answer, in [0, 1].
 
-    A matcher gives 1 or 0, a graded metric what lies between as well. It has no opinion where there is no answer. Nothing that a response says is run: matchers read numbers, letters and
-    words.
+    A matcher gives 1 or 0, a graded metric what lies between as well. It has no opinion where there is no answer.
+    Nothing that a response says is run: matchers read numbers, letters and words.
 
     Args:
         matcher: Grades responses; null: ``model.matcher``, or ``Exact`` where there is no policy.
