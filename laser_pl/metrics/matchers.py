@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Hashable, Sequence
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics import grader
-
-# The paper asks for "Final answer: ..."; GSM8K's own solutions mark theirs with "####".
-_MARK = re.compile(r"(?:final\s+answer\s*(?:is)?\s*:?|####)", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
-
-
-def final_part(response: str) -> str:
-    """What follows the last mark of a final answer, or the whole response where there is none.
-
-    >>> final_part("3 and 4. Final answer: 7")
-    ' 7'
-    """
-    return _MARK.split(response)[-1]
+from laser_pl.metrics.final_answer import final_part, marked_part, own_part
+from laser_pl.metrics.quantities import Quantity, Value, answered, last
+from laser_pl.metrics.words import bare, beginnings, letter_in, yes_or_no
 
 
 class Matcher(grader.Grader):
     """Extracts an answer from a text and compares it with the reference answer's: right or wrong, nothing between."""
 
     @abstractmethod
-    def extract(self, text: str) -> str | Decimal | None:
+    def extract(self, text: str) -> Hashable:
         """The answer in ``text``, in a form that can be compared; None where there is none."""
 
     def matches(self, response: str, answer: str) -> bool:
@@ -41,7 +30,7 @@ class Matcher(grader.Grader):
         """1 or 0."""
         return 0.0 if prompt.answer is None else float(self.matches(response, prompt.answer))
 
-    def said(self, response: str, prompt: Prompt) -> str | Decimal | None:
+    def said(self, response: str, prompt: Prompt) -> Hashable:
         """The answer in ``response``."""
         return self.extract(final_part(response))
 
@@ -56,69 +45,90 @@ def divided(matcher: Matcher, responses: Sequence[str], answer: str | None) -> l
 
 
 class Exact(Matcher):
-    """The same text, but for white space around it.
+    """The same text, but for white space, one full stop, quotes and markup around it.
 
-    >>> Exact().matches(" 42 ", "42")
-    True
+    Behind the mark of the final answer its line, or the first sentence there, is enough.
+
+    >>> Exact().matches("Final answer: **42**.", "42"), Exact().matches("042", "42")
+    (True, False)
     """
 
     def extract(self, text: str) -> str | None:
-        """The text without white space around it."""
-        return text.strip()
+        """The text without what stands around it."""
+        return bare(text)
+
+    def matches(self, response: str, answer: str) -> bool:
+        """Whether the response is the answer; behind a mark its first line or sentence may be."""
+        expected, marked = bare(final_part(answer)), marked_part(response)
+        if marked is None:
+            return bare(own_part(response)) == expected
+        return expected in {bare(marked), *(bare(part) for part in beginnings(marked))}
 
 
 class Number(Matcher):
-    """The same number: the last one after the mark of the final answer.
+    """The same number, however it is written.
 
-    >>> Number().matches("12 eggs, so Final answer: $1,234.00.", "1234")
-    True
+    Fractions, percentages, powers of ten, thousands that are set off, LaTeX and words are read. Behind the mark of the
+    final answer it is the first number, or what a sum comes to; in a text without a mark it is the last. Units do not
+    count. What is only part of a number ("2x"), one of several, or a range is no number.
+
+    >>> Number().matches("12 eggs, so Final answer: $1,234.00.", "1234"), Number().matches("Final answer: 3/2", "1/2")
+    (True, False)
     """
 
-    def extract(self, text: str) -> Decimal | None:
-        """The last number; thousands may be set off with commas."""
-        found = _NUMBER.findall(text)
-        return Decimal(found[-1].replace(",", "")) if found else None
+    def extract(self, text: str) -> Value | None:
+        """The last number of a text without a mark."""
+        found = last(text)
+        return None if found is None else found.value
+
+    def matches(self, response: str, answer: str) -> bool:
+        """Whether both give the same number."""
+        found, expected = self._read(response), self._read(answer)
+        return found is not None and expected is not None and found.equals(expected)
+
+    def said(self, response: str, prompt: Prompt) -> Value | None:
+        """The number in ``response``."""
+        found = self._read(response)
+        return None if found is None else found.value
+
+    @staticmethod
+    def _read(text: str) -> Quantity | None:
+        marked = marked_part(text)
+        return last(own_part(text)) if marked is None else answered(marked)
 
 
 class Choice(Matcher):
     """The same letter of a multiple choice.
 
+    See ``laser_pl.metrics.words.letter_in`` for what chooses a letter.
+
     Args:
         letters: The letters that may be chosen.
 
-    >>> Choice().matches("Final answer: (B) Paris", "B")
-    True
+    >>> Choice().matches("Final answer: (B) Paris", "B"), Choice().matches("A is wrong, so it is (C).", "C")
+    (True, True)
     """
 
     def __init__(self, letters: str = "ABCDE") -> None:
         if not letters.isalpha():
             raise ConfigurationError(f"letters must be letters, got {letters!r}. Set matcher.init_args.letters.")
         self.letters = letters
-        # A lone capital, so that the article in "a cat" is no choice; a lower-case letter only when it is all there is.
-        self._letter = re.compile(rf"(?<![A-Za-z0-9'])([{letters.upper()}])(?![A-Za-z0-9'])")
 
     def extract(self, text: str) -> str | None:
-        """The first letter that stands alone."""
-        bare = text.strip().strip("().").upper()
-        if len(bare) == 1 and bare in self.letters.upper():
-            return bare
-        found = self._letter.search(text)
-        return found.group(1) if found else None
+        """The letter that the text chooses."""
+        return letter_in(text, self.letters)
 
 
 class YesNo(Matcher):
-    """Yes or no; true and false count as well.
+    """Yes or no; true and false count as well, and "not true" is no.
 
-    >>> YesNo().matches("Final answer: Yes, it can.", "true")
-    True
+    >>> YesNo().matches("Final answer: Yes, it can.", "true"), YesNo().matches("No doubt, yes.", "yes")
+    (True, True)
     """
 
-    _word = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
-
     def extract(self, text: str) -> str | None:
-        """The first such word."""
-        found = self._word.search(text)
-        return None if found is None else {"true": "yes", "false": "no"}.get(found[1].lower(), found[1].lower())
+        """``yes`` or ``no``, as the first such word has it."""
+        return yes_or_no(text)
 
 
 class Regex(Matcher):
