@@ -8,20 +8,12 @@ from typing import Any
 
 import pytest
 
+from laser_pl.report.agreement_warnings import alike, opposed
+from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
-from laser_pl.report.warnings import (
-    Caution,
-    alike,
-    collapsed,
-    displaced,
-    flat,
-    longer,
-    never_tried,
-    noisy_rewards,
-    opposed,
-    truncated,
-    warnings_of,
-)
+from laser_pl.report.selection_warnings import collapsed, idle, never_judged, never_tried, noisy_rewards
+from laser_pl.report.training_warnings import displaced, flat, longer, truncated
+from laser_pl.report.warnings import warnings_of
 from laser_pl.run.folder import RunFolder
 
 ARMS = ("a", "b", "c")
@@ -32,10 +24,16 @@ def records(
     metrics: Sequence[tuple[int, dict[str, float]]] = (),
     bandit: str = "LinUCB",
     arms: Sequence[str] = ARMS,
+    explores: str = "alpha",
+    model: dict[str, Any] | None = None,
+    selection: dict[str, Any] | None = None,
     **lines: list[dict[str, Any]],
 ) -> RunRecords:
+    made = {"class_path": f"laser_pl.bandits.{bandit}", "init_args": {explores: 1.0} if explores else {}}
     config = {
-        "selection": {"bandit": {"class_path": f"laser_pl.bandits.{bandit}"}, "reward_models": dict.fromkeys(arms)}
+        "model": model or {},
+        "data": {"rollouts": {"n": 4}},
+        "selection": {"bandit": made, "reward_models": dict.fromkeys(arms), **(selection or {})},
     }
     return RunRecords(RunFolder(Path("none")), config, metrics=list(metrics), decisions=list(decisions), **lines)
 
@@ -100,6 +98,128 @@ def test_an_arm_without_choice_or_reward_was_never_tried() -> None:
 def test_an_arm_that_was_removed_is_not_missed() -> None:
     now = decisions("ababab", arms=("a", "b"))
     assert never_tried(records(now)) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [("alpha", "raise selection.bandit.alpha"), ("epsilon", "raise selection.bandit.epsilon"),
+     ("gamma", "raise selection.bandit.gamma"), ("", "choose a bandit that explores")],
+)  # fmt: skip
+def test_who_explores_by_another_setting_is_not_told_to_raise_alpha(setting: str, advice: str) -> None:
+    for check, lines in ((collapsed, decisions("a" * 20)), (never_tried, decisions("ababab"))):
+        found = check(records(lines, explores=setting))
+        assert found is not None
+        assert advice in found.advice
+        assert ("alpha" in str(found)) == (setting == "alpha")
+
+
+def passed(judges: str, over: str, **changes: Any) -> list[dict[str, Any]]:
+    """Decisions in which others came first, a letter for each, and none where there is a dot."""
+    return [
+        {**line, **({"passed_over": [arm], **changes} if arm != "." else {})}
+        for line, arm in zip(decisions(judges), over, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"missing": {"c": {"exception": 4}}}, "put aside after failures; the log says why"),
+        ({}, "put aside after failures"),  # it was aside, and not asked
+        ({"missing": {"c": {"none": 4}}}, "leave out who has none on these prompts"),
+        ({"tied": ["c"]}, "Scores tied there"),
+        ({"tied": ["c"], "reward": {"c": 0.0}}, "Scores tied there"),  # which is something to learn
+    ],
+)
+def test_an_arm_that_was_tried_and_failed_was_tried(changes: dict[str, Any], advice: str) -> None:
+    lines = passed("ababab", "c..c..", **changes)
+    assert never_tried(records(lines)) is None
+    found = never_judged(records(lines))
+    assert found is not None
+    assert found.what == "Tried, but never judged: 'c' (its turn came 2 times)."
+    assert advice in found.advice
+    assert "alpha" not in str(found)
+    assert never_judged(records(passed("ababac", "c....."))) is None
+
+
+def test_who_judges_in_place_of_those_that_fail_is_no_collapse_of_choice() -> None:
+    """Two of twenty in place of another leave 90 % that were chosen; one leaves 95 %."""
+    ties = {"tied": ["b"]}
+    found = collapsed(records(passed("a" * 20, "bb" + "." * 18, **ties)))
+    assert found is not None
+    assert found.what == (
+        "Selection collapsed: 'a' judged 100% of iteration 1's prompts, 10% in place of others that came first ('b')."
+    )
+    assert "alpha" not in found.advice
+    assert "Scores tied" in found.advice
+    found = collapsed(records(passed("a" * 20, "b" + "." * 19, **ties)))
+    assert found is not None
+    assert "raise selection.bandit.alpha" in found.advice
+
+
+def test_who_is_left_alone_after_others_were_removed_does_not_collapse() -> None:
+    lines = [*decisions("abc" * 4), *decisions("a" * 12, iteration=1, arms="a")]
+    assert collapsed(records(lines)) is None
+
+
+def steps(empty: int, of: int, **changes: Any) -> list[dict[str, Any]]:
+    return [
+        {**line, "pairs": 0, **changes} if line["step"] < empty else {**line, "pairs": 2}
+        for line in decisions("a" * of)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "Scores tied there, or responses were the same"),
+        ({"forbidden": {"safe": 4}}, "Every response was forbidden: see the threshold of 'safe'"),
+        ({"forbidden": {"safe": 3}}, "Scores tied there"),
+        ({"missing": {"a": {"nan": 4}}}, "Labels were missing there"),
+        ({"missing": {"a": {"none": 4}}}, "No opinion was given there"),
+    ],
+)
+def test_more_than_a_fifth_of_the_steps_without_pairs_is_told(changes: dict[str, Any], advice: str) -> None:
+    found = idle(records(steps(3, 12, **changes)))
+    assert found is not None
+    assert found.what == "No pair could be made in 3 of 12 steps, which trained nothing."
+    assert advice in found.advice
+    assert idle(records(steps(3, 15, **changes))) is None
+
+
+def test_a_step_is_idle_if_none_of_its_decisions_has_a_pair() -> None:
+    lines = [{**line, "step": line["step"] // 2, "pairs": line["step"] % 2} for line in decisions("a" * 12)]
+    assert idle(records(lines)) is None
+    assert idle(records([{**line, "pairs": 0} for line in lines])) is not None
+
+
+def test_pairs_that_lack_since_cut_responses_are_left_out_are_told_so() -> None:
+    cut = logged(truncated=[0.9, 0.9])
+    settings = {"pairs": {"init_args": {"truncated": "mask"}}}
+    found = idle(records(steps(3, 12), cut, selection=settings))
+    assert found is not None
+    assert "selection.pairs.truncated is mask: raise data.rollouts.max_new_tokens" in found.advice
+    kept = idle(records(steps(3, 12), cut))
+    assert kept is not None
+    assert "truncated" not in kept.advice
+
+
+@pytest.mark.parametrize(
+    ("selection", "told", "not_told"),
+    [
+        ({}, "cooling.yaml", "share"),
+        ({"signal": {"init_args": {"share": 0.125}}}, "a selection.signal.share above 0.125", "cooling.yaml"),
+        ({"signal": {"init_args": {"share": 1.0}}}, "more decisions", "share"),
+        ({"granularity": "prompt"}, "more iterations", "granularity"),
+    ],
+)
+def test_noise_is_not_answered_with_what_the_run_does_already(
+    selection: dict[str, Any], told: str, not_told: str
+) -> None:
+    found = noisy_rewards(records(decisions("ab" * 10, [0.0, 0.0, 1.0, 1.0] * 5), selection=selection))
+    assert found is not None
+    assert told in found.advice
+    assert not_told not in found.advice
 
 
 def test_rewards_that_differ_by_chance_alone_are_noise() -> None:
@@ -222,16 +342,54 @@ def test_more_than_a_fifth_cut_in_the_last_iteration_is_told() -> None:
     assert cut(0.9, 0.2) is None
 
 
-def test_accuracy_is_flat_once_three_iterations_gained_less_than_a_hundredth() -> None:
-    def over(*values: float) -> Caution | None:
-        name = "validation/accuracy/sampled/average"
-        return flat(records(metrics=[(step, {name: value}) for step, value in enumerate(values)]))
+def validated(*values: float, each: int = 1, model: dict[str, Any] | None = None) -> Caution | None:
+    """Accuracies, ``each`` of them in an iteration."""
+    name = "validation/accuracy/sampled/average"
+    rows = [(step, {"epoch": step // each, name: value}) for step, value in enumerate(values)]
+    return flat(records(metrics=rows, model=model))
 
-    found = over(0.3, 0.5, 0.505, 0.509, 0.45)
+
+def test_accuracy_is_flat_once_three_iterations_gained_less_than_a_hundredth() -> None:
+    found = validated(0.3, 0.5, 0.505, 0.509, 0.495)
     assert found is not None
-    assert found.what == "Validation accuracy is flat: 0.500, 0.505, 0.509, 0.450 over the last four iterations."
-    assert over(0.3, 0.5, 0.511, 0.5, 0.5) is None
-    assert over(0.5, 0.5, 0.5) is None  # two iterations
+    assert found.what == "Validation accuracy is flat: 0.500, 0.505, 0.509, 0.495 after iterations 2, 3, 4, 5."
+    assert validated(0.3, 0.5, 0.511, 0.5, 0.5) is None
+    assert validated(0.5, 0.5, 0.5) is None  # two iterations
+
+
+def test_of_several_validations_in_an_iteration_the_last_counts() -> None:
+    assert validated(0.5, 0.5, 0.5, 0.5, each=2) is None  # two iterations
+    found = validated(0.1, 0.5, 0.9, 0.5, 0.9, 0.5, 0.9, 0.5, each=2)
+    assert found is not None
+    assert found.what.endswith("0.500, 0.500, 0.500, 0.500 after iterations 1, 2, 3, 4.")
+
+
+def test_accuracy_that_falls_is_not_flat() -> None:
+    found = validated(0.5, 0.49, 0.48, 0.47)
+    assert found is not None
+    assert found.what == "Validation accuracy falls: 0.500, 0.490, 0.480, 0.470 after iterations 1, 2, 3, 4."
+    assert "lower the learning rate" in found.advice
+
+
+def test_accuracy_that_cannot_change_or_rise_is_not_blamed() -> None:
+    assert validated(0.995, 0.995, 0.995, 0.995) is None
+    assert validated(0.5, 0.5, 0.5, 0.5, model={"frozen": True}) is None
+
+
+def test_written_responses_are_no_policys() -> None:
+    lengths = logged(epoch=[0] * 4 + [1] * 4, response_length=[5.0, 5.1] * 2 + [9.0, 9.1] * 2, truncated=[0.5] * 8)
+    model = {"supervised": True}
+    assert longer(records(metrics=lengths)) is not None
+    assert longer(records(metrics=lengths, model=model)) is None
+    assert longer(records(metrics=lengths, model={"frozen": True})) is None
+    found = truncated(records(metrics=lengths, model=model))
+    assert found is not None
+    assert "written responses were cut" in found.what
+    assert "Reward models" not in found.advice
+
+
+def test_responses_of_no_tokens_have_no_growth() -> None:
+    assert longer(records(metrics=logged(epoch=[0, 0, 1, 1], response_length=[0.0, 0.0, 0.0, 0.0]))) is None
 
 
 def test_of_nothing_nothing_is_told() -> None:

@@ -75,6 +75,21 @@ class RunRecords:
         return str(self.config.get("selection", {}).get("bandit", {}).get("class_path", "")).rpartition(".")[2]
 
     @property
+    def signal(self) -> str:
+        """The class of the signal, without its module."""
+        return str(self.config.get("selection", {}).get("signal", {}).get("class_path", "")).rpartition(".")[2]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it trained on written responses, which nobody judged."""
+        return bool((self.config.get("model") or {}).get("supervised"))
+
+    @property
+    def trains(self) -> bool:
+        """Whether what the policy writes could change: it is not frozen, and does not read what others wrote."""
+        return not self.supervised and not (self.config.get("model") or {}).get("frozen")
+
+    @property
     def iterations(self) -> int | None:
         """How many were asked for, if that is known."""
         asked = self.config.get("trainer", {}).get("max_epochs")
