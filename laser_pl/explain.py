@@ -117,7 +117,8 @@ def reason(decision: Line) -> str:
     best = max(total, key=lambda name: total[name])
     if total[arm] == total[best]:
         equal = sum(value == total[arm] for value in total.values())
-        sum_ = "it has the largest sum" + (f", as have {equal - 1} others; a lot decided" if equal > 1 else "")
+        others = "one other has" if equal == 2 else f"{equal - 1} others have"
+        sum_ = "it has the largest sum" + (f", which {others} as well; a lot decided" if equal > 1 else "")
     else:
         sum_ = f"its sum is not the largest ('{line(best)}' has that)"
         sum_ += "" if passed else ": this bandit explores by lot"
@@ -131,13 +132,17 @@ def outcome(decision: Line) -> str:
     """What came of it.
 
     >>> outcome({"loss": None, "pairs": 0})
-    'No pairs could be made, so nothing was trained and nothing learned.'
+    'No pairs could be made, so it trained nothing. The bandit learned nothing of it.'
     """
-    if decision.get("loss") is None:
-        return "No pairs could be made, so nothing was trained and nothing learned."
     rewards = ", ".join(f"{line(arm)} {value:+.3f}" for arm, value in (decision.get("reward") or {}).items())
     learned = f"The bandit learned: {rewards}." if rewards else "The bandit learned nothing of it."
-    return f"{decision.get('pairs')} pairs gave a loss of {decision['loss']:.3f}. {learned}"
+    pairs, loss = decision.get("pairs"), decision.get("loss")
+    if not pairs:
+        return f"No pairs could be made, so it trained nothing. {learned}"
+    number = "One pair" if pairs == 1 else f"{pairs} pairs"
+    if loss is None or not math.isfinite(loss):
+        return f"{number} gave a loss or a gradient that is no finite number, so the step trained nothing. {learned}"
+    return f"{number} gave a loss of {loss:.3f}. {learned}"
 
 
 def _say(console: Console, text: str) -> None:

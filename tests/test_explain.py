@@ -43,7 +43,7 @@ BONUS = {"a": 0.1, "b": 0.1}
     ("mean", "bonus", "passed_over", "told"),
     [
         (HIGH, BONUS, [], "number 1 of 2; with its bonus of 0.100 for what is unknown it has the largest sum."),
-        (EVEN, BONUS, [], "it has the largest sum, as have 1 others; a lot decided."),
+        (EVEN, BONUS, [], "it has the largest sum, which one other has as well; a lot decided."),
         (LOW, BONUS, [], "its sum is not the largest ('b' has that): this bandit explores by lot."),
         (LOW, BONUS, ["b"], "('b' has that). 'b' came first, but was aside or gave no label."),
         (NONE, NONE, [], "The bandit has no expectations, so it was chosen by rule or by lot."),
@@ -61,6 +61,17 @@ def test_an_outcome_says_what_was_learned() -> None:
         "3 pairs gave a loss of 0.500. The bandit learned: a -0.250, b +1.000."
     )
     assert outcome({"pairs": 3, "loss": 0.5, "reward": {}}).endswith("The bandit learned nothing of it.")
+    assert outcome({"pairs": 0, "loss": None, "reward": {"a": 0.0}}) == (
+        "No pairs could be made, so it trained nothing. The bandit learned: a +0.000."
+    )
+
+
+@pytest.mark.parametrize("loss", [None, float("nan"), float("inf")])
+def test_a_step_that_was_not_finite_had_pairs(loss: float | None) -> None:
+    assert outcome({"pairs": 1, "loss": loss, "reward": None}) == (
+        "One pair gave a loss or a gradient that is no finite number, so the step trained nothing. The bandit learned"
+        " nothing of it."
+    )
 
 
 def test_a_row_that_was_torn_is_left_out(tmp_path: Path) -> None:

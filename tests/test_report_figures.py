@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from laser_pl.report.charts import Bars, Chart, Figure, Heat, Lines, Series, Sta
 from laser_pl.report.png import write_figures
 from laser_pl.report.records import RunRecords
 from laser_pl.report.run_figures import accuracy_figure, arms_figure, bandit_figure, costs_figure, training_figure
-from laser_pl.report.series import binned, clear_change, mean, smoothed
+from laser_pl.report.series import binned, clear_change, mean, smoothed, unbroken
 from laser_pl.report.svg import draw
 from laser_pl.run.folder import RunFolder
 
@@ -69,7 +70,10 @@ def test_shares_are_those_of_prompts_not_of_decisions() -> None:
 
 def test_a_bandit_without_expectations_is_said_to_have_none() -> None:
     figure = bandit_figure(records(decisions=[decision(0, "a")]))
-    assert (list(figure.charts), figure.missing) == ([], "This bandit tells no expectations.")
+    assert (list(figure.charts), figure.missing) == (
+        [],
+        "All expectations and bonuses are 0: this bandit has none, or learned nothing yet.",
+    )
     opinion = {"mean": {"a": 0.5, "b": -0.5}, "bonus": {"a": 0.25, "b": 0.125}}
     a, b = bandit_figure(records(decisions=[decision(0, "a", **opinion)])).charts
     assert isinstance(a, Lines)
@@ -84,6 +88,79 @@ def test_curves_that_were_not_logged_are_left_out() -> None:
     assert isinstance(chart, Lines)
     assert (chart.title, list(chart.marks)) == ("loss, nats", [2.0])
     assert list(chart.series[0].points) == [(0, 1.0), (1, 0.875), (2, 0.75), (3, 0.625)]
+
+
+SKIPPED = "nan"  # a cell that is empty, or holds no finite number
+
+
+def test_a_step_that_was_skipped_is_a_gap() -> None:
+    """Not the loss before it, and no line across; what such a step has nevertheless, such as lengths, goes on."""
+    values = (4.0, 3.0, SKIPPED, SKIPPED, 2.0, SKIPPED, 1.0)
+    rows: list[tuple[int, dict[str, float]]] = [(0, {"epoch": 0, "test/accuracy/sampled/average": 0.5})]
+    for step, value in enumerate(values):
+        row = {"epoch": 0, "train/response_length": 5.0, **({} if value == SKIPPED else {"train/loss": float(value)})}
+        rows.append((step, row))
+    loss, length = training_figure(records(metrics=rows)).charts
+    assert isinstance(loss, Lines)
+    assert isinstance(length, Lines)
+    faint, smooth = loss.series
+    assert unbroken(faint.points) == [[(0, 4.0), (1, 3.0)], [(4, 2.0)], [(6, 1.0)]]
+    assert unbroken(smooth.points) == [[(0, 3.5), (1, 3.5)], [(4, 2.0)], [(6, 1.0)]]
+    assert [x for x, y in faint.points if math.isnan(y)] == [2, 3, 5]
+    assert loss.y_range == (1.0, 4.0)
+    assert [x for x, _ in length.series[0].points] == list(range(7))
+    (line,) = [one for one in drawn(loss) if (one.get("class") or "").startswith("faint")]
+    pieces = line.get("d", "").split("M")[1:]
+    assert [piece.count(",") for piece in pieces] == [2, 1, 1]
+    assert [piece.endswith("h0") for piece in pieces] == [False, True, True]
+    assert len([one for one in drawn(loss) if (one.get("class") or "").startswith("dot")]) == 4
+
+
+def test_many_steps_without_a_loss_stay_a_gap_when_steps_are_drawn_together() -> None:
+    rows = [
+        (step, {"epoch": 0, "train/truncated": 0.0, **({} if 900 <= step < 1800 else {"train/loss": 1.0})})
+        for step in range(3000)
+    ]
+    loss, _ = training_figure(records(metrics=rows)).charts
+    assert isinstance(loss, Lines)
+    assert [x for x, y in loss.series[0].points if math.isnan(y)] == [904.5 + 10 * i for i in range(90)]
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_not_drawn(tmp_path: Path, odd: float) -> None:
+    names = ("train/loss", "validation/accuracy/sampled/average")
+    rows = [(step, {"epoch": step, **dict.fromkeys(names, odd if step == 1 else 0.5)}) for step in range(4)]
+    opinions = [decision(step, "a", mean={"a": odd if step == 1 else 0.5, "b": 0.0}) for step in range(4)]
+    figures = [
+        one(records(metrics=rows, decisions=opinions)) for one in (accuracy_figure, training_figure, bandit_figure)
+    ]
+    for figure in figures:
+        for chart in figure.charts:
+            text = draw(chart)
+            assert "nan" not in text
+            assert "inf" not in text
+    assert len(write_figures(figures, tmp_path / "figures")) == 3
+    nothing = [(step, {"epoch": 0, "train/loss": odd}) for step in range(4)]
+    assert training_figure(records(metrics=nothing)).charts == []
+
+
+def test_of_several_validations_in_an_iteration_the_last_is_drawn() -> None:
+    rows = [(step, {"epoch": step // 2, "validation/accuracy/sampled/sums": step / 10}) for step in range(4)]
+    (chart,) = accuracy_figure(records(metrics=rows)).charts
+    assert isinstance(chart, Lines)
+    assert list(chart.series[0].points) == [(1.0, 0.1), (2.0, 0.3)]
+
+
+def test_bands_of_decisions_of_one_step_stay_with_their_lines() -> None:
+    both = [
+        {"mean": {"a": mean, "b": 0.0}, "bonus": {"a": bonus, "b": 0.0}} for mean, bonus in ((0.5, 0.1), (0.2, 0.9))
+    ]
+    a, _ = bandit_figure(records(decisions=[decision(0, "a", **one) for one in both])).charts
+    assert isinstance(a, Lines)
+    (series,) = a.series
+    assert [high - low for (_, low), (_, high) in zip(series.points, series.upper, strict=True)] == pytest.approx(
+        [0.1, 0.9]
+    )
 
 
 def test_costs_of_a_batch_are_counted_once_for_all_its_decisions() -> None:

@@ -246,6 +246,49 @@ def test_a_finished_run_shows_its_totals(run: Callable[..., Path]) -> None:
     assert f"{visible(ODD)} 2 nan" in text
 
 
+def test_forwards_beyond_all_and_steps_that_were_not_finite_are_told(run: Callable[..., Path]) -> None:
+    summary = {
+        "reward_model_forwards": {"a": 50},
+        "reward_model_forwards_avoided": -8,
+        "steps": 7,
+        "steps_not_finite": 2,
+    }
+    text = " ".join(page_of(run(summary=summary)).text.split())
+    assert "50 reward-model forwards, 8 more than by asking every reward model once" in text
+    assert "7 training steps, 2 not finite" in text
+
+
+def test_a_supervised_run_has_steps_and_no_judges(run: Callable[..., Path]) -> None:
+    folder = run()
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": {"supervised": True}}, allow_unicode=True))
+    (folder / "selection.jsonl").unlink()
+    (folder / "metrics.csv").write_text("epoch,step,train/loss\n0,0,1.5\n0,1,1.25\n1,2,1.0\n")
+    text = " ".join(page_of(folder).text.split())
+    assert "iteration 2 of 3, 3 steps; last record" in text
+    assert "3 training steps" in text
+    assert "LinUCB" not in text.partition("Worth a look")[0].partition("Numbers")[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cells"),
+    [
+        ("0,0,0.25\n1,8,0.5\n", ["0.250", "0.500", "+0.250"]),
+        ("0,0,0.25\n", ["0.250", "", ""]),
+        ("1,8,0.5\n", ["", "0.500", ""]),  # the first was lost: what came last is not what was before
+        ("0,0,0.25\n2,0,0.5\n", ["0.250", "0.500", "+0.250"]),  # no step trained anything
+        ("0,0,0.25\n1,8,0.5\n1,8,0.75\n", ["0.250", "0.750", "+0.500"]),
+    ],
+)
+def test_before_and_after_are_told_apart_by_when_they_were_measured(
+    run: Callable[..., Path], rows: str, cells: list[str]
+) -> None:
+    folder = run()
+    (folder / "metrics.csv").write_text(f"epoch,step,test/accuracy/sampled/average\n{rows}")
+    (row,) = page_of(folder).all("tbody")[0].all("tr")
+    assert [" ".join(cell.text.split()) for cell in row.all("td")] == cells
+
+
 @pytest.mark.parametrize("summary", [{}, {"seconds": None, "versions": [1]}])
 def test_another_versions_summary_is_no_obstacle(run: Callable[..., Path], summary: dict[str, Any]) -> None:
     assert "finished" in page_of(run(summary=summary)).text

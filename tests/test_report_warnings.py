@@ -198,7 +198,7 @@ def test_pairs_that_lack_since_cut_responses_are_left_out_are_told_so() -> None:
     settings = {"pairs": {"init_args": {"truncated": "mask"}}}
     found = idle(records(steps(3, 12), cut, selection=settings))
     assert found is not None
-    assert "selection.pairs.truncated is mask: raise data.rollouts.max_new_tokens" in found.advice
+    assert "selection.pairs.truncated is mask. Raise data.rollouts.max_new_tokens" in found.advice
     kept = idle(records(steps(3, 12), cut))
     assert kept is not None
     assert "truncated" not in kept.advice

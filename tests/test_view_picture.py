@@ -47,9 +47,10 @@ NONE = dict.fromkeys(MEAN, 0.0)
             decision(MEAN, BONUS, arm="rm_sorter", passed_over=["rm_numbers"]),
             "arithmetic: rm_sorter in place of rm_numbers, mean 0.25 + bonus 0.30, next best 0.52 (rm_mirror)",
         ),
+        (decision(MEAN, NONE, arm="rm_sorter"), "arithmetic: rm_sorter, mean 0.25, by lot before 0.61 (rm_numbers)"),
         (decision({HOSTILE: 0.5}, {HOSTILE: 0.0}, arm=HOSTILE), f"arithmetic: {ESCAPED}, mean 0.50"),
     ],
-    ids=["as in the task", "no bonus", "no opinion", "one arm", "passed over", "hostile"],
+    ids=["as in the task", "no bonus", "no opinion", "one arm", "passed over", "by lot", "hostile"],
 )
 def test_the_last_decision_is_told_in_words(made: Decision, words: str) -> None:
     assert decision_in_words(made) == words

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from laser_pl.report.series import Point
+from laser_pl.report.series import Point, known
 
 PALETTE = ("#0072B2", "#C58700", "#009E73", "#B84300", "#C06A99", "#3294CB", "#666666", "#9A8F00")
 """Okabe and Ito's, which colour-blind people tell apart, for white paper: the lighter ones are darker, and so is the
@@ -22,7 +22,7 @@ class Series:
 
     Attributes:
         name: What the legend calls it; empty for none.
-        points: In the order of x.
+        points: In the order of x, with gaps where nothing is known.
         key: Its colour and dash: the place among all names of its kind, so that an arm is the same colour everywhere.
         kind: A line, a faint line behind it, or rings.
         upper: The upper edge of a band above the line; as many points.
@@ -66,7 +66,7 @@ class Lines:
         """From the bottom to the top."""
         if self.percent:
             return 0.0, 1.0
-        ys = [y for series in self.series for _, y in [*series.points, *series.upper]]
+        ys = known([y for series in self.series for _, y in [*series.points, *series.upper]])
         return self.y or (min(ys), max(ys))
 
 

@@ -38,19 +38,17 @@ def model_card(records: RunRecords) -> str:
     config, summary = records.config, records.summary or {}
     base = str(_at(config, "model", "weights", "name"))
     parts = [
-        "---\n" + yaml.safe_dump(_head(base), sort_keys=False) + "---",
+        "---\n" + yaml.safe_dump(_head(base, records.supervised), sort_keys=False) + "---",
         f"# {safe(records.folder.path.resolve().name)}",
-        _about(config, summary, base),
+        _about(records, base),
         "## Use",
         fenced(_USE.format(base=json.dumps(base)), "python"),
         f"Prompts are rendered by {_class(_at(config, 'data', 'template'))} first.",
         "## Results",
         *_results(summary),
         "## Training",
-        "\n".join(f"- {line}" for line in _training(config, summary)),
-        "## Who judged",
-        "Share of each category's prompts that each reward model judged.",
-        *_judges(records),
+        "\n".join(f"- {line}" for line in _training(records)),
+        *([] if records.supervised else ["## Who judged", *_judges(records)]),
         *_cautions(records),
         "## Versions",
         "\n".join(table(("package", "version"), [[name, str(v)] for name, v in _table(summary, "versions").items()])),
@@ -87,13 +85,13 @@ def fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def _head(base: str) -> dict[str, Any]:
+def _head(base: str, supervised: bool) -> dict[str, Any]:
     known = {"base_model": base} if is_hub_name(base) else {}
     return {
         **known,
         "library_name": "peft",
         "pipeline_tag": "text-generation",
-        "tags": ["dpo", OURS, "lora", "reward-model-selection"],
+        "tags": ["sft", OURS, "lora"] if supervised else ["dpo", OURS, "lora", "reward-model-selection"],
     }
 
 
@@ -102,43 +100,65 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None and not Path(name).exists()
 
 
-def _about(config: Mapping[str, Any], summary: Mapping[str, Any], base: str) -> str:
-    version = safe(str(_table(summary, "versions").get("laser_pl", "")))
+def _about(records: RunRecords, base: str) -> str:
+    version = safe(str(_table(records.summary or {}, "versions").get("laser_pl", "")))
     where = safe(base) if is_hub_name(base) else f"{safe(base)} (a folder of whoever trained it)"
-    return (
-        f"A LoRA adapter for {where}, trained by iterative DPO with laser\\_pl {version}. A contextual bandit chose"
-        " which of several reward models ranks the sampled responses, as in LASeR (arXiv 2410.01735)."
-    )
+    made = f"A LoRA adapter for {where}, made with laser\\_pl {version}."
+    if records.supervised:
+        return f"{made} It was trained on written responses; no reward model judged."
+    how = f"{safe(records.bandit)} chose which of {len(records.arms)} reward models ranks the sampled responses"
+    if not records.trains:
+        return f"{made} The policy was not trained: {how}, and only that was learned."
+    return f"{made} It was trained by iterative DPO: {how}, as in LASeR (arXiv 2410.01735)."
 
 
 def _results(summary: Mapping[str, Any]) -> list[str]:
     before, after = (_table(_table(summary, "accuracy"), when) for when in ("before", "after"))
     if not after:
-        return ["No accuracy was measured: the test prompts have no answers."]
+        return ["No accuracy was measured: no test prompt had an answer."]
     names = [*(name for name in after if name != "average"), *(["average"] if "average" in after else [])]
     rows = [[name, _number(before.get(name)), _number(after.get(name))] for name in names]
     return ["Test accuracy of sampled responses, before and after training.",
             "\n".join(table(("category", "before", "after"), rows))]  # fmt: skip
 
 
-def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+def _training(records: RunRecords) -> list[str]:
+    config, summary = records.config, records.summary or {}
     data, model, selection = (_table(config, name) for name in ("data", "model", "selection"))
     rollouts, lora = _table(data, "rollouts"), _table(model, "lora")
     per_iteration = data.get("prompts_per_iteration")
     models = [f"{safe(str(name))} ({_described(one)})" for name, one in _table(selection, "reward_models").items()]
-    return [
-        f"Data: {_source(data.get('train'))}; tested on {_source(data.get('test'))}.",
+    start = lora.get("start")
+    steps = (
         f"{summary.get('iterations')} iterations of {'all' if per_iteration is None else per_iteration} prompts,"
-        f" {summary.get('steps')} steps of {data.get('batch_size')}; {rollouts.get('n')} responses each at temperature"
-        f" {rollouts.get('temperature')}, {rollouts.get('max_new_tokens')} tokens at most.",
-        f"Loss: DPO with beta {model.get('beta')}, and {model.get('nll_weight')} times the chosen response's negative"
-        " log-likelihood per token; the reference is the policy at the iteration's start.",
+        f" {summary.get('steps')} steps of {data.get('batch_size')}"
+    )
+    adapter = (
         f"LoRA of rank {lora.get('rank')}, alpha {lora.get('alpha')}, dropout {lora.get('dropout')}, on"
-        f" {safe(_listed(lora.get('targets')))}.",
+        f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
+    )
+    loss = (
+        f"Loss: DPO with beta {model.get('beta')}, and {model.get('nll_weight')} times the chosen response's negative"
+        " log-likelihood per token; the reference is the policy at the iteration's start."
+    )
+    written = [
+        f"{steps}.",
+        "Loss: negative log-likelihood of the written responses, per token.",
+        adapter,
+    ]
+    sampled = [
+        f"{steps}; {rollouts.get('n')} responses each at temperature {rollouts.get('temperature')},"
+        f" {rollouts.get('max_new_tokens')} tokens at most.",
+        *([loss] if records.trains else []),
+        adapter,
         f"Reward models: {'; '.join(models)}.",
         f"Selection: {_described(selection.get('bandit'))}, one choice for each"
         f" {safe(str(selection.get('granularity')))}, learning from the signal {_described(selection.get('signal'))} on"
         f" the scale {_described(selection.get('scale'))}; pairs by {_described(selection.get('pairs'))}.",
+    ]  # fmt: skip
+    return [
+        f"Data: {_source(data.get('train'))}; tested on {_source(data.get('test'))}.",
+        *(written if records.supervised else sampled),
         f"Seed {safe(str(config.get('seed_everything')))}.",
     ]
 
@@ -146,7 +166,10 @@ def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str
 def _judges(records: RunRecords) -> list[str]:
     arms = records.arms
     rows = [[category, *(f"{own.get(arm, 0.0):.0%}" for arm in arms)] for category, own in records.shares.items()]
-    return ["\n".join(table(("category", *arms), rows))] if rows else ["Nothing was judged."]
+    if not rows:
+        return ["Nothing was judged."]
+    return ["Share of each category's prompts that each reward model judged.",
+            "\n".join(table(("category", *arms), rows))]  # fmt: skip
 
 
 def _cautions(records: RunRecords) -> list[str]:

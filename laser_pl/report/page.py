@@ -15,6 +15,7 @@ from laser_pl.report.charts import PALETTE
 from laser_pl.report.records import RunRecords
 from laser_pl.report.run_figures import figures
 from laser_pl.report.sample import sample_of
+from laser_pl.report.summary import avoided_in_words
 from laser_pl.report.svg import draw
 from laser_pl.report.text import line, visible
 from laser_pl.report.warnings import warnings_of
@@ -38,7 +39,7 @@ def page(records: RunRecords) -> str:
         digest=digest,
         palette=PALETTE,
         run=records.folder.path.resolve().name,
-        totals=_totals(records.summary or {}),
+        totals=_totals(records),
         missing=_table_of((records.summary or {}).get("labels_missing")),
         versions=_table_of((records.summary or {}).get("versions")),
         progress=_progress(records),
@@ -56,16 +57,19 @@ def _asset(environment: Environment, name: str) -> Markup:
     return Markup(environment.get_template(name).render())
 
 
-def _totals(summary: dict[str, Any]) -> dict[str, float]:
-    """Numbers of a finished run, as far as they are there."""
-    forwards = _table_of(summary.get("reward_model_forwards"))
+def _totals(records: RunRecords) -> dict[str, Any]:
+    """Numbers of a run, as far as they are there; most are counted when it ends."""
+    summary = records.summary or {}
+    forwards, avoided = _table_of(summary.get("reward_model_forwards")), summary.get("reward_model_forwards_avoided")
     found = {
+        "steps": summary.get("steps", records.steps),
         "seconds": _table_of(summary.get("seconds")).get("total"),
         "forwards": sum(forwards.values()) if forwards else None,
-        "avoided": summary.get("reward_model_forwards_avoided"),
         "without_pairs": summary.get("steps_without_pairs"),
+        "not_finite": summary.get("steps_not_finite"),
     }
-    return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+    numbers = {name: value for name, value in found.items() if isinstance(value, (int, float))}
+    return {**numbers, **({"avoided": avoided_in_words(avoided)} if isinstance(avoided, int) else {})}
 
 
 def _table_of(value: Any) -> dict[str, Any]:
@@ -73,16 +77,18 @@ def _table_of(value: Any) -> dict[str, Any]:
 
 
 def _progress(records: RunRecords) -> dict[str, Any]:
-    last = records.decisions[-1] if records.decisions else None
     return {
         "finished": records.summary is not None,
-        "iteration": 0 if last is None else last["iteration"] + 1,
+        "iteration": records.iteration,
         "iterations": records.iterations,
-        "steps": len({line["step"] for line in records.decisions}),
-        "bandit": records.bandit,
-        "arms": len(records.arms),
+        "judges": "" if records.supervised else f"{_number_of_models(records)}, {records.bandit}",
         "last": _last_written(records),
     }
+
+
+def _number_of_models(records: RunRecords) -> str:
+    count = len(records.arms)
+    return f"{count} reward model" + ("" if count == 1 else "s")
 
 
 def _last_written(records: RunRecords) -> str:
@@ -94,13 +100,17 @@ def _last_written(records: RunRecords) -> str:
 
 
 def _accuracy(records: RunRecords) -> list[dict[str, Any]]:
-    """A row for each category: sampled and greedy test accuracy, before and after."""
+    """A row for each category: sampled and greedy test accuracy, before and after.
+
+    What was measured before the first step was measured before, and what was measured last after, if it was later.
+    """
     rows = []
     for name in records.metric_names("test/accuracy/sampled/"):
         row: dict[str, Any] = {"category": name}
         for kind in ("sampled", "greedy"):
-            values = [value for *_, value in records.metric(f"test/accuracy/{kind}/{name}")]
-            row[f"{kind}_before"] = values[0] if values else None
-            row[f"{kind}_after"] = values[-1] if len(values) > 1 else None
+            found = records.metric(f"test/accuracy/{kind}/{name}")
+            begins = bool(found) and found[0][:2] == (0, 0)
+            row[f"{kind}_before"] = found[0][2] if begins else None
+            row[f"{kind}_after"] = found[-1][2] if len(found) > begins else None
         rows.append(row)
     return rows

@@ -11,6 +11,7 @@ from typing import Any
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.charts import DASHES, PALETTE, Bars, Chart, Figure, Heat, Lines, Stack
+from laser_pl.report.series import unbroken
 from laser_pl.report.text import line
 
 STYLE = {
@@ -72,15 +73,26 @@ def _draw(chart: Chart, axes: Any) -> None:
 @_draw.register
 def _(chart: Lines, axes: Any) -> None:
     for series in chart.series:
-        xs, ys = zip(*series.points, strict=True)
-        look = _look(series.key)
-        if series.kind == "rings":
-            axes.plot(xs, ys, "o", fillstyle="none", color=look["color"], clip_on=False)
-        elif series.kind == "faint":
-            axes.plot(xs, ys, color=look["color"], alpha=0.3, linewidth=0.7)
-        else:
-            axes.plot(xs, ys, marker="o" if len(xs) <= 30 else "", markersize=3, clip_on=False, **look)
+        look, few = _look(series.key), len(series.points) <= 30
+        for piece in unbroken(series.points):
+            xs, ys = zip(*piece, strict=True)
+            if series.kind == "rings":
+                axes.plot(xs, ys, "o", fillstyle="none", color=look["color"], clip_on=False)
+            elif series.kind == "faint":
+                axes.plot(
+                    xs,
+                    ys,
+                    marker="" if len(xs) > 1 else ".",
+                    markersize=2,
+                    color=look["color"],
+                    alpha=0.3,
+                    linewidth=0.7,
+                )
+            else:
+                marker = "o" if few or len(xs) == 1 else ""
+                axes.plot(xs, ys, marker=marker, markersize=3, clip_on=False, **look)
         if series.upper:
+            xs, ys = zip(*series.points, strict=True)
             axes.fill_between(xs, ys, [y for _, y in series.upper], color=look["color"], alpha=0.2, linewidth=0)
     low, high = chart.y_range
     axes.set_ylim(low, high if high > low else low + 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -89,6 +90,17 @@ class RunRecords:
         """Whether what the policy writes could change: it is not frozen, and does not read what others wrote."""
         return not self.supervised and not (self.config.get("model") or {}).get("frozen")
 
+    @cached_property
+    def steps(self) -> int:
+        """Training steps so far; a supervised run has no decisions, but metrics."""
+        return len({line["step"] for line in self.decisions}) or len(self.metric_of_steps(""))
+
+    @property
+    def iteration(self) -> int:
+        """The last one that is recorded, counted from 1; 0 if none is."""
+        trained = [iteration for _, iteration, _ in self.metric_of_steps("")]
+        return 1 + max([*trained, *(line["iteration"] for line in self.decisions)], default=-1)
+
     @property
     def iterations(self) -> int | None:
         """How many were asked for, if that is known."""
@@ -98,6 +110,11 @@ class RunRecords:
     def metric(self, name: str) -> list[tuple[int, int, float]]:
         """Step, iteration and value, wherever a metric was logged."""
         return [(step, int(row.get("epoch", 0)), row[name]) for step, row in self.metrics if name in row]
+
+    def metric_of_steps(self, name: str) -> list[tuple[int, int, float]]:
+        """The same for every training step; NaN where a step has none, such as the loss of one that was skipped."""
+        steps = [(step, row) for step, row in self.metrics if any(other.startswith("train/") for other in row)]
+        return [(step, int(row.get("epoch", 0)), row.get(name, math.nan)) for step, row in steps]
 
     def metric_by_iteration(self, name: str) -> dict[int, list[float]]:
         """A metric's values in every iteration."""

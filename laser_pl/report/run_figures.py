@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from laser_pl.report.agreement import agreement
 from laser_pl.report.charts import Bars, Chart, Figure, Heat, Lines, Series, Stack
 from laser_pl.report.records import Line, RunRecords, shares_by_category
-from laser_pl.report.series import binned, smoothed
+from laser_pl.report.series import binned, known, smoothed
 
 BINS = 24
 """Of shares and expectations along a run; finer ones show single decisions."""
@@ -83,26 +83,26 @@ def arms_figure(records: RunRecords) -> Figure:
 
 def bandit_figure(records: RunRecords) -> Figure:
     """What the bandit expected of each arm, and what it added for not knowing."""
-    lines, charts = records.decisions, []
-    low_high = [0.0, 0.0]
+    lines = records.decisions
+    found: list[tuple[str, Series]] = []
     for arm in records.arms:
-        known = [line for line in lines if arm in line["mean"] and arm in line["bonus"]]
-        points = binned([(line["step"], line["mean"][arm]) for line in known], BINS)
-        upper = binned([(line["step"], line["mean"][arm] + line["bonus"][arm]) for line in known], BINS)
+        own = [line for line in lines if arm in line["mean"] and arm in line["bonus"]]
+        points = binned([(line["step"], line["mean"][arm]) for line in own], BINS)
+        upper = binned([(line["step"], line["mean"][arm] + line["bonus"][arm]) for line in own], BINS)
         if points:
-            low_high = [min(low_high[0], *(y for _, y in points)), max(low_high[1], *(y for _, y in upper))]
             key = records.judges.index(arm) if arm in records.judges else _GREY
-            charts.append((arm, Series(arm, points, key, upper=upper)))
-    silent = low_high == [0.0, 0.0]
-    y = low_high[0], low_high[1]
+            found.append((arm, Series(arm, points, key, upper=upper)))
+    every = known([y for _, series in found for _, y in [*series.points, *series.upper]])
+    y = min([0.0, *every]), max([0.0, *every])
     return Figure(
         "bandit",
         "What the bandit thought",
         "Expected reward of each arm (line) and its exploration bonus (band above), averaged over neighbouring"
-        " decisions. The arm of the largest sum is chosen.",
-        [] if silent else [Lines(arm, "training step", [series], y=y, marks=iteration_starts(lines))
-                           for arm, series in charts],
-        missing="This bandit tells no expectations." if lines else "Nothing of it is recorded yet.",
+        " decisions. A bandit that draws no lots chooses the arm of the largest sum.",
+        [] if y == (0.0, 0.0) else [Lines(arm, "training step", [series], y=y, marks=iteration_starts(lines))
+                                    for arm, series in found],
+        missing="All expectations and bonuses are 0: this bandit has none, or learned nothing yet." if lines
+                else "Nothing of it is recorded yet.",
     )  # fmt: skip
 
 
@@ -110,8 +110,8 @@ def training_figure(records: RunRecords) -> Figure:
     """Loss, margin, likelihood and length."""
     charts = []
     for name, title in CURVES:
-        found = records.metric(name)
-        if found:
+        found = records.metric_of_steps(name)
+        if known([value for *_, value in found]):
             points = binned([(step, value) for step, _, value in found], CURVE_BINS)
             smooth = smoothed([y for _, y in points], max(3, len(points) // 20))
             line = [(x, y) for (x, _), y in zip(points, smooth, strict=True)]
@@ -122,8 +122,8 @@ def training_figure(records: RunRecords) -> Figure:
     return Figure(
         "training",
         "Training",
-        "Of every step, faintly, and their running mean. The margin starts at 0 in every iteration, since the reference"
-        " is the policy at its start.",
+        "Of every step, faintly, and their running mean; gaps are steps that trained nothing. The margin starts at 0 in"
+        " every iteration, since the reference is the policy at its start.",
         charts,
     )
 
@@ -172,7 +172,8 @@ def _neighbours(steps: Sequence[int], iterations: Sequence[int]) -> list[tuple[f
 
 def _accuracy(records: RunRecords, metric: str, name: str, key: int) -> list[Series]:
     found: list[Series] = []
-    after = [(iteration + 1.0, value) for _, iteration, value in records.metric(f"validation/accuracy/{metric}")]
+    validated = records.metric_by_iteration(f"validation/accuracy/{metric}")
+    after = [(iteration + 1.0, values[-1]) for iteration, values in sorted(validated.items())]
     if after:
         found.append(Series(name, after, key))
     test = [(float(iteration), value) for _, iteration, value in records.metric(f"test/accuracy/{metric}")]

@@ -7,30 +7,53 @@ import math
 from collections.abc import Sequence
 
 Point = tuple[float, float]
+"""x and y; a y that is no finite number is a gap: nothing is known there, and nothing is drawn."""
 
 
 def binned(points: Sequence[Point], bins: int) -> list[Point]:
     """Means of consecutive groups; the points themselves where there are no more than ``bins``. Sorted by x.
 
+    A group is a gap where all of it is.
+
     >>> binned([(0, 1.0), (1, 3.0), (2, 5.0), (3, 7.0)], bins=2)
     [(0.5, 2.0), (2.5, 6.0)]
+    >>> binned([(0, 1.0), (1, math.nan), (2, math.nan), (3, math.nan)], bins=2)
+    [(0.5, 1.0), (2.5, nan)]
     """
-    points = sorted(points)
+    points = sorted(points, key=lambda point: point[0])
     if len(points) <= bins:
         return points
     edges = [round(i * len(points) / bins) for i in range(bins + 1)]
     groups = [points[start:end] for start, end in itertools.pairwise(edges)]
-    return [(mean([x for x, _ in group]), mean([y for _, y in group])) for group in groups]
+    return [(mean([x for x, _ in group]), mean(known([y for _, y in group]))) for group in groups]
 
 
 def smoothed(values: Sequence[float], width: int) -> list[float]:
-    """Means over a window around each value, which is cut at the ends.
+    """Means over a window around each value, which is cut at the ends; gaps stay, and count nowhere.
 
-    >>> smoothed([0.0, 3.0, 6.0], width=3)
-    [1.5, 3.0, 4.5]
+    >>> smoothed([0.0, 3.0, 6.0], width=3), smoothed([0.0, math.nan, 6.0], width=3)
+    ([1.5, 3.0, 4.5], [0.0, nan, 6.0])
     """
     half = width // 2
-    return [mean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    return [
+        mean(known(values[max(0, i - half) : i + half + 1])) if math.isfinite(value) else math.nan
+        for i, value in enumerate(values)
+    ]
+
+
+def known(values: Sequence[float]) -> list[float]:
+    """Those that are finite numbers."""
+    return [value for value in values if math.isfinite(value)]
+
+
+def unbroken(points: Sequence[Point]) -> list[list[Point]]:
+    """The pieces between gaps.
+
+    >>> unbroken([(0, 1.0), (1, 2.0), (2, math.nan), (3, 4.0)])
+    [[(0, 1.0), (1, 2.0)], [(3, 4.0)]]
+    """
+    pieces = itertools.groupby(points, key=lambda point: math.isfinite(point[1]))
+    return [list(piece) for finite, piece in pieces if finite]
 
 
 def mean(values: Sequence[float]) -> float:

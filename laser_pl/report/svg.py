@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import singledispatch
+from itertools import groupby
 
 from markupsafe import Markup
 
 from laser_pl.report.charts import DASHES, PALETTE, Bars, Chart, Heat, Lines, Series, Stack
-from laser_pl.report.series import Point
+from laser_pl.report.series import Point, unbroken
 from laser_pl.report.text import line
 
 WIDTH, HEIGHT = 420, 230
@@ -144,20 +145,35 @@ def _axes(name: str, x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float
 
 def _series(series: Series, x: Scale, y: Scale, percent: bool) -> Markup:
     color = f"c{series.key % len(PALETTE)}"
+    pieces = unbroken(series.points)
+    points = [point for piece in pieces for point in piece]
     if series.kind == "rings":
-        return Markup("").join(_ring(point, color, series.name, x, y, percent) for point in series.points)
-    places = "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in series.points)
+        return Markup("").join(_ring(point, color, series.name, x, y, percent) for point in points)
     parts = []
-    if series.upper:
-        upper = "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in reversed(series.upper))
-        parts.append(_m('<path class="band {}" d="M{}L{}Z"/>', color, places, upper))
+    for low, high in _bands(series):
+        parts.append(_m('<path class="band {}" d="M{}L{}Z"/>', color, _places(low, x, y), _places(high[::-1], x, y)))
     dash = DASHES[series.key // len(PALETTE) % len(DASHES)]
-    parts.append(_m('<path class="{} {}" d="M{}" stroke-dasharray="{}"><title>{}</title></path>',
-                    series.kind, color, places, dash or "none", line(series.name)))  # fmt: skip
+    # A point between gaps is a line of no length, which a round end makes a dot.
+    path = "".join(f"M{_places(piece, x, y)}" + ("h0" if len(piece) == 1 else "") for piece in pieces)
+    parts.append(_m('<path class="{} {}" d="{}" stroke-dasharray="{}"><title>{}</title></path>',
+                    series.kind, color, path, dash or "none", line(series.name)))  # fmt: skip
     if series.kind == "line" and len(series.points) <= 30:
         parts += [_m('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.6"><title>{}: {}</title></circle>',
-                     color, x(a), y(b), line(series.name), _number(b, percent)) for a, b in series.points]  # fmt: skip
+                     color, x(a), y(b), line(series.name), _number(b, percent)) for a, b in points]  # fmt: skip
     return Markup("").join(parts)
+
+
+def _bands(series: Series) -> list[tuple[list[Point], list[Point]]]:
+    """Lower and upper edge of each piece of a series' band."""
+    both = zip(series.points, series.upper, strict=False)  # of none where it has no band
+    pieces = groupby(both, key=lambda edges: all(math.isfinite(value) for _, value in edges))
+    found = [list(piece) for finite, piece in pieces if finite]
+    return [([low for low, _ in piece], [high for _, high in piece]) for piece in found]
+
+
+def _places(points: Sequence[Point], x: Scale, y: Scale) -> str:
+    """As a path has them."""
+    return "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
 
 
 def _ring(point: Point, color: str, name: str, x: Scale, y: Scale, percent: bool) -> Markup:

@@ -78,7 +78,8 @@ def place(state: State) -> str:
 def decision_in_words(decision: Decision) -> str:
     """Who judged what, and why: the bandit's expectation, what its uncertainty added, and who would have been next.
 
-    Bandits whose bonus is zero everywhere add none; those without any opinion have no reason to tell.
+    Bandits whose bonus is zero everywhere add none; those without any opinion have no reason to tell. One that draws
+    lots may choose an arm whose sum is smaller than another's.
     """
     category = "a mixed batch" if decision.category is None else decision.category
     why = ""
@@ -89,7 +90,8 @@ def decision_in_words(decision: Decision) -> str:
         others = {arm: value for arm, value in values.items() if arm not in {decision.arm, *decision.passed_over}}
         if others:
             best = max(others, key=others.__getitem__)
-            why += f", next best {others[best]:.2f} ({best})"
+            by_lot = others[best] > values[decision.arm] and not decision.passed_over
+            why += f", {'by lot before' if by_lot else 'next best'} {others[best]:.2f} ({best})"
     instead = f" in place of {' and '.join(decision.passed_over)}" if decision.passed_over else ""
     return shown(f"{category}: {decision.arm}{instead}{why}")
 

@@ -34,7 +34,7 @@ class Rate:
         losses: Those that the second side won.
         missing: Those without an opinion, which count nowhere else.
         rate: Wins and half the ties, as a share; NaN of nothing.
-        interval: Its 95 % interval; NaN for fewer than two prompts.
+        interval: Its 95 % interval; NaN for fewer than two prompts, unless one side won everything.
         controlled: What the rate would be at equal lengths; NaN where lengths always differ by the same.
         controlled_interval: Its 95 % interval.
         lengths: Mean characters of both sides' responses, also of those without an opinion.
@@ -53,7 +53,10 @@ class Rate:
 
 
 def rate_of(comparisons: Sequence[Comparison], seed: int) -> Rate:
-    """Sum up comparisons. Intervals are percentiles of a bootstrap over prompts.
+    """Sum up comparisons.
+
+    Intervals are percentiles of a bootstrap over prompts. Where one side won everything every resample is the same, and
+    they are those of Clopper and Pearson, with prompts as trials.
 
     Args:
         comparisons: At least one.
@@ -76,6 +79,8 @@ def rate_of(comparisons: Sequence[Comparison], seed: int) -> Rate:
                 for counts in _resamples(prompt, len(place), seed)
             ]
             interval, controlled_interval = map(_middle, torch.cat(resampled, dim=-1))
+        if rate in (0.0, 1.0):
+            interval = controlled_interval = _of_all_alike(rate, len(place))
     return Rate(
         prompts=len(place),
         wins=int((won == 1).sum()),
@@ -183,6 +188,16 @@ def _fit(won: Tensor, length: Tensor, counts: Tensor) -> Tensor:
             step = torch.where(low[:, None], step / 2, step)
         at, height = at + step, reached
     return at
+
+
+def _of_all_alike(rate: float, prompts: int) -> Interval:
+    """Clopper and Pearson's interval of 0 or of all of so many.
+
+    >>> [round(end, 3) for end in _of_all_alike(1.0, 10)], [round(end, 3) for end in _of_all_alike(0.0, 3)]
+    ([0.692, 1.0], [0.0, 0.708])
+    """
+    least = 0.025 ** (1 / prompts)
+    return (least, 1.0) if rate == 1.0 else (0.0, 1.0 - least)
 
 
 def _middle(values: Tensor) -> Interval:

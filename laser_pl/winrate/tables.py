@@ -56,7 +56,8 @@ def caption(found: WinRates) -> str:
     text = (
         f"Win rate of {found.ours} against {found.theirs}, {found.responses}, by {found.judge}: the share of"
         " comparisons in which the first side's response gets the higher score; equal ones count half. In brackets"
-        f" 95 % intervals, percentiles of a bootstrap over prompts ({RESAMPLES} resamples, seed {found.seed})."
+        f" 95 % intervals, percentiles of a bootstrap over prompts ({RESAMPLES} resamples, seed {found.seed}), or"
+        " Clopper and Pearson's where one side won everything."
         " Length-controlled: what the rate would be at equal lengths, by logistic regression (Dubois et al. 2024, arXiv"
         " 2404.04475). Lengths in characters."
     )
