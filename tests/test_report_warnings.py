@@ -342,6 +342,23 @@ def test_more_than_a_fifth_cut_in_the_last_iteration_is_told() -> None:
     assert cut(0.9, 0.2) is None
 
 
+def test_who_had_answered_before_the_limit_needs_no_more_room() -> None:
+    metrics = logged(epoch=[0], truncated=[0.5])
+
+    def judged(right: int, of: int) -> list[dict[str, Any]]:
+        one = {"right": [True] * right + [False] * (of - right), "finished": [False] * of, "scores": {}}
+        return [
+            one,
+            {"right": None, "finished": [False], "scores": {}},
+            {"right": [True], "finished": [True], "scores": {}},
+        ]
+
+    for right, of, advice in ((6, 10, "went on"), (5, 10, "Raise data"), (9, 9, "Raise data")):
+        found = truncated(records(metrics=metrics, judged=judged(right, of)))
+        assert found is not None
+        assert advice in found.advice
+
+
 def validated(*values: float, each: int = 1, model: dict[str, Any] | None = None) -> Caution | None:
     """Accuracies, ``each`` of them in an iteration."""
     name = "validation/accuracy/sampled/average"

@@ -62,11 +62,25 @@ def truncated(records: RunRecords) -> Caution | None:
             f"{share:.0%} of iteration {max(shares) + 1}'s written responses were cut at the limit.",
             "The policy does not learn how they end. Raise data.rollouts.max_new_tokens.",
         )
-    return Caution(
-        f"{share:.0%} of iteration {max(shares) + 1}'s responses were cut at the limit.",
-        "Reward models judge torsos. See on the page whether they lacked room or went on after their answer: raise"
-        " data.rollouts.max_new_tokens, or else keep cut ones from being chosen with selection.pairs.truncated: mask.",
-    )
+    what = f"{share:.0%} of iteration {max(shares) + 1}'s responses were cut at the limit."
+    if _went_on(records):
+        return Caution(
+            what,
+            "Most of them had given the right answer and went on: teach the policy where to end by a supervised run"
+            " first (model.supervised), or keep cut ones from being chosen with selection.pairs.truncated: mask.",
+        )
+    return Caution(what, "Reward models judge torsos. Raise data.rollouts.max_new_tokens.")
+
+
+def _went_on(records: RunRecords) -> bool:
+    """Whether most recorded responses that were cut, ten at least, are right nevertheless."""
+    cut = [
+        right
+        for one in records.judged
+        for right, finished in zip(one.get("right") or [], one.get("finished") or [], strict=False)
+        if not finished
+    ]
+    return len(cut) >= 10 and sum(cut) > len(cut) / 2
 
 
 def flat(records: RunRecords) -> Caution | None:
