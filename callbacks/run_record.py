@@ -55,6 +55,7 @@ class RunRecord(Callback):
 
     Attributes:
         before: Test accuracy by category before training, once it was measured.
+        before_on: A digest of the test prompts that it was measured on.
         shares: How many prompts of each category each arm judged.
         possible: Forwards so far if every reward model that there was had scored every response once.
         steps: Training batches so far.
@@ -67,6 +68,7 @@ class RunRecord(Callback):
         self.folder = folder
         self.selection = selection
         self.before: dict[str, float] | None = None
+        self.before_on: str | None = None
         self.shares: dict[str, Counter[str]] = {}
         self.possible = 0.0
         self.steps = 0
@@ -166,6 +168,7 @@ class RunRecord(Callback):
         """Counts and times so far."""
         return {
             "before": self.before,
+            "before_on": self.before_on,
             "shares": {category: dict(counts) for category, counts in self.shares.items()},
             "possible": self.possible,
             "steps": self.steps,
@@ -178,7 +181,8 @@ class RunRecord(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.before = state_dict["before"]
+        if self.before is None:  # measured just now, for a new run from a checkpoint, it may be on other prompts
+            self.before, self.before_on = state_dict["before"], state_dict["before_on"]
         self.shares = {category: Counter(counts) for category, counts in state_dict["shares"].items()}
         self.possible, self.steps = state_dict["possible"], state_dict["steps"]
         self.skipped, self.bad = state_dict["skipped"], state_dict["bad"]

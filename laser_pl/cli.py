@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,8 @@ from laser_pl.run.loggers import go_offline_without_key, log_end
 from laser_pl.run.metrics_file import MetricsFile, keep_metrics_before
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
+
+log = logging.getLogger(__name__)
 
 DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
@@ -275,9 +278,15 @@ class LaserCLI(PredictCommand):
                 if self.resumed:  # from the beginning
                     keep_metrics_before(self.trainer, 0)
                 self.record.before = self._test_accuracy()
+                self.record.before_on = self.datamodule.test_digest
             self.trainer.fit(**kwargs)
-            after = self.record.before if self.model.frozen else self._test_accuracy()
-            self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after or {})
+            if self.record.before_on != self.datamodule.test_digest:
+                log.warning("The test prompts are others than those that were tested before training, so accuracy has"
+                            " no before.")  # fmt: skip
+                self.record.before = None
+            known = self.record.before if self.model.frozen else None
+            after = self._test_accuracy() if known is None else known
+            self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after)
             if self.trainer.is_global_zero:
                 write_json(self.folder.summary, self.summary)
                 with progress.task("writing the report"):

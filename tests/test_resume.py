@@ -14,11 +14,14 @@ from torch import Tensor
 from laser_pl.cli import LaserCLI
 from laser_pl.command_line.changed_settings import tell_of_changes
 from laser_pl.data.rollout_store import RolloutStore
+from laser_pl.report.page import accuracy_rows
+from laser_pl.report.records import read_records
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import run_state
 
 Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration
+TEST_PROMPTS = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "prompts" / "test.jsonl"
 OTHER_PARTS = [
     "--selection.granularity=prompt",
     "--selection.signal=laser_pl.feedback.signals.Gap",
@@ -312,6 +315,23 @@ def test_other_settings_on_resume_are_named(
     caplog.clear()
     tell_of_changes(run.folder.config, run.folder.config.read_text(encoding="utf-8"))
     assert not caplog.records
+
+
+def test_accuracy_before_on_other_test_prompts_is_none(
+    interrupt: Callable[..., None], finish: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whose difference from the accuracy after would be no change."""
+    short = ["--trainer.max_epochs=1"]
+    (tmp_path / "other.jsonl").write_text("".join(TEST_PROMPTS.read_text().splitlines(keepends=True)[-8:]))
+    interrupt("on_train_batch_end", 3, *short)  # once there is a checkpoint
+    run = finish(*short, f"--data.test={tmp_path / 'other.jsonl'}")
+    assert run.summary["accuracy"]["before"] is None
+    assert run.summary["accuracy"]["after"]
+    assert "The test prompts are others than those that were tested before training" in caplog.text
+    rows = {row["category"]: row for row in accuracy_rows(read_records(run.folder.path))}
+    assert all(row["sampled_before"] is None for row in rows.values())
+    for category, value in run.summary["accuracy"]["after"].items():
+        assert rows[category]["sampled_after"] == pytest.approx(value)
 
 
 def test_a_run_that_goes_on_elsewhere_is_left_alone(

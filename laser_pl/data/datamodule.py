@@ -34,6 +34,7 @@ from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.kept_lines import digest_of
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -142,6 +143,11 @@ class PreferenceData(LightningDataModule):
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Policy)
         return self.trainer.lightning_module
+
+    @property
+    def test_digest(self) -> str:
+        """A short name of the test prompts and their answers."""
+        return digest_of([[prompt.id, prompt.category, prompt.answer] for prompt in self.prompts["test"]])
 
     @property
     def categories(self) -> list[str]:

@@ -43,7 +43,7 @@ def page(records: RunRecords) -> str:
         missing=_table_of((records.summary or {}).get("labels_missing")),
         versions=_table_of((records.summary or {}).get("versions")),
         progress=_progress(records),
-        accuracy=_accuracy(records),
+        accuracy=accuracy_rows(records),
         warnings=warnings_of(records),
         left_out=records.left_out,
         figures=figures(records),
@@ -99,18 +99,20 @@ def _last_written(records: RunRecords) -> str:
     return datetime.fromtimestamp(max(times), timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _accuracy(records: RunRecords) -> list[dict[str, Any]]:
+def accuracy_rows(records: RunRecords) -> list[dict[str, Any]]:
     """A row for each category: sampled and greedy test accuracy, before and after.
 
-    What was measured before the first step was measured before, and what was measured last after, if it was later.
+    What was measured before the first step was measured before, and what was measured last after, if it was later. A
+    summary without a before says that this was on other prompts.
     """
+    comparable = _table_of((records.summary or {}).get("accuracy")).get("before", ...) is not None
     rows = []
     for name in records.metric_names("test/accuracy/sampled/"):
         row: dict[str, Any] = {"category": name}
         for kind in ("sampled", "greedy"):
             found = records.metric(f"test/accuracy/{kind}/{name}")
             begins = bool(found) and found[0][:2] == (0, 0)
-            row[f"{kind}_before"] = found[0][2] if begins else None
+            row[f"{kind}_before"] = found[0][2] if begins and comparable else None
             row[f"{kind}_after"] = found[-1][2] if len(found) > begins else None
         rows.append(row)
     return rows
