@@ -22,6 +22,7 @@ from laser_pl.bandits import LinUCB
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.cli import main as fit_main
 from laser_pl.data.pairs import BestWorst, RandomPairs, TopBottom
+from laser_pl.feedback.signals.loss import SAYS_NOTHING
 from laser_pl.forecast.command import main, plan
 from laser_pl.forecast.files import at_most_kept
 from laser_pl.forecast.findings import Finding
@@ -315,6 +316,20 @@ def test_runs_that_take_less_than_is_told_say_so(
     (tmp_path / "run.yaml").write_text(json.dumps(config))
     main(["--config", str(tmp_path / "run.yaml"), *settings])
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_of_a_supervised_run_nothing_is_said_of_who_judges(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(json.dumps(config))
+    odd = ["--model.nll_weight=0", "--data.columns.category=null", "--selection.granularity=category"]
+    told = []
+    for supervised in ([], ["--model.supervised=true", "--data.columns.response=answer"]):
+        main(["--config", str(tmp_path / "run.yaml"), *odd, *supervised])
+        told.append(" ".join(capsys.readouterr().out.split()))
+    for finding in ("selection.granularity is category, but", SAYS_NOTHING):
+        assert finding in told[0]
+        assert finding not in told[1]
 
 
 def test_resuming_is_told_where_there_is_a_run_to_resume(

@@ -73,8 +73,9 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
         )
     elif setup.policy.frozen:
         yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
+    judged = not setup.policy.supervised
     categories = sorted({prompt.category for prompt in train})
-    if setup.granularity == "category" and len(categories) == 1:
+    if judged and setup.granularity == "category" and len(categories) == 1:
         why = "data.columns.category is null" if data.columns.category is None else f"all prompts are '{categories[0]}'"
         yield Finding(
             f"selection.granularity is category, but {why}: there is one decision for each batch, as with granularity"
@@ -93,12 +94,12 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"data.prompts_per_iteration is {data.prompts_per_iteration}, but there are {len(train)} prompts to train"
             " on: every iteration uses all of them."
         )
-    if isinstance(setup.signal, (Trusted, ProbeGain)) and all(prompt.answer is None for prompt in train):
+    if judged and isinstance(setup.signal, (Trusted, ProbeGain)) and all(prompt.answer is None for prompt in train):
         yield Finding(
             f"selection.signal is {type(setup.signal).__name__}, which needs answers, and no prompt has one: the bandit"
             " would learn nothing. Set data.columns.answer, or another signal."
         )
-    if says_nothing(setup.signal, setup.policy.nll_weight):
+    if judged and says_nothing(setup.signal, setup.policy.nll_weight):
         yield Finding(SAYS_NOTHING)
     if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
@@ -107,7 +108,9 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
 
 
 def about_reward_models(setup: Setup) -> Iterator[Finding]:
-    """Of reward models, as far as their configuration tells."""
+    """Of reward models, as far as their configuration tells; a supervised run asks none."""
+    if setup.policy.supervised:
+        return
     categories = {prompt.category for prompt in setup.data.prompts["train"]}
     longest = setup.heads("train", 1)[0] + setup.data.rollouts.max_new_tokens
     for name, model in setup.pool.reward_models.items():
