@@ -11,7 +11,15 @@ import pytest
 from laser_pl.report.agreement_warnings import alike, opposed
 from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
-from laser_pl.report.selection_warnings import collapsed, idle, never_judged, never_tried, noisy_rewards
+from laser_pl.report.selection_warnings import (
+    collapsed,
+    idle,
+    never_judged,
+    never_tried,
+    noisy_rewards,
+    nothing_observed,
+    told_nothing_apart,
+)
 from laser_pl.report.training_warnings import displaced, flat, longer, truncated
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run.folder import RunFolder
@@ -140,6 +148,43 @@ def test_an_arm_that_was_tried_and_failed_was_tried(changes: dict[str, Any], adv
     assert advice in found.advice
     assert "alpha" not in str(found)
     assert never_judged(records(passed("ababac", "c....."))) is None
+
+
+def test_an_arm_that_tied_in_half_of_five_decisions_tells_nothing_apart() -> None:
+    def ties(judged: int, tied: int) -> RunRecords:
+        return records(passed("c" * judged + "a" * tied, "." * judged + "c" * tied, tied=["c"]))
+
+    found = told_nothing_apart(ties(3, 3))
+    assert found is not None
+    assert "in 3 of the 6 decisions for which 'c' was asked its scores tied" in found.what
+    assert "More exploration does not help" in found.advice
+    assert told_nothing_apart(ties(4, 3)) is None
+    assert told_nothing_apart(ties(2, 2)) is None
+    assert told_nothing_apart(ties(0, 5)) is not None
+    assert never_judged(ties(0, 5)) is None  # which is said already
+    assert never_judged(ties(0, 4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("signal", "share", "advice"),
+    [
+        ("Trusted", 0.1, "no prompt that it asked about had an answer"),
+        ("Loss", None, "no step had pairs and a finite loss"),
+        ("Cooling", 0.1, "Raise selection.signal.share, the"),
+    ],
+)
+def test_a_signal_that_observed_nothing_in_an_iteration_is_told(signal: str, share: float | None, advice: str) -> None:
+    class_path = f"laser_pl.feedback.signals.{signal}"
+    selection = {"signal": {"class_path": class_path, "init_args": {} if share is None else {"share": share}}}
+    first = [{**line, "observed": {"a": 1.0}} for line in decisions("ab")]
+    tie = {"passed_over": ["c"], "tied": ["c"], "observed": {"c": 0.0}}
+    second = [{**line, **tie} for line in decisions("ab", iteration=1)]
+    found = nothing_observed(records([*first, *second], selection=selection))
+    assert found is not None
+    assert found.what == f"The signal {signal} observed nothing in iteration 2."
+    assert advice in found.advice
+    assert nothing_observed(records(first, selection=selection)) is None
+    assert nothing_observed(records(decisions("ab"), selection=selection)) is None  # killed before the first step's end
 
 
 def test_who_judges_in_place_of_those_that_fail_is_no_collapse_of_choice() -> None:

@@ -14,6 +14,9 @@ COLLAPSED = 0.95
 """Share of an iteration's prompts from which on one arm is alone."""
 IDLE = 0.2
 """Share of steps without a pair above which much of a run trains nothing."""
+TIED = 0.5
+TIED_OF = 5
+"""Share of the decisions for which an arm was asked in which its scores may tie, and how many there must be of them."""
 NOISE = 2.0
 """F ratio below which arms do not clearly differ: by chance alone one in twenty goes beyond 1.7 with 150 rewards of 5
 arms in 4 categories, and beyond 2.9 with 25 rewards of 5 arms."""
@@ -63,15 +66,73 @@ def never_tried(records: RunRecords) -> Caution | None:
 
 
 def never_judged(records: RunRecords) -> Caution | None:
-    """An arm whose turn came and that never judged: it failed, had no opinion, or told no two responses apart."""
-    lines = records.decisions
+    """An arm whose turn came and that never judged: it failed, had no opinion, or told no two responses apart.
+
+    Those whose scores tied again and again are ``told_nothing_apart``'s.
+    """
+    lines, tied = records.decisions, _tied(records)
     judges = {line["arm"] for line in lines}
-    passed = Counter(arm for line in lines for arm in line.get("passed_over") or [] if arm not in judges)
+    passed = Counter(
+        arm for line in lines for arm in line.get("passed_over") or [] if arm not in judges and arm not in tied
+    )
     if not passed:
         return None
     told = ", ".join(f"'{arm}' (its turn came {_times(count)})" for arm, count in passed.items())
     own = [line for line in lines if set(line.get("passed_over") or []) & set(passed)]
     return Caution(f"Tried, but never judged: {told}.", _why_no_pairs(own, set(passed)))
+
+
+def told_nothing_apart(records: RunRecords) -> Caution | None:
+    """An arm that was asked in at least five decisions and whose scores tied in half of them or more."""
+    odd = [
+        f"in {tied} of the {asked} decisions for which '{arm}' was asked its scores tied"
+        for arm, (tied, asked) in _tied(records).items()
+    ]
+    if not odd:
+        return None
+    return Caution(
+        f"Reward models that tell no responses apart: {'; '.join(odd)}.",
+        "They cost forwards and made no pair; the next best judged in their place. Look at such a one's scores of the"
+        " recorded prompts: at its template and scale, at selection.pairs.min_margin, or leave it out. More exploration"
+        " does not help.",
+    )
+
+
+def nothing_observed(records: RunRecords) -> Caution | None:
+    """An iteration in which the signal measured no arm at all; arms whose scores tied are observed without it."""
+    if records.bandit in NOT_MEANT_TO_LEARN:
+        return None
+    measured: dict[int, bool] = {}
+    for line in records.decisions:
+        if line.get("observed") is None:  # the step never came to its end
+            continue
+        own = any(arm not in (line.get("passed_over") or []) for arm in line["observed"])
+        measured[line["iteration"]] = measured.get(line["iteration"], False) or own
+    silent = [str(iteration + 1) for iteration, any_ in measured.items() if not any_]
+    if not silent:
+        return None
+    several = "s" if len(silent) > 1 else ""
+    advice = {
+        None: "The bandit learned nothing there, since no step had pairs and a finite loss.",
+        "Trusted": "The bandit learned nothing there: no prompt that it asked about had an answer and right and wrong"
+        " responses. Raise selection.signal.share or data.rollouts.n, and see whether the matcher reads the answers.",
+    }
+    other = "The bandit learned nothing there. Raise selection.signal.share, the prompts that all are asked about."
+    return Caution(
+        f"The signal {records.signal} observed nothing in iteration{several} {', '.join(silent)}.",
+        advice.get(None if _share(records) is None else records.signal, other),
+    )
+
+
+def _tied(records: RunRecords) -> dict[str, tuple[int, int]]:
+    """Arms whose scores tied too often: in how many decisions, of how many for which they were asked."""
+    found = {}
+    for arm in records.arms:
+        tied = sum(arm in (line.get("tied") or []) for line in records.decisions)
+        asked = tied + sum(line["arm"] == arm and arm not in (line.get("tied") or []) for line in records.decisions)
+        if asked >= TIED_OF and tied >= TIED * asked:
+            found[arm] = (tied, asked)
+    return found
 
 
 def idle(records: RunRecords) -> Caution | None:
@@ -130,8 +191,7 @@ def noisy_rewards(records: RunRecords) -> Caution | None:
 
 def _clearer_rewards(records: RunRecords) -> str:
     """What would tell arms apart that the run does not do yet."""
-    selection = records.config.get("selection") or {}
-    share = ((selection.get("signal") or {}).get("init_args") or {}).get("share")
+    selection, share = records.config.get("selection") or {}, _share(records)
     ways = ["more iterations"]
     if selection.get("granularity") != "prompt":
         ways.insert(0, "more decisions (selection.granularity: prompt)")
@@ -140,6 +200,12 @@ def _clearer_rewards(records: RunRecords) -> str:
     elif share < 1:
         ways.insert(0, f"a selection.signal.share above {share:g}")
     return f"What tells them apart better is {' or '.join([', '.join(ways[:-1]), ways[-1]] if ways[:-1] else ways)}."
+
+
+def _share(records: RunRecords) -> float | None:
+    """On what share of the prompts the signal asks all; None for signals that do not."""
+    share = (((records.config.get("selection") or {}).get("signal") or {}).get("init_args") or {}).get("share")
+    return float(share) if isinstance(share, (int, float)) else None
 
 
 def _explore(records: RunRecords) -> str:
