@@ -80,8 +80,8 @@ class Responses:
     Attributes:
         tokens: Sampled ids including EOS, padded on the right. Shape ``(B, n, T)``, int64.
         mask: 1 for a sampled token. Shape ``(B, n, T)``, int64.
-        finished: Whether the response ended with EOS, or was cut at the limit. Shape ``(B, n)``, bool.
-        texts: The decoded responses, without special tokens: ``B`` lists of ``n``.
+        finished: Whether the response ended, by EOS or a stop string, or was cut at the limit. Shape ``(B, n)``, bool.
+        texts: The decoded responses, without special tokens and what they stopped at: ``B`` lists of ``n``.
     """
 
     tokens: Tensor

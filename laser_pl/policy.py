@@ -400,8 +400,9 @@ class Policy(LightningModule):
             return
         assert self.counts is not None
         ranks = self._ranks
-        greedy = Sampling(n=1, temperature=0, max_new_tokens=self.evaluation.max_new_tokens)
-        for kind, sampling in (("greedy", greedy), ("sampled", self.evaluation)):
+        asked = self.evaluation
+        greedy = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
+        for kind, sampling in (("greedy", greedy), ("sampled", asked)):
             seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
             responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,15 +18,13 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.inverse_cdf import Draw
 from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
+from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, StopStrings, stopped
 from laser_pl.generation.text import text_of, unknown_ids
 from laser_pl.reading.attention import attending
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.seeds import derive_seed
-
-TOKENS_BETWEEN_LOOKS = 16
-"""After so many tokens responses that have ended leave the batch."""
 
 
 @dataclass
@@ -40,6 +38,7 @@ class Sampling:
         max_new_tokens: Longest response in tokens, EOS included.
         tokens_at_once: Most tokens sampled together, prompts and longest responses. Prompts that exceed it are sampled
             in batches of like length, from other random numbers; a single prompt may exceed it.
+        stop: Texts that end a response, as EOS does, where one first appears. Its text is cut before the string.
     """
 
     n: int = 30
@@ -47,6 +46,7 @@ class Sampling:
     top_p: float = 1.0
     max_new_tokens: int = 256
     tokens_at_once: int = 262144
+    stop: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -59,6 +59,8 @@ class Sampling:
             raise ConfigurationError(f"max_new_tokens must be >= 1, got {self.max_new_tokens}.")
         if self.tokens_at_once < 1:
             raise ConfigurationError(f"tokens_at_once must be >= 1, got {self.tokens_at_once}.")
+        if "" in self.stop:
+            raise ConfigurationError("stop holds an empty text, which every response contains. Take it out.")
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     eos = _eos_ids(model, tokenizer)
     if len(batches) == 1:
         tokens, contexts = _sample(model, tokenizer, prompts, sampling, eos, seed)
-        return _responses(tokens, eos, tokenizer), contexts
+        return _responses(tokens, eos, sampling.stop, tokenizer), contexts
     pad = tokenizer.pad_token_id
     tokens = prompts.tokens.new_full((len(prompts), sampling.n, sampling.max_new_tokens), pad)
     contexts_of: dict[int, Tensor] = {}
@@ -105,7 +107,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
         tokens[rows, :, : found.shape[-1]] = found
         contexts_of |= zip(rows, hidden, strict=True)
     contexts = torch.stack([contexts_of[row] for row in range(len(prompts))])  # (B, d)
-    return _responses(tokens[..., :longest], eos, tokenizer), contexts
+    return _responses(tokens[..., :longest], eos, sampling.stop, tokenizer), contexts
 
 
 def sampled_together(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
@@ -130,7 +132,7 @@ def _rows(prompts: PromptBatch, rows: list[int]) -> PromptBatch:
 def _sample(
     model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, eos: list[int], seed: int
 ) -> tuple[Tensor, Tensor]:
-    """One batch: token ids ``(B, n, T)``, to be cut at EOS, and contexts ``(B, d)``."""
+    """One batch: token ids ``(B, n, T)``, to be cut where they end, and contexts ``(B, d)``."""
     pad, width = tokenizer.pad_token_id, prompts.tokens.shape[1]
     size = model.config.get_text_config().vocab_size
     never = sorted({pad, *unknown_ids(tokenizer, size)}.difference(eos))
@@ -138,6 +140,7 @@ def _sample(
     if sampling.temperature > 0:
         numbers = _numbers(sampling.max_new_tokens, len(prompts) * sampling.n, seed).to(prompts.tokens.device)
         draws = [Draw(numbers, width, sampling.temperature, sampling.top_p, never)]
+    stops = StopStrings(tokenizer, sampling.stop, width)
     choice: dict[str, Any] = {
         "do_sample": False,  # the likeliest token, or what was drawn
         "logits_processor": draws,
@@ -151,7 +154,7 @@ def _sample(
         prompts = side_by_side(prompts, start)
         cache, contexts = read_prompts(model, prompts, shares, start)
         if cache is not None and shares:
-            tokens = _continue_shared(model, prompts, cache, sampling, eos, choice)  # (B * n, T)
+            tokens = _continue_shared(model, prompts, cache, sampling, eos, stops, choice)  # (B * n, T)
         else:
             if cache is not None:
                 cache.batch_repeat_interleave(sampling.n)
@@ -160,6 +163,7 @@ def _sample(
                 attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
                 past_key_values=cache,
                 max_new_tokens=sampling.max_new_tokens,
+                stopping_criteria=[stops],
                 **choice,
             )[:, width:]
             progress.advance(len(tokens))
@@ -167,7 +171,13 @@ def _sample(
 
 
 def _continue_shared(
-    model: Any, prompts: PromptBatch, cache: Any, sampling: Sampling, eos: list[int], choice: dict[str, Any]
+    model: Any,
+    prompts: PromptBatch,
+    cache: Any,
+    sampling: Sampling,
+    eos: list[int],
+    stops: StopStrings,
+    choice: dict[str, Any],
 ) -> Tensor:
     """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
 
@@ -195,7 +205,8 @@ def _continue_shared(
             )
             before, written = written, texts.shape[1] - width
             result[rows, :written] = texts[:, width:]
-            going = (~torch.isin(texts[:, width:], ends).any(-1)).nonzero().squeeze(-1)
+            ended = torch.isin(texts[:, width:], ends).any(-1) | stops.ended(texts[:, width:])
+            going = (~ended).nonzero().squeeze(-1)
             # A response counts by how much of the longest it has, and as a whole once it has ended.
             further, rest = written - before, sampling.max_new_tokens - written
             progress.advance((len(rows) * further + (len(rows) - len(going)) * rest) / sampling.max_new_tokens)
@@ -220,15 +231,17 @@ def _eos_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({id_ for id_ in (*ids, tokenizer.eos_token_id) if id_ is not None})
 
 
-def _responses(tokens: Tensor, eos: list[int], tokenizer: Any) -> Responses:
-    """Mask what follows the first EOS and decode the rest."""
+def _responses(tokens: Tensor, eos: list[int], stops: list[str], tokenizer: Any) -> Responses:
+    """Cut responses behind the first EOS, or the token that completes the first stop string, and decode them."""
     is_eos = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
-    after_eos = is_eos.cumsum(-1) - is_eos.long() > 0
-    mask = (~after_eos).long()
-    tokens = tokens.masked_fill(after_eos, tokenizer.pad_token_id)
-    lengths = mask.sum(-1).tolist()
-    texts = [
-        [text_of(tokenizer, ids[:length], eos) for ids, length in zip(own, row, strict=True)]
-        for own, row in zip(tokens.tolist(), lengths, strict=True)
-    ]
-    return Responses(tokens, mask, is_eos.any(-1), texts)
+    lengths, finished = (is_eos.cumsum(-1) - is_eos.long() == 0).sum(-1), is_eos.any(-1)  # (B, n)
+    texts: list[list[str]] = []
+    for row, (every, long) in enumerate(zip(tokens.tolist(), lengths.tolist(), strict=True)):
+        texts.append([])
+        for i, (ids, length) in enumerate(zip(every, long, strict=True)):
+            found = stopped(tokenizer, ids[:length], eos, stops) if stops else None
+            if found is not None:
+                lengths[row, i], finished[row, i] = found[0], True
+            texts[row].append(text_of(tokenizer, ids[:length], eos) if found is None else found[1])
+    mask = torch.arange(tokens.shape[-1], device=tokens.device) < lengths[..., None]  # (B, n, T)
+    return Responses(tokens.masked_fill(~mask, tokenizer.pad_token_id), mask.long(), finished, texts)

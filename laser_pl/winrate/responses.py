@@ -31,9 +31,10 @@ def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Respo
         trained: By the policy as training left it; otherwise as it started.
     """
     policy = run.policy
-    sampling = Sampling(n=1, temperature=0, max_new_tokens=policy.evaluation.max_new_tokens)
+    asked = policy.evaluation
+    sampling = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
     if sampled:
-        sampling = policy.evaluation
+        sampling = asked
     on_what = {
         "weights": run.config["model"]["weights"],
         "adapter": run.adapter_digest(trained),
