@@ -10,8 +10,11 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics import grader
 from laser_pl.metrics.final_answer import final_part, marked_part, own_part
+from laser_pl.metrics.mathematics import equal, load_math_verify
 from laser_pl.metrics.quantities import Quantity, Value, answered, last
 from laser_pl.metrics.words import bare, beginnings, letter_in, yes_or_no
+
+_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 
 class Matcher(grader.Grader):
@@ -86,7 +89,7 @@ class Number(Matcher):
         found, expected = self._read(response), self._read(answer)
         return found is not None and expected is not None and found.equals(expected)
 
-    def said(self, response: str, prompt: Prompt) -> Value | None:
+    def said(self, response: str, prompt: Prompt) -> Hashable:
         """The number in ``response``."""
         found = self._read(response)
         return None if found is None else found.value
@@ -95,6 +98,41 @@ class Number(Matcher):
     def _read(text: str) -> Quantity | None:
         marked = marked_part(text)
         return last(own_part(text)) if marked is None else answered(marked)
+
+
+class Mathematical(Number):
+    r"""The same number or formula, by the package ``math-verify`` where it is no plain number.
+
+    Install it by ``pip install 'laser_pl[math]'``. Formulas in LaTeX, intervals, sets and equations are compared by
+    what they mean. One that could take long to compare is right only if it is written as the reference answer is:
+    powers above 20, sums, limits, factorials, more than 300 characters.
+
+    >>> Mathematical().matches(r"Final answer: $\frac{\sqrt{8}}{2}$", r"$\sqrt{2}$")
+    True
+    """
+
+    def __init__(self) -> None:
+        load_math_verify()
+
+    def matches(self, response: str, answer: str) -> bool:
+        """Whether both mean the same."""
+        found, expected = self._read(response), self._read(answer)
+        if found is not None and expected is not None:
+            return found.equals(expected)
+        formulas = _formula(response), _formula(answer)
+        return formulas[0] == formulas[1] or equal(*formulas)
+
+    def said(self, response: str, prompt: Prompt) -> Hashable:
+        """The number, or the formula as it is written."""
+        number = super().said(response, prompt)
+        return _formula(response) if number is None else number
+
+
+def _formula(text: str) -> str:
+    """The first formula of a final answer, or its first line, without spaces that mean nothing."""
+    line = beginnings(final_part(text))[0]
+    between = _FORMULA.search(line)
+    return bare(next(filter(None, between.groups())) if between else line)
 
 
 class Choice(Matcher):

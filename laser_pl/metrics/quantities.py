@@ -16,8 +16,12 @@ Value = Decimal | Fraction
 _LONGEST_INTEGER = 1000
 """Digits of an integer that is divided or raised to a power; more are not worked out."""
 
-# Thousands are set off by commas (in India by two digits), apostrophes and spaces; by dots where that is plain.
-_INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!,?\d)|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+)"
+# Thousands are set off by commas (in India hundreds of them, in East Asia tens), apostrophes and spaces; by dots where
+# that is plain.
+_INTEGER = (
+    r"(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!,?\d)|\d{1,4}(?:,\d{4})+(?!,?\d)"
+    r"|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+)"
+)
 _QUANTITY = re.compile(
     rf"(?<![\w.^])(?P<sign>[-+]\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>-)?"
     rf"(?:(?P<whole>\d+)\s(?:and\s)?(?P<part>\d+)\s?/\s?(?P<of>\d+)"  # 1 1/2
@@ -29,11 +33,15 @@ _QUANTITY = re.compile(
     re.IGNORECASE,
 )
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-# A part of another number: 2x, 2\pi, 3^n, 3:2, 1/2/3, 1,23, 5(a+b), 2i, 2e; \sqrt{2}, x/2, ±3, x^2.
+# A part of another number: 2x, 2\pi, 3^n, 3:2, 1/2/3, 1,23, 5(a+b), 2i, 2e, 2 + x; \sqrt{2}, x/2, \pm 3, x^2, x + 2.
 _GOES_ON = re.compile(
-    r"\s?(?:\^|[√π∞±]|\\[a-z])|\s?/|:\d|[.,]\d|\(|\s?[xyz](?![a-z])|[ie](?!\w)|e[-+]?\d", re.IGNORECASE
+    r"\s?\}?(?:\^|[√π∞±]|\\[a-z])|\s?/|:\d|[.,]\d|\(|\s?[xyz](?![a-z])|[ie](?!\w)|e[-+]?\d"
+    r"|\s?(?:[+*]\s?[a-z](?![a-z'])|-\s?[b-hj-z](?![a-z'])|[-+*]\s?[\\(])",
+    re.IGNORECASE,
 )
-_BEGUN = re.compile(r"(?:[√^/_±{]|/\(|\\[a-z]+\s*[{(]?|\w\()\s?$", re.IGNORECASE)
+_BEGUN = re.compile(
+    r"(?:[√^/_±{]|/\(|\\[a-z]+(?:_\{?\w+\}?)?\s*[{(]?|\w\(|(?:(?<![a-z])[a-z]|[)}])\s?[-+*])\s?$", re.IGNORECASE
+)
 # Between two numbers neither of which is the answer alone: a list, a range, a sum, or 5 feet 3 inches.
 _TOGETHER = re.compile(
     r"\s*(?:[^\W\d]+|[%°])?\s*(?:[,;:/+*^-]|\b(?:and|or|to|plus|minus|times|x)\b|(?<=\s))\s*(?:and|or)?\s*",
@@ -115,7 +123,8 @@ def quantities(text: str) -> list[Quantity]:
     """All numbers in plain text."""
     found = []
     for match in _QUANTITY.finditer(text):
-        part = _GOES_ON.match(text, match.end()) or _BEGUN.search(text[max(0, match.start() - 20) : match.start()])
+        before = text[max(0, match.start() - 20) : match.start()] + (match["sign"] or "")
+        part = _GOES_ON.match(text, match.end()) or _BEGUN.search(before)
         found.append(Quantity(None if part else _value(match), match["percent"] is not None, *match.span()))
     return found
 
