@@ -275,3 +275,14 @@ def test_a_run_that_was_interrupted_goes_on_and_the_page_says_what_came_of_all(
     mean = study.summary_of(fits[1], tmp_path)["accuracy"]["after"]
     assert rows["**mean**"][2].strip() == f"{mean['average']:.3f}"
     assert "python run.py" in page
+
+    more = study.again(study.again(page, tmp_path, "python one.py", "Once."), tmp_path, "python two.py", "A fix.")
+    before, after = more.split(study.AGAIN)
+    assert before.strip() == page.strip()
+    assert "A fix. Rows" in after
+    assert "Once." not in after
+    assert "python two.py" in after
+    # Nothing has changed between the two, so each row is the table's, twice.
+    for name in rows.keys() & {"start", "**mean**", "single_wordy"}:
+        own = [line for line in after.splitlines() if line.startswith(f"| {name}, ")]
+        assert [line.replace(", then", "").replace(", now", "").split("|")[2:] for line in own] == [rows[name]] * 2

@@ -5,6 +5,9 @@ Cost: about 5 minutes of one CPU core per fit, 13 fits a seed, 7 GB. A fit that 
       again and one that was interrupted goes on, so the command can be stopped and started, and asked for more seeds
       later. All ways to choose are run with one seed before the next.
 
+Where a fix moves some of them after the other runs are gone, --again REASON leaves the table and writes what was run
+again below it, beside the table's rows.
+
 It needs what prepare.py, prompts.py and reward_training.py make, and writes ``RESULTS.md`` beside itself, or where
 --results says; --seeds 0 writes only what is there.
 """
@@ -37,6 +40,7 @@ WORLD = World(CONFIG, CONFIG, right={}, late="")
 CHOOSING = ["default", "paper", "cooling", "cooling_ranks", "trusted", "random", "mean"]
 REFERENCE = "default"
 MOST_SEEDS = 100
+AGAIN = "## Run again"
 
 INTRODUCTION = """# Choosing with a real model
 
@@ -176,18 +180,64 @@ def _forwards(summary: Summary) -> float:
     return float(sum(summary["reward_model_forwards"].values()) / summary["responses"])
 
 
-def page(out: Path, command: str) -> str:
-    """``RESULTS.md``, of all fits that have ended."""
+def ended(out: Path) -> dict[str, dict[int, Summary]]:
+    """Summaries of all fits that have ended, by strategy and seed."""
     found: dict[str, dict[int, Summary]] = {}
     for fit in (Fit(seed, name) for seed in range(MOST_SEEDS) for name in strategies()):
         if (summary := summary_of(fit, out)) is not None:
             found.setdefault(fit.strategy, {})[fit.seed] = summary
+    return found
+
+
+def page(out: Path, command: str) -> str:
+    """``RESULTS.md``, of all fits that have ended."""
+    found = ended(out)
     if not found:
         return f"{INTRODUCTION}\nNo fit has ended yet.\n"
-    commits = sorted({summary["commit"] for runs in found.values() for summary in runs.values()})
-    written = f"Written by `{command}`; ran at commit {', '.join(commits)}, {os.cpu_count()} CPU cores."
-    lines = [INTRODUCTION, *table(found), "", "## Who judged what", "", *shares(found), "", written, ""]
+    lines = [
+        INTRODUCTION,
+        *table(found),
+        "",
+        "## Who judged what",
+        "",
+        *shares(found),
+        "",
+        _written(found, command),
+        "",
+    ]
     return "\n".join(lines)
+
+
+def again(before: str, out: Path, command: str, reason: str) -> str:
+    """The page with a section on what was run again; one that it has already is replaced.
+
+    Args:
+        before: The page as it is.
+        out: Where the new runs' folders lie.
+        command: What writes it.
+        reason: What has changed since the table was made.
+    """
+    before = before.split(AGAIN)[0].rstrip("\n")
+    found = ended(out)
+    if not found:
+        return f"{before}\n"
+    old, (head, line, *new) = before.splitlines(), table(found)
+    rows = []
+    for name in ("start", *found):
+        for when, lines in (("then", old), ("now", new)):
+            rows.append(f"| {_row(lines, name)[2:].replace(' | ', f', {when} | ', 1)}")
+    what = f"{reason} Rows of the table above, and the same fits run again; the others were not."
+    text = [before, "", AGAIN, "", what, "", head, line, *rows, "", *shares(found), "", _written(found, command), ""]
+    return "\n".join(text)
+
+
+def _row(lines: Sequence[str], name: str) -> str:
+    return next(line for line in lines if line.startswith("| ") and line.split("|")[1].strip(" *") == name)
+
+
+def _written(found: dict[str, dict[int, Summary]], command: str) -> str:
+    commits = sorted({summary["commit"] for runs in found.values() for summary in runs.values()})
+    return f"Written by `{command}`; ran at commit {', '.join(commits)}, {os.cpu_count()} CPU cores."
 
 
 if __name__ == "__main__":
@@ -198,11 +248,14 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "smollm2", help="where the runs' folders lie")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--again", metavar="REASON", help="what has changed since --results was written")
     parser.add_argument("settings", nargs="*", help="further ones of fit, behind --")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     command = shlex.join(["python", "experiments/smollm2/run.py", *sys.argv[1:]])
-    for fit in [Fit(seed, strategy) for seed in range(options.seeds) for strategy in options.strategies]:
-        run(fit, options.out, options.settings)
-        options.results.write_text(page(options.out, command), encoding="utf-8")
-    options.results.write_text(page(options.out, command), encoding="utf-8")
+    before = options.results.read_text(encoding="utf-8") if options.again else ""
+    for fit in [None, *(Fit(seed, strategy) for seed in range(options.seeds) for strategy in options.strategies)]:
+        if fit is not None:
+            run(fit, options.out, options.settings)
+        text = again(before, options.out, command, options.again) if options.again else page(options.out, command)
+        options.results.write_text(text, encoding="utf-8")
