@@ -66,8 +66,8 @@ def truncated(records: RunRecords) -> Caution | None:
     if _went_on(records):
         return Caution(
             what,
-            "Most of them had given the right answer and went on: teach the policy where to end by a supervised run"
-            " first (model.supervised), or keep cut ones from being chosen with selection.pairs.truncated: mask.",
+            "Most of them had given the right answer and went on: name the text that they go on with in"
+            " data.rollouts.stop, or teach the policy where to end by a supervised run first (model.supervised).",
         )
     return Caution(what, "Reward models judge torsos. Raise data.rollouts.max_new_tokens.")
 
