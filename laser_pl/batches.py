@@ -64,6 +64,10 @@ class PromptBatch:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def ids(self) -> list[list[int]]:
+        """Token ids of each, without what pads."""
+        return [tokens[mask.bool()].tolist() for tokens, mask in zip(self.tokens, self.mask, strict=True)]
+
     def part(self, rows: list[int]) -> PromptBatch:
         """Some of them."""
         return PromptBatch(tuple(self.prompts[row] for row in rows), self.tokens[rows], self.mask[rows])

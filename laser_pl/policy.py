@@ -24,6 +24,7 @@ from laser_pl.ranks import Ranks
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
+from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.seeds import derive_seed
 from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
@@ -64,6 +65,7 @@ class Policy(LightningModule):
 
     Attributes:
         step: What became of the last training step.
+        origin: What tells the base and its tokenizer from others, once it is loaded.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Policy(LightningModule):
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.tokenizer = self.load_tokenizer(pad_token)
         self.language_model: Any = None  # a PeftModel, once it is loaded
+        self.origin: dict[str, str] = {}
         self._reader: ResponseReader | None = None
         self.counts: Evaluation | None = None
 
@@ -145,7 +148,9 @@ class Policy(LightningModule):
         with progress.task("loading the policy"):
             self.weights.check_language_model()
             torch.manual_seed(derive_seed(self.seed, "adapter"))
-            self.language_model = self.lora.wrap(self.weights.load(), self.gradient_checkpointing)
+            base = self.weights.load()
+            self.origin = origin_of(base, self.tokenizer)
+            self.language_model = self.lora.wrap(base, self.gradient_checkpointing)
 
     def train(self, mode: bool = True) -> Policy:
         """Training mode for the adapter alone: of the base every dropout and every other draw stays off."""
@@ -199,13 +204,15 @@ class Policy(LightningModule):
         """Keep what is trained; the base is loaded from where it came."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["origin"] = self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another adapter.
+        """Refuse a checkpoint of another adapter, or one that was trained on another base.
 
         Raises:
-            ConfigurationError: If its tensors are not this adapter's.
+            ConfigurationError: If its tensors are not this adapter's, or base or tokenizer are others.
         """
+        refuse_other_origin(checkpoint.get("origin", {}), self.origin, "The checkpoint", self.weights.name)
         trained = {name: p.shape for name, p in self.named_parameters() if p.requires_grad}
         saved = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
         refuse_other_adapter(trained, saved, "The checkpoint")

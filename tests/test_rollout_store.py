@@ -21,11 +21,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def write(store: RolloutStore, chunk: int, batch: RolloutBatch) -> None:
-    store.write(chunk, batch.prompts.prompts, batch.responses, batch.contexts, batch.reference_logprobs)
+    store.write(chunk, batch.prompts, batch.responses, batch.contexts, batch.reference_logprobs)
 
 
 def read(store: RolloutStore, chunk: int, prompts: PromptBatch, iteration: int = 0) -> RolloutBatch:
-    return rollout_batch(prompts, store.read(chunk), pad_id=0, iteration=iteration)
+    return rollout_batch(prompts.prompts, store.read(chunk), pad_id=0, iteration=iteration)
 
 
 def assert_same(one: RolloutBatch, two: RolloutBatch) -> None:
@@ -72,8 +72,8 @@ def test_a_chunk_may_be_read_back_in_other_batches(rollouts: Make, tmp_path: Pat
     store = RolloutStore(tmp_path)
     write(store, 0, batch)
     rows = store.read(0)
-    first = rollout_batch(rollouts([[[1]]]).prompts, rows[:1], pad_id=9, iteration=0)
-    rest = rollout_batch(rollouts([[[1]], [[1]]]).prompts, rows[1:], pad_id=9, iteration=0)
+    first = rollout_batch(rollouts([[[1]]]).prompts.prompts, rows[:1], pad_id=9, iteration=0)
+    rest = rollout_batch(rollouts([[[1]], [[1]]]).prompts.prompts, rows[1:], pad_id=9, iteration=0)
     assert first.responses.tokens.tolist() == [[[3, 1]]]
     assert rest.responses.tokens.tolist() == [[[4, 4, 4, 1]], [[5, 1, 9, 9]]]
     assert rest.responses.mask.tolist() == [[[1, 1, 1, 1]], [[1, 1, 0, 0]]]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from laser_pl import progress
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
@@ -20,6 +21,7 @@ from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split
 from laser_pl.data.prompts import (
     Columns,
     Overlong,
+    digest_of_prompts,
     encode,
     fit_to_length,
     prompts_from,
@@ -131,6 +133,7 @@ class PreferenceData(LightningDataModule):
         self.prompts: dict[str, list[Prompt]] = {}
         self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
+        self._digests: dict[str, str] = {}  # what tells each split's prompts from others
         self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
         self.predicted: Collection[str] = ()
@@ -203,6 +206,7 @@ class PreferenceData(LightningDataModule):
                     " prompts, or raise the limit."
                 )
             self.prompts[name] = kept
+        self._digests = {split: digest_of_prompts(prompts) for split, prompts in self.prompts.items()}
         for sentence in leaks(self.prompts):
             log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
 
@@ -239,7 +243,7 @@ class PreferenceData(LightningDataModule):
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
         root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
-        store = RolloutStore(RunFolder(Path(root)).rollouts(iteration))
+        store = RolloutStore(RunFolder(Path(root)).rollouts(iteration), self.policy.origin, self.policy.weights.name)
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
@@ -289,11 +293,11 @@ class PreferenceData(LightningDataModule):
 
     def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
         rows = store.read(chunk)
-        found = [(row["prompt_id"], len(row["responses"])) for row in rows]
-        if found != [(prompt.id, self.rollouts.n) for prompt in prompts]:
+        found = [(row["prompt_id"], row["category"], len(row["responses"])) for row in rows]
+        if found != [(prompt.id, prompt.category, self.rollouts.n) for prompt in prompts]:
             raise ConfigurationError(
                 f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
-                f" configuration uses in iteration {iteration}. Resume with the configuration the run was"
+                f" configuration uses in iteration {iteration}. Resume with the configuration and the data the run was"
                 " started with, or start a new run."
             )
         return rows
@@ -302,8 +306,17 @@ class PreferenceData(LightningDataModule):
         self, batches: list[list[Prompt]], chunks: list[list[Row]], iteration: int
     ) -> list[RolloutBatch]:
         """The rows of all chunks in the plan's batches."""
-        rows, pad = iter([row for chunk in chunks for row in chunk]), self.policy.tokenizer.pad_token_id
-        return [rollout_batch(self._encode(batch), list(islice(rows, len(batch))), pad, iteration) for batch in batches]
+        every = [row for chunk in chunks for row in chunk]
+        prompts = [prompt for batch in batches for prompt in batch]
+        other = sum(prompt.text != row["text"] for prompt, row in zip(prompts, every, strict=True))
+        if other:
+            log.warning(
+                "%d of %d prompts would read otherwise now: the template has changed since the iteration's responses"
+                " were sampled, or writes the date. The iteration goes on with the prompts that were answered.",
+                other, len(prompts),
+            )  # fmt: skip
+        rows, pad = iter(every), self.policy.tokenizer.pad_token_id
+        return [rollout_batch(batch, list(islice(rows, len(batch))), pad, iteration) for batch in batches]
 
     def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
         assert self.trainer is not None
@@ -313,7 +326,7 @@ class PreferenceData(LightningDataModule):
             responses, contexts, logprobs = policy.roll_out(
                 encoded, self.rollouts, derive_seed(self.seed, "rollouts", iteration, chunk)
             )
-        store.write(chunk, prompts, responses, contexts, logprobs)
+        store.write(chunk, encoded, responses, contexts, logprobs)
 
     def val_dataloader(self) -> PromptLoader:
         """The validation prompts."""
@@ -343,14 +356,22 @@ class PreferenceData(LightningDataModule):
         return encode(prompts, self.policy.tokenizer, limit, self.template.special_tokens, self.overlong)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long rollouts took so far, and where in which iteration training is."""
+        """How long rollouts took so far, where in which iteration training is, and of which prompts."""
         cursor = self._cursor if self.loader is None else {**self.loader.state_dict(), "batches": len(self.loader)}
-        return {"rollout_seconds": self.rollout_seconds, "cursor": cursor}
+        return {"rollout_seconds": self.rollout_seconds, "cursor": cursor, "prompts": self._digests}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.rollout_seconds = state_dict["rollout_seconds"]
         self._cursor = state_dict["cursor"]
+        began_with = state_dict.get("prompts", self._digests)
+        other = [split for split, digest in self._digests.items() if digest != began_with[split]]
+        if other and self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            log.warning(
+                "The data have changed since the run began: rows of %s are others, or in another order. Put the files"
+                " back for the results of one run.",
+                " and ".join(other),
+            )
 
 
 def _table(source: Table | str) -> Table:

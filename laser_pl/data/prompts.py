@@ -173,6 +173,14 @@ def _asked_beside(shown: Mapping[str, Any]) -> list[Any]:
     return [sorted(shown.items())] if shown else []
 
 
+def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
+    """What tells prompts from others, or the same in another order: their rows, whatever a template makes of them."""
+    plain = (str, int, float, type(None))  # what else a column may hold does not always print alike
+    columns = [sorted((k, v) for k, v in prompt.columns.items() if isinstance(v, plain)) for prompt in prompts]
+    rows = [(prompt.id, prompt.category, shown) for prompt, shown in zip(prompts, columns, strict=True)]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+
+
 def split_by_hash(
     prompts: Sequence[Prompt],
     fraction: float,
@@ -260,8 +268,13 @@ def encode(
     """Token ids of some prompts, padded on the left; those beyond ``limit`` tokens are cut, but for their BOS."""
     start = _start(tokenizer)
     rows = [_cut(prompt_ids(prompt.text, tokenizer, special_tokens), limit, overlong, start) for prompt in prompts]
+    return padded(prompts, rows, tokenizer.pad_token_id)
+
+
+def padded(prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], pad_id: int) -> PromptBatch:
+    """Prompts and their token ids as a batch, padded on the left."""
     width = max(len(ids) for ids in rows)
-    tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
+    tokens = torch.full((len(rows), width), pad_id)
     mask = torch.zeros_like(tokens)
     for row, ids in enumerate(rows):
         tokens[row, width - len(ids) :] = torch.tensor(ids)

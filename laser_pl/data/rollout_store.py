@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
 from laser_pl.run.folder import writing
+from laser_pl.run.origin import Origin, refuse_other_origin
 
 Row = dict[str, Any]
 
@@ -22,6 +25,7 @@ _SCHEMA = pa.schema(
         ("prompt_id", pa.string()),
         ("category", pa.string()),
         ("text", pa.string()),
+        ("prompt_tokens", pa.list_(pa.int32())),
         ("responses", pa.list_(pa.string())),
         ("tokens", pa.list_(pa.list_(pa.int32()))),
         ("finished", pa.list_(pa.bool_())),
@@ -36,64 +40,82 @@ class RolloutStore:
 
     Args:
         folder: ``runs/<name>/rollouts/iteration-000``.
+        origin: What they are made with, which lies in each file; None for a reader who does not care.
+        weights: The name of the weights, for messages.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, origin: Origin | None = None, weights: str = "") -> None:
         self.folder = folder
+        self.origin = origin
+        self.weights = weights
 
     def path(self, chunk: int) -> Path:
         """Where a chunk lies."""
         return self.folder / f"chunk-{chunk:05d}.parquet"
 
     def write(
-        self, chunk: int, prompts: Sequence[Prompt], responses: Responses, contexts: Tensor, reference_logprobs: Tensor
+        self, chunk: int, prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor
     ) -> None:
         """Write one chunk; it appears under its name only when it is complete and on disk."""
         with writing(self.path(chunk)) as temporary, temporary.open("wb") as file:
-            write_rows(rows_of(prompts, responses, contexts, reference_logprobs), file)
+            write_rows(rows_of(prompts, responses, contexts, reference_logprobs), file, self.origin or {})
 
     def read(self, chunk: int) -> list[Row]:
         """The rows of one chunk, as they were written.
 
         Raises:
-            ConfigurationError: If the file is not there or is none of ours.
+            ConfigurationError: If the file is not there, is none of ours, or was made with other weights or another
+                tokenizer.
         """
         try:
             rows: list[Row] = pq.read_table(self.path(chunk), schema=_SCHEMA).to_pylist()
+            noted = pq.read_schema(self.path(chunk)).metadata or {}
         except (OSError, pa.ArrowException) as error:
             raise ConfigurationError(
                 f"{self.path(chunk)} cannot be read as the rollouts it should hold ({' '.join(str(error).split())})."
                 " Put it back, or start a new run."
             ) from error
+        if any(row["prompt_tokens"] is None for row in rows):
+            raise ConfigurationError(
+                f"{self.path(chunk)} does not say how its prompts were read: an older version wrote it. Go on with that"
+                " one, or start a new run."
+            )
+        if self.origin is not None:
+            made_with = {name.decode(): value.decode() for name, value in noted.items() if name.decode() in self.origin}
+            refuse_other_origin(made_with, self.origin, str(self.path(chunk)), self.weights)
         return rows
 
 
-def rows_of(prompts: Sequence[Prompt], responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:
+def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:
     """What is stored of some prompts and of what was answered to them."""
     lengths = responses.mask.sum(-1).tolist()
-    tokens = responses.tokens.tolist()
+    tokens, read = responses.tokens.tolist(), prompts.ids()
     return [
         {
             "prompt_id": prompt.id,
             "category": prompt.category,
             "text": prompt.text,
+            "prompt_tokens": read[row],
             "responses": list(responses.texts[row]),
             "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],
             "finished": responses.finished[row].tolist(),
             "reference_logprobs": reference_logprobs[row].tolist(),
             "context": contexts[row].tolist(),
         }
-        for row, prompt in enumerate(prompts)
+        for row, prompt in enumerate(prompts.prompts)
     ]
 
 
-def write_rows(rows: Sequence[Row], file: BinaryIO) -> None:
-    """Write rows as Parquet."""
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), file)
+def write_rows(rows: Sequence[Row], file: BinaryIO, origin: Origin) -> None:
+    """Write rows as Parquet, and what they were made with."""
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA.with_metadata(dict(origin))), file)
 
 
-def rollout_batch(prompts: PromptBatch, rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:
+def rollout_batch(prompts: Sequence[Prompt], rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:
     """Stored rows as a training batch.
+
+    Text and tokens of the prompts are the stored ones, which the reference log-probabilities are of: a template may
+    write something else today.
 
     Args:
         prompts: The prompts of the rows, in the same order.
@@ -107,8 +129,9 @@ def rollout_batch(prompts: PromptBatch, rows: Sequence[Row], pad_id: int, iterat
     tokens = torch.tensor([[[*response, *[pad_id] * (width - len(response))] for response in r] for r in ids])
     mask = (torch.arange(width) < lengths[..., None]).long()  # (B, n, T)
     finished = torch.tensor([row["finished"] for row in rows])
+    read = [replace(prompt, text=row["text"]) for prompt, row in zip(prompts, rows, strict=True)]
     return RolloutBatch(
-        prompts=prompts,
+        prompts=padded(read, [row["prompt_tokens"] for row in rows], pad_id),
         responses=Responses(tokens, mask, finished, [row["responses"] for row in rows]),
         contexts=torch.tensor([row["context"] for row in rows]),
         reference_logprobs=torch.tensor([row["reference_logprobs"] for row in rows], dtype=torch.float64),

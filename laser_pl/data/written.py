@@ -21,11 +21,13 @@ def written_batch(prompts: PromptBatch, tokenizer: Any, limit: int, iteration: i
         iteration: Counted from 0.
     """
     rows = []
-    for prompt in prompts.prompts:
+    for prompt, read in zip(prompts.prompts, prompts.ids(), strict=True):
         assert prompt.response is not None
         ids = [*ids_behind(prompt.response, prompt.text, tokenizer), tokenizer.eos_token_id]
         rows.append(
             {
+                "text": prompt.text,
+                "prompt_tokens": read,
                 "tokens": [ids[:limit]],
                 "responses": [prompt.response],
                 "finished": [len(ids) <= limit],
@@ -33,4 +35,4 @@ def written_batch(prompts: PromptBatch, tokenizer: Any, limit: int, iteration: i
                 "reference_logprobs": [0.0],
             }
         )
-    return rollout_batch(prompts, rows, tokenizer.pad_token_id, iteration)
+    return rollout_batch(prompts.prompts, rows, tokenizer.pad_token_id, iteration)

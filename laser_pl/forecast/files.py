@@ -14,7 +14,7 @@ import torch
 
 from laser_pl.batches import Prompt, Responses
 from laser_pl.data.plan import split_every
-from laser_pl.data.prompts import prompt_ids
+from laser_pl.data.prompts import padded, prompt_ids
 from laser_pl.data.rollout_store import rows_of, write_rows
 from laser_pl.forecast.models import Adapted
 from laser_pl.forecast.setup import Setup
@@ -58,7 +58,8 @@ def rollout_bytes(prompts: Sequence[Prompt], tokenizer: Any, n: int, length: flo
     """
     kept = max(1, min(len(prompts), int(SAMPLED_TOKENS / (n * length))))
     prompts, rows = prompts[:kept], kept * n
-    text = [token for prompt in prompts for token in prompt_ids(prompt.text, tokenizer)]
+    read = [prompt_ids(prompt.text, tokenizer) for prompt in prompts]
+    text = [token for ids in read for token in ids]
     width = math.ceil(length)
     lengths = torch.tensor([int((row + 1) * length) - int(row * length) for row in range(rows)])  # (R,)
     ids = torch.tensor(list(islice(cycle(text), rows * width))).view(rows, width)
@@ -76,7 +77,8 @@ def rollout_bytes(prompts: Sequence[Prompt], tokenizer: Any, n: int, length: flo
     contexts = torch.randn(kept, context_size, generator=generator)
     logprobs = torch.randn(kept, n, generator=generator).double()
     file = BytesIO()
-    write_rows(rows_of(prompts, responses, contexts, logprobs), file)
+    batch = padded(prompts, read, tokenizer.pad_token_id)
+    write_rows(rows_of(batch, responses, contexts, logprobs), file, {})
     return file.tell() / kept
 
 
