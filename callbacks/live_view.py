@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.policy import Policy
 from laser_pl.progress import Task, listening
 from laser_pl.ranks import process_number
+from laser_pl.run.decision import decisions_of
+from laser_pl.run.folder import RunFolder
 from laser_pl.view.lines import Lines
 from laser_pl.view.screen import Screen
 from laser_pl.view.state import State
@@ -100,6 +103,7 @@ class LiveView(Callback):
         """Within an iteration, where a run goes on, nothing else says that training begins."""
         assert isinstance(trainer.train_dataloader, RolloutLoader)
         if 0 < trainer.train_dataloader.served < len(trainer.train_dataloader):
+            self._recall(trainer)
             self._begin_training(trainer, trainer.train_dataloader.served)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,6 +129,13 @@ class LiveView(Callback):
         self._fitting = None
         self._tests = "test after"
         self.state = replace(self.state, iteration=None)
+
+    def _recall(self, trainer: Trainer) -> None:
+        """Take in what was decided in the iteration before the run was interrupted."""
+        decided = decisions_of(RunFolder(Path(trainer.default_root_dir)).selection, trainer.current_epoch)
+        arms = [*self.selection.arms, *(decision.arm for decision in decided)]  # some may be gone
+        for _, own in groupby(decided, key=lambda decision: decision.step):
+            self.state = self.state.decided(list(own), arms)
 
     def _begin_training(self, trainer: Trainer, done: int) -> None:
         self.begin(Task("training", "steps", trainer.num_training_batches, done, done))

@@ -21,6 +21,7 @@ from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl import progress
+from laser_pl.before_start import checks, connect
 from laser_pl.command_line.changed_settings import tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
@@ -160,7 +161,7 @@ class LaserCLI(PredictCommand):
             predicts = [self.predictor(self._resolved())] if self.subcommand == "predict" else []
             self.trainer_defaults["callbacks"] = [*predicts, *views]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
-        _refuse_second_selection(configured)
+        refuse_second_selection(configured)
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
@@ -198,13 +199,7 @@ class LaserCLI(PredictCommand):
             self.folder = RunFolder.newest_unfinished(runs_dir, name)
             if process_number() == 0:
                 tell_of_changes(self.folder.config, self._resolved())
-            if self.folder.checkpoint.exists():
-                check_checkpoint(
-                    self.folder.checkpoint,
-                    True,
-                    "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that"
-                    " are there.",
-                )
+            refuse_unsound_checkpoint(self.folder)
         elif process_number() > 0:
             self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
@@ -272,6 +267,7 @@ class LaserCLI(PredictCommand):
         held = self.folder.held() if process_number() == 0 else nullcontext()
         with self._no_folder_without_run(), held, ending_those_started(self.trainer):
             self.datamodule.continued = self.resumed
+            self._check()
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)
             else:
@@ -291,6 +287,21 @@ class LaserCLI(PredictCommand):
                 write_json(self.folder.summary, self.summary)
                 with progress.task("writing the report"):
                     report_after_fit(self.folder)
+
+    def _check(self) -> None:
+        """Find mistakes before anything is loaded or measured.
+
+        Raises:
+            ConfigurationError: If the run would end with one later.
+        """
+        connect(self.trainer, self.model, self.datamodule)
+        self.datamodule.setup("fit")
+        selection = self.selection
+        selection.pool.grade_by(self.model.matcher)
+        for check in checks(self.trainer, self.model, self.datamodule, selection.pool, selection.signal):
+            check()
+        if not self.model.supervised:
+            selection.pool.check()
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lightning's, while it is shown; then a run's last words."""
@@ -315,7 +326,27 @@ def _given_callbacks(configured: Any) -> list[Any]:
     return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
-def _refuse_second_selection(configured: Any) -> None:
+def refuse_unsound_checkpoint(folder: RunFolder) -> None:
+    """See that a run can go on from its checkpoint, if it has one.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
+    if folder.checkpoint.exists():
+        check_checkpoint(
+            folder.checkpoint,
+            True,
+            "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that are"
+            " there.",
+        )
+
+
+def refuse_second_selection(configured: Any) -> None:
+    """See that the user's callbacks hold no selection beside the run's own.
+
+    Raises:
+        ConfigurationError: If they do.
+    """
     if any(isinstance(callback, RewardSelection) for callback in _given_callbacks(configured)):
         raise ConfigurationError(
             "trainer.callbacks holds a RewardSelection, but the run has one already. Configure that one, in the section"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from torch import Tensor
 
@@ -24,13 +24,18 @@ from laser_pl.ranks import Ranks
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
+from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.seeds import derive_seed
 from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
+from laser_pl.training.optimizers import make_optimizers
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.supervised_step import supervised_loss
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
+
+_OF_PAIRS = ("train/loss", "train/dpo", "train/nll", "train/margin", "train/chosen_logprob", "train/pairs")
+"""What is logged of a step that has pairs."""
 
 
 class Policy(LightningModule):
@@ -189,16 +194,8 @@ class Policy(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
-        try:
-            optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
-        except ValueError as error:
-            raise ConfigurationError(f"optimizer: {error}. Set it in the config.") from error
-        if self.lr_scheduler is None:
-            return optimizer
-        scheduler = self.lr_scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):  # it waits for a metric, which comes once an iteration
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return make_optimizers(self.optimizer, self.lr_scheduler, trained)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained; the base is loaded from where it came."""
@@ -265,17 +262,17 @@ class Policy(LightningModule):
         losses = PromptLosses(dpo, nll, self.nll_weight)
         if len(pairs) > 0:
             margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
-            self.log_dict(
-                {
-                    "train/loss": sum(value for value, _ in found) / ranks.size,
-                    "train/dpo": losses.dpo.nanmean(),
-                    "train/nll": losses.nll.nanmean(),
-                    "train/margin": margin,
-                    "train/chosen_logprob": chosen,
-                    "train/pairs": float(len(pairs)),
-                },
-                batch_size=len(batch),
-            )
+            logged = {
+                "train/loss": sum(value for value, _ in found) / ranks.size,
+                "train/dpo": losses.dpo.nanmean(),
+                "train/nll": losses.nll.nanmean(),
+                "train/margin": margin,
+                "train/chosen_logprob": chosen,
+                "train/pairs": float(len(pairs)),
+            }
+            self.log_dict(logged, batch_size=len(batch))
+        elif self._trainer is not None:
+            forget_last(self._trainer, _OF_PAIRS)
         trains = self.step.learned and not self.frozen
         return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
 

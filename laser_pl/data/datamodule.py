@@ -231,8 +231,12 @@ class PreferenceData(LightningDataModule):
         chosen = prompts_of_iteration(self.prompts["train"], iteration, self.prompts_per_iteration, self.seed)
         return batches_of_iteration(chosen, self.batch_size, self.one_category_per_batch, iteration, self.seed)
 
-    def train_dataloader(self) -> RolloutLoader:
-        """Let the policy as it is now answer the iteration's prompts; a supervised one gets the written answers."""
+    def check_trainer(self) -> None:
+        """See that the trainer asks for new rollouts in every iteration.
+
+        Raises:
+            ConfigurationError: If it does not.
+        """
         assert self.trainer is not None
         every: int = self.trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
         if every != 1:
@@ -240,6 +244,11 @@ class PreferenceData(LightningDataModule):
                 f"trainer.reload_dataloaders_every_n_epochs is {every}; set it to 1, since every iteration needs new"
                 " rollouts."
             )
+
+    def train_dataloader(self) -> RolloutLoader:
+        """Let the policy as it is now answer the iteration's prompts; a supervised one gets the written answers."""
+        assert self.trainer is not None
+        self.check_trainer()
         iteration = self.trainer.current_epoch
         started = time.perf_counter()
         root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from laser_pl.cli import LaserCLI
+from callbacks.run_checkpoint import RunCheckpoint
+from laser_pl.before_start import connect
+from laser_pl.cli import LaserCLI, refuse_second_selection, refuse_unsound_checkpoint
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.errors import ConfigurationError
@@ -77,9 +80,14 @@ class PlanCLI(LaserCLI):
         self.selection = self._get(self.config_init, "selection")
         runs_dir, name = self._get(self.config, "runs_dir"), self._get(self.config, "name")
         if self._get(self.config, "resume"):
-            RunFolder.newest_unfinished(runs_dir, name)
+            folder = RunFolder.newest_unfinished(runs_dir, name)
+            refuse_unsound_checkpoint(folder)
         else:
             refuse_name(runs_dir, name)
+            folder = RunFolder(Path(runs_dir, name))
+        refuse_second_selection(self._get(self.config_init, "trainer"))
+        every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
+        RunCheckpoint(folder, every, keep, self.selection, self.interruption)  # it looks at what it is given
         self.trainer_defaults["callbacks"] = []
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **kwargs}
         try:
@@ -93,9 +101,7 @@ class PlanCLI(LaserCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Forecast, where ``fit`` would begin."""
-        self.trainer.strategy.connect(self.model)
-        self.model.trainer = self.trainer
-        self.datamodule.trainer = self.trainer
+        connect(self.trainer, self.model, self.datamodule)
         selection, runs_dir = self.selection, self._get(self.config, "runs_dir")
         config = self.config[self.subcommand].as_dict()
         setup = Setup(

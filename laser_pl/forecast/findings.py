@@ -12,7 +12,6 @@ from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.forecast.memory import Device
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
-from laser_pl.rewards.by_category import ByCategory
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.memory import show_bytes
 
@@ -111,15 +110,8 @@ def about_reward_models(setup: Setup) -> Iterator[Finding]:
     """Of reward models, as far as their configuration tells; a supervised run asks none."""
     if setup.policy.supervised:
         return
-    categories = {prompt.category for prompt in setup.data.prompts["train"]}
     longest = setup.heads("train", 1)[0] + setup.data.rollouts.max_new_tokens
     for name, model in setup.pool.reward_models.items():
-        if isinstance(model, ByCategory) and (missing := sorted(categories - set(model.reward_models))):
-            yield Finding(
-                f"ByCategory has no reward model for the category '{missing[0]}', only for"
-                f" {', '.join(model.reward_models)}. Add one under reward_models.",
-                stops=True,
-            )
         if isinstance(model, LocalModel) and model.max_length < longest:
             yield Finding(
                 f"The reward model '{name}' reads {model.max_length} tokens at most, and prompt and response can have"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laser_pl.before_start import checks
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast import findings as wrong
 from laser_pl.forecast.earlier import Earlier
@@ -74,15 +76,18 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
     policy = setup.policy
     base: Adapted | None = None
     with found.looking():
-        policy.setup("fit")
-    with found.looking():
         if policy.weights.name not in unknown:
             policy.weights.check_language_model()
             base = adapted(policy.weights, policy.lora, policy.gradient_checkpointing)
     own = [base.base, base.adapter] if base else [Loaded("policy", "the base, frozen", policy.weights.name)]
     judges = tuple(_judges(setup, found, unknown))
     models = (*own, *judges)
-    if not _set_up_data(setup, found):
+    known_prompts = _set_up_data(setup, found)
+    setup.pool.grade_by(policy.matcher)
+    for check in checks(setup.trainer, policy, setup.data, setup.pool, setup.signal):
+        with found.looking():
+            check()
+    if not known_prompts:
         return Forecast(models, None, None, (), (), setup.earlier, tuple(found.all))
     work = work_of(setup.data, setup.signal, setup.trainer)
     forwards = forwards_of(work, setup.pool.reward_models, setup.arms, setup.constraints)
@@ -91,7 +96,9 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
     if base is None:
         return Forecast(models, work, forwards, (), (), setup.earlier, tuple(found.all))
     learned = _bandit(setup, work, base)
-    optimizer = optimizer_state(policy.optimizer, base.adapter.size or 0)
+    optimizer = 0
+    with suppress(ValueError, TypeError):  # one that cannot be made was found above
+        optimizer = optimizer_state(policy.optimizer, base.adapter.size or 0)
     memory = _memory(setup, base, judges, libraries, learned, optimizer, work, found)
     files = tuple(files_of(setup, work, base, learned, optimizer))
     free = shutil.disk_usage(_existing(Path(runs_dir))).free

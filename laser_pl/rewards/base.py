@@ -35,6 +35,9 @@ class RewardModel(ABC):
             ConfigurationError: If what is configured is no such reward model.
         """
 
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """Raise a ConfigurationError if prompts of one of these categories cannot be judged."""
+
     def size(self) -> int:
         """Bytes of weights it holds when it is loaded; to be told without loading them."""
         return 0

@@ -23,20 +23,31 @@ class ByCategory(Composite):
     def __init__(self, reward_models: dict[str, RewardModel]) -> None:
         super().__init__(reward_models)
 
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """See that each has a reward model, which can judge it."""
+        self._refuse_missing(categories)
+        for category in categories:
+            self.reward_models[category].check_categories([category])
+
+    def _refuse_missing(self, categories: Sequence[str]) -> None:
+        for category in categories:
+            if category not in self.reward_models:
+                raise ConfigurationError(
+                    f"ByCategory has no reward model for the category '{category}', only for"
+                    f" {', '.join(self.reward_models)}. Add one under reward_models."
+                )
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """Each prompt's scores, from its category's reward model: ``B`` lists of ``n``.
 
         Raises:
             ConfigurationError: If a category has none.
         """
+        present = sorted({prompt.category for prompt in prompts})
+        self._refuse_missing(present)
         scores = torch.empty(len(prompts), len(responses[0]), dtype=torch.float64)
         silent = torch.zeros_like(scores, dtype=torch.bool)
-        for category in sorted({prompt.category for prompt in prompts}):
-            if category not in self.reward_models:
-                raise ConfigurationError(
-                    f"ByCategory has no reward model for the category '{category}', only for"
-                    f" {', '.join(self.reward_models)}. Add one under reward_models."
-                )
+        for category in present:
             rows = [row for row, prompt in enumerate(prompts) if prompt.category == category]
             own = self.reward_models[category].score([prompts[r] for r in rows], [responses[r] for r in rows])
             scores[rows] = as_tensor(own, (len(rows), scores.shape[1]), f"The reward model of '{category}'")

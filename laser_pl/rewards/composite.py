@@ -38,6 +38,11 @@ class Composite(RewardModel):
         for member in self.members:
             member.check()
 
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """Check all of them."""
+        for member in self.members:
+            member.check_categories(categories)
+
     def size(self) -> int:
         """Bytes of all of them."""
         return sum(member.size() for member in self.members)

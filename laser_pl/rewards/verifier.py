@@ -28,6 +28,10 @@ class Verifier(RewardModel):
         """Take it, unless it was told which to use."""
         self._grader = self.matcher or grader
 
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """See that the matcher can grade them all."""
+        self._grader.check(categories)
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """Grades in [0, 1], or None: ``B`` lists of ``n``."""
         return [

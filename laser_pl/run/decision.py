@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +66,14 @@ class Decision:
     def as_dict(self) -> dict[str, Any]:
         """Builtins only, for JSON."""
         return asdict(self)
+
+
+def decisions_of(path: Path, iteration: int) -> list[Decision]:
+    """Those of an iteration that are written in ``selection.jsonl``; none if there is no such file."""
+    if not path.exists():
+        return []
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [Decision(**line) for line in lines if line["iteration"] == iteration]
 
 
 def category_of(prompts: Sequence[Prompt]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,13 @@ def keep_metrics_before(trainer: Trainer, step: int, last: MetricsRow | None = N
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.keep_before(step, last)
+
+
+def forget_last(trainer: Trainer, names: Collection[str]) -> None:
+    """Leave out of a step's row what this step did not log, where Lightning repeats what the step before did."""
+    for result in (trainer._results or {}).values():
+        if result.meta.name in names:
+            result.reset()
 
 
 def row_to_come(trainer: Trainer) -> MetricsRow | None:

@@ -17,6 +17,9 @@ class Signal(ABC):
     def start(self, arms: Sequence[str]) -> None:
         """Learn the arms' names, in the order of their indices."""
 
+    def check(self, categories: Sequence[str]) -> None:
+        """Raise a ConfigurationError if it cannot measure on prompts of one of these categories."""
+
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """On which of the prompts it may ask every reward model; it is told, for a plan, before they are answered."""
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,11 @@ class ProbeGain(Signal):
         self.matcher = matcher
         self.probes: list[Probe] = []
         self.margins: list[float] = []  # of each probe after the last step
+
+    def check(self, categories: Sequence[str]) -> None:
+        """See that its own matcher, if it has one, can grade them all."""
+        if self.matcher is not None:
+            self.matcher.check(categories)
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean gain of all probes, about every judge of the step."""

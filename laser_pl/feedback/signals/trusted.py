@@ -36,6 +36,11 @@ class Trusted(Signal):
         self.trusted = Share(share, "trusted", seed)
         self.matcher = matcher
 
+    def check(self, categories: Sequence[str]) -> None:
+        """See that its own matcher, if it has one, can grade them all."""
+        if self.matcher is not None:
+            self.matcher.check(categories)
+
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """Those of the share with an answer, as far as they turn out to have right and wrong responses."""
         return [row for row in self.trusted.rows(prompts) if prompts[row].answer is not None]
