@@ -218,6 +218,11 @@ def prompt_ids(text: str, tokenizer: Any, special_tokens: bool = True) -> list[i
     """
     # verbose: how long a text may be is told elsewhere, in the user's own terms.
     ids: list[int] = tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"]
+    return to_go_on_from(ids, text, tokenizer)
+
+
+def to_go_on_from(ids: list[int], text: str, tokenizer: Any) -> list[int]:
+    """A text's ids with one BOS at most, and without the EOS that some tokenizers put behind every text."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if bos is not None and ids[:2] == [bos, bos]:
         ids = ids[1:]

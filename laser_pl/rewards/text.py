@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from laser_pl.batches import Prompt
 from laser_pl.data.behind import ids_behind, plain_ids, shared_start
-from laser_pl.data.prompts import prompt_ids
+from laser_pl.data.prompts import prompt_ids, to_go_on_from
 from laser_pl.data.templates import content_of, messages_of
 from laser_pl.rewards.turns import conversation, turns
 
@@ -53,7 +53,12 @@ def whole_texts(tokenizer: Any, prompt: Prompt, responses: Sequence[str], chat_t
         pairs = tokenizer([question] * len(responses), list(responses), verbose=False)
         types = pairs.get("token_type_ids") or [[] for _ in responses]
         return [Text(*row) for row in zip(pairs["input_ids"], types, strict=True)]
-    return [Text([*prompt_ids(question + response, tokenizer), *_end(tokenizer)], []) for response in responses]
+    texts = [question + response for response in responses]
+    rows = tokenizer(texts, verbose=False)["input_ids"]
+    return [
+        Text([*to_go_on_from(ids, text, tokenizer), *_end(tokenizer)], [])
+        for ids, text in zip(rows, texts, strict=True)
+    ]
 
 
 def tokenize(
@@ -94,24 +99,22 @@ def continuations(
         parts, end = turns(messages_of(prompt.prompt), responses, tokenizer), []
     else:
         parts, end = [(content_of(prompt.prompt), response) for response in responses], _end(tokenizer)
+    texts = [head + turn for head, turn in parts]  # all at once: a tokenizer reads several side by side
+    options = {"add_special_tokens": not chat_template, "return_offsets_mapping": tokenizer.is_fast, "verbose": False}
+    encoded = tokenizer(texts, **options)
+    offsets = encoded.get("offset_mapping") or [None] * len(texts)
     found = []
-    for head, turn in parts:
-        ids = prompt_ids(head + turn, tokenizer, special_tokens=not chat_template)
-        length = len(ids) - _tokens_of_turn(head, turn, tokenizer)
+    for (head, turn), text, row, places in zip(parts, texts, encoded["input_ids"], offsets, strict=True):
+        ids = to_go_on_from(row, text, tokenizer)
+        if places is None:
+            length = shared_start(prompt_ids(head, tokenizer, special_tokens=not chat_template), ids)
+        else:
+            length = len(ids) - sum(stop > len(head) for _, stop in places)
         if length > 0:
             found.append((ids[:length], [*ids[length:], *end]))
         else:  # the first token spans the two, and nothing stands before it
             found.append((prompt_ids(head, tokenizer), [*ids_behind(turn, head, tokenizer), *end]))
     return found
-
-
-def _tokens_of_turn(head: str, turn: str, tokenizer: Any) -> int:
-    """How many tokens of both together hold something of the second."""
-    if not tokenizer.is_fast:
-        before, whole = plain_ids([head, head + turn], tokenizer)
-        return len(whole) - shared_start(before, whole)
-    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
-    return sum(end > len(head) for _, end in tokenizer(head + turn, **options)["offset_mapping"])
 
 
 def _sets_apart(tokenizer: Any) -> bool:
