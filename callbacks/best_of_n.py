@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.policy import Policy
 from laser_pl.predictions import Line, Predictions
 from laser_pl.ranks import Ranks
+from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import selection_in
 
 
@@ -56,7 +58,7 @@ class BestOfN(Callback):
         pl_module.matcher.check(sorted({prompt.category for prompt in data.prompts["test"]}))
         self.selection.load_state_dict(selection_in(self.checkpoint, self.selection.arms))
         self.selection.pool.grade_by(pl_module.matcher)
-        self.selection.pool.check()
+        self.selection.pool.check(data.prompts["test"], partial(characters_of, pl_module.tokenizer))
         self.selection.pool.health.clear()
         data.predicted = self.predictions.known.keys()
 

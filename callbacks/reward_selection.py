@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from laser_pl.agreement_probe import probe
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
+from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import Pairing
 from laser_pl.errors import ConfigurationError
@@ -24,6 +26,7 @@ from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.constraints import Constraint, Verdicts
 from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
@@ -134,7 +137,9 @@ class RewardSelection(Callback):
         self.ranks = Ranks.of(trainer)
         assert isinstance(pl_module, Policy)
         self.pool.grade_by(pl_module.matcher)
-        self.pool.check()
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, PreferenceData)
+        self.pool.check(data.prompts["train"], partial(characters_of, pl_module.tokenizer))
         if says_nothing(self.signal, pl_module.nll_weight):
             log.warning(SAYS_NOTHING)
 

@@ -111,6 +111,20 @@ class Weights:
         saved = sum(weight.numel() * (weight.element_size() - _QUANTIZED_BYTES[self.quantization]) for weight in linear)
         return int(whole - saved)
 
+    def check_tensors(self, model_class: Any = AutoModelForCausalLM) -> None:
+        """See whether the files in a folder hold the tensors that its configuration describes; none is read.
+
+        Raises:
+            ConfigurationError: If one is missing, or of another shape.
+        """
+        if Path(self.name).is_dir() and self.quantization is None and not self.saved_quantized:
+            self.load(model_class, torch.device("meta"))
+
+    @property
+    def saved_quantized(self) -> bool:
+        """Whether the weights were quantised before they were saved."""
+        return getattr(self.load_config(), "quantization_config", None) is not None
+
     def check_language_model(self) -> None:
         """See whether the weights are a language model's; a classifier's would get a random head without a word.
 

@@ -318,7 +318,7 @@ def test_the_pool_takes_it_as_it_comes(make: Callable[[str], RewardModel], kind:
     expected = scores_of(reward_model)
     reward_model.unload()
     pool = Pool({"it": reward_model})
-    pool.check()
+    pool.check(PROMPTS, lambda: "")
     assert torch.equal(pool.score("it", PROMPTS, RESPONSES, CPU), expected)
     # Two models; three games of each prompt in two orders; three members.
     forwards = 18 if "implicit" in kind or kind == "pairwise judge" else 27 if "ensemble" in kind else 9

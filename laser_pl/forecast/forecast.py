@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from laser_pl.forecast.phases import phases
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Forwards, Work, forwards_of, work_of
 from laser_pl.language_model import Weights
+from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.local import LocalModel
 
@@ -89,6 +91,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
             check()
     if not known_prompts:
         return Forecast(models, None, None, (), (), setup.earlier, tuple(found.all))
+    _check_texts(setup, found, unknown)
     work = work_of(setup.data, setup.signal, setup.trainer)
     forwards = forwards_of(work, setup.pool.reward_models, setup.arms, setup.constraints)
     for about in (wrong.about_data(setup, work), wrong.about_reward_models(setup), wrong.about_quantization(setup)):
@@ -151,6 +154,15 @@ def _judges(setup: Setup, found: Findings, unknown: set[str]) -> Iterator[Loaded
                 setup.pool.memory.check_fits(name)
         with found.looking():
             yield from reward_models({name: model})
+
+
+def _check_texts(setup: Setup, found: Findings, unknown: set[str]) -> None:
+    """See whether the reward models can read what they would be asked about, as ``fit`` does."""
+    for name, model in setup.pool.reward_models.items():
+        if not any(weights.name in unknown for leaf in leaves(model) for weights in _weights(leaf)):
+            with found.looking():
+                characters = partial(characters_of, setup.policy.tokenizer)
+                setup.pool.check_texts(name, setup.data.prompts["train"], characters)
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

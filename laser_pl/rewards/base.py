@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,17 @@ class RewardModel(ABC):
     def check_categories(self, categories: Sequence[str]) -> None:
         """Raise a ConfigurationError if prompts of one of these categories cannot be judged."""
 
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """Find texts that it cannot read; called after ``check``, before the first rollout.
+
+        Args:
+            prompts: All that it may be asked about.
+            characters: What responses can be made of, each character once; takes a while to find out.
+
+        Raises:
+            ConfigurationError: If it would fail on one of them.
+        """
+
     def size(self) -> int:
         """Bytes of weights it holds when it is loaded; to be told without loading them."""
         return 0
@@ -64,7 +75,8 @@ class RewardModel(ABC):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Scores:
         """Scores, higher is better.
 
-        An exception is counted and costs these responses their labels, no more; a ConfigurationError ends the run.
+        An exception is a fault that may pass: it is counted and costs these responses their labels, no more. A
+        ConfigurationError is a mistake in the set-up, and ends the run.
 
         Args:
             prompts: ``B`` prompts, as the data set has them.

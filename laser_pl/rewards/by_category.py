@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
-from laser_pl.rewards.composite import Composite
+from laser_pl.rewards.composite import Composite, named
 from laser_pl.rewards.scores import abstentions, as_lists, as_tensor
 
 
@@ -36,6 +36,19 @@ class ByCategory(Composite):
                     f"ByCategory has no reward model for the category '{category}', only for"
                     f" {', '.join(self.reward_models)}. Add one under reward_models."
                 )
+
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """Let each look at its own category's prompts.
+
+        Raises:
+            ConfigurationError: If a category has none.
+        """
+        present = sorted({prompt.category for prompt in prompts})
+        self._refuse_missing(present)
+        for category in present:
+            with named(category):
+                own = [prompt for prompt in prompts if prompt.category == category]
+                self.reward_models[category].check_texts(own, characters)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """Each prompt's scores, from its category's reward model: ``B`` lists of ``n``.

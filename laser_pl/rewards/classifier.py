@@ -49,6 +49,7 @@ class SequenceClassifier(LocalModel):
             ConfigurationError: If they are not, or not there.
         """
         self._check_outputs()
+        self.weights.check_tensors(self.model_class)
         self.check_tokenizer()
 
     def _check_outputs(self) -> None:
@@ -80,9 +81,7 @@ class SequenceClassifier(LocalModel):
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The weighted sum of the classifier's outputs for each response. Shape ``(B, n)``, float32 or wider."""
         texts = [
-            self._cut(text)
-            for prompt, row in zip(prompts, responses, strict=True)
-            for text in self.reads(whole_texts, prompt, row)
+            self._cut(text) for prompt, row in zip(prompts, responses, strict=True) for text in self._texts(prompt, row)
         ]
 
         def forward(group: list[int]) -> Tensor:
@@ -97,6 +96,14 @@ class SequenceClassifier(LocalModel):
             return logits @ logits.new_tensor(self.head_weights)
 
         return self.batches.run([(len(text.ids),) for text in texts], forward).view(len(prompts), -1)
+
+    def inputs(self, prompt: Prompt, responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of each whole text."""
+        return [text.ids for text in self._texts(prompt, responses)]
+
+    def _texts(self, prompt: Prompt, responses: Sequence[str]) -> list[Text]:
+        with self.reading((prompt.prompt, *responses)):
+            return whole_texts(self._tokenizer, prompt, responses, self.reads_chats)
 
     def _cut(self, text: Text) -> Text:
         """What is read of a text; its first token stays if it is one of those that stand before every text."""

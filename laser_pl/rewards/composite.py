@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
+from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.base import RewardModel
@@ -43,6 +45,12 @@ class Composite(RewardModel):
         for member in self.members:
             member.check_categories(categories)
 
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """Let all of them look."""
+        for name, member in self.reward_models.items():
+            with named(name):
+                member.check_texts(prompts, characters)
+
     def size(self) -> int:
         """Bytes of all of them."""
         return sum(member.size() for member in self.members)
@@ -61,3 +69,12 @@ class Composite(RewardModel):
         """Unload all of them."""
         for member in self.members:
             member.unload()
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """A block whose mistakes are a reward model's."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"The reward model '{name}' cannot be used. {error}") from error

@@ -37,6 +37,23 @@ class FunctionReward(RewardModel):
         self.function = function
         self.timeout = timeout
 
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """See whether the function can be called with the columns that there are.
+
+        Raises:
+            ConfigurationError: If it asks for one that is not there.
+        """
+        try:
+            inspect.signature(self.function).bind(**self._arguments(prompts, [[""]] * len(prompts)))
+        except TypeError as error:
+            columns = ", ".join(sorted({name for prompt in prompts for name in prompt.columns})) or "none"
+            raise ConfigurationError(
+                f"The reward function {_name(self.function)} cannot be called: {error}. It can have prompts,"
+                f" completions and the data set's other columns (here: {columns})."
+            ) from error
+        except ValueError:  # some that are written in C have no signature
+            pass
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """What the function returns: ``B`` lists of ``n``.
 
@@ -44,6 +61,19 @@ class FunctionReward(RewardModel):
             ConfigurationError: If it does not return a number, or None, for each response.
             TimeoutError: If it takes longer than ``timeout``.
         """
+        values = self._call(self._arguments(prompts, responses))
+        name, count = _name(self.function), sum(map(len, responses))
+        try:
+            scores = [None if value is None else float(value) for value in values]
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The reward function {name} must return a list of numbers: {error}.") from error
+        if len(scores) != count:
+            raise ConfigurationError(f"The reward function {name} returned {len(scores)} values for {count} responses.")
+        n = len(responses[0])
+        return [scores[start : start + n] for start in range(0, len(scores), n)]
+
+    def _arguments(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """What the function is given, by name: lists with an entry for each response."""
         repeated = [prompt for prompt, row in zip(prompts, responses, strict=True) for _ in row]
         completions = [
             response if isinstance(prompt.prompt, str) else [{"role": "assistant", "content": response}]
@@ -53,18 +83,7 @@ class FunctionReward(RewardModel):
         names = {name for prompt in prompts for name in prompt.columns}
         columns = {name: [prompt.columns.get(name) for prompt in repeated] for name in sorted(names)}
         given = {**columns, "prompts": [prompt.prompt for prompt in repeated], "completions": completions}
-        values = self._call({name: value for name, value in given.items() if _takes(self.function, name)})
-        name = getattr(self.function, "__qualname__", repr(self.function))
-        try:
-            scores = [None if value is None else float(value) for value in values]
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"The reward function {name} must return a list of numbers: {error}.") from error
-        if len(scores) != len(completions):
-            raise ConfigurationError(
-                f"The reward function {name} returned {len(scores)} values for {len(completions)} responses."
-            )
-        n = len(responses[0])
-        return [scores[start : start + n] for start in range(0, len(scores), n)]
+        return {name: value for name, value in given.items() if _takes(self.function, name)}
 
     def _call(self, arguments: dict[str, Any]) -> Values:
         def call() -> Values:
@@ -76,6 +95,10 @@ class FunctionReward(RewardModel):
         if self.timeout is None and not inspect.iscoroutinefunction(self.function):
             return call()
         return in_thread(call, self.timeout)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

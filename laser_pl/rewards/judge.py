@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,7 +78,8 @@ class Judge(LocalModel):
         Returns:
             Shape ``(R,)``, float32 or wider.
         """
-        ids = [self._ids(text) for text in texts]
+        bos = self._tokenizer.bos_token_id
+        ids = [cut_text(self._ids(text), self.longest, self.truncation, bos) for text in texts]
 
         def forward(group: list[int]) -> Tensor:
             tokens, mask = pad_left([ids[i] for i in group], self.pad_id, self._model.device)
@@ -93,8 +95,22 @@ class Judge(LocalModel):
 
         return self.batches.run([(len(row),) for row in ids], forward)
 
+    @abstractmethod
+    def texts(self, prompt: Prompt, responses: Sequence[str]) -> list[str]:
+        """The template filled for all that has to be asked about a prompt's responses."""
+
+    def inputs(self, prompt: Prompt, responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of each question."""
+        return [self._ids(text) for text in self.texts(prompt, responses)]
+
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """See whether the template can be filled from every prompt's row, too."""
+        for prompt in prompts:
+            self.texts(prompt, ["", ""])
+        super().check_texts(prompts, characters)
+
     def _ids(self, text: str) -> list[int]:
-        if self.reads_chats:
-            text = chat_text(self._tokenizer, messages_of(text), add_generation_prompt=True)
-        ids = prompt_ids(text, self._tokenizer, special_tokens=not self.reads_chats)
-        return cut_text(ids, self.longest, self.truncation, self._tokenizer.bos_token_id)
+        with self.reading(text):
+            if self.reads_chats:
+                text = chat_text(self._tokenizer, messages_of(text), add_generation_prompt=True)
+            return prompt_ids(text, self._tokenizer, special_tokens=not self.reads_chats)

@@ -50,13 +50,21 @@ class Likelihood(LocalModel):
 
         return self.batches.run([(len(head), len(tail)) for head, tail in parts], forward).view(len(prompts), -1)
 
+    def inputs(self, prompt: Prompt, responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of prompt and response together."""
+        return [[*head, *tail] for head, tail in self._parts(prompt, responses)]
+
+    def _parts(self, prompt: Prompt, responses: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        with self.reading((prompt.prompt, *responses)):
+            return continuations(self._tokenizer, prompt, responses, self.reads_chats)
+
     def read(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids of prompt and response, for every response."""
         bos = self._tokenizer.bos_token_id
         return [
             cut_parts(head, tail, self.longest, self.truncation, bos)
             for prompt, row in zip(prompts, responses, strict=True)
-            for head, tail in self.reads(continuations, prompt, row)
+            for head, tail in self._parts(prompt, row)
         ]
 
     def logprobs(self, model: Any, parts: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:

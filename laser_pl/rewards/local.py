@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import reprlib
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from laser_pl.batches import Prompt
-from laser_pl.data.templates import chat_text, messages_of
+from laser_pl.data.templates import chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.reading.positions import most_positions
@@ -19,7 +21,8 @@ from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.text import Side
 from laser_pl.rewards.token_batches import TokenBatches
 
-T = TypeVar("T")
+_ODD = "\ue000\u00e9\u4e2d\U0001f600"
+"""What a tokenizer reads only if it reads everything."""
 
 
 class LocalModel(RewardModel):
@@ -61,6 +64,7 @@ class LocalModel(RewardModel):
             ConfigurationError: If they are not, or not there.
         """
         self.weights.check_language_model()
+        self.weights.check_tensors(self.model_class)
         self.check_tokenizer()
 
     def check_tokenizer(self) -> None:
@@ -69,14 +73,55 @@ class LocalModel(RewardModel):
         Raises:
             ConfigurationError: If it is not there, has no chat template where it should, or one that is broken.
         """
-        tokenizer = self.load_tokenizer()
+        tokenizer = self._tokenizer = self.load_tokenizer()
         if self.chat_template and not tokenizer.chat_template:
             raise ConfigurationError(
                 f"chat_template is true, but the tokenizer of '{self.weights.name}' has none. Set it to false or null"
                 " in the reward model's config."
             )
-        if tokenizer.chat_template and self.chat_template is not False:
+        if self.reads_chats:
             chat_text(tokenizer, messages_of("?"), add_generation_prompt=True)
+        known = self.weights.load_config().get_text_config().vocab_size
+        if tokenizer.vocab_size > known:
+            raise ConfigurationError(
+                f"The tokenizer of '{self.weights.name}' has {tokenizer.vocab_size} tokens and the model {known}. It is"
+                " another model's; get the tokenizer that belongs to it."
+            )
+
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """See whether the template takes prompts of every sequence of roles, and the tokenizer every character.
+
+        Raises:
+            ConfigurationError: If not, or if the model has no embedding for a token of the template's.
+        """
+        tokenizer = self._tokenizer = self._tokenizer or self.load_tokenizer()
+        sequences: dict[tuple[str, ...], Prompt] = {}
+        for prompt in prompts:
+            sequences.setdefault(tuple(message["role"] for message in messages_of(prompt.prompt)), prompt)
+        reads_all = _reads(tokenizer, _ODD)
+        known = self.weights.load_config().get_text_config().vocab_size
+        for prompt in sequences.values() if reads_all else prompts:
+            largest = max(max(ids) for ids in self.inputs(prompt, [content_of(prompt.prompt)[:1]] * 2))
+            if largest >= known:
+                raise ConfigurationError(
+                    f"The token {tokenizer.convert_ids_to_tokens(largest)!r} of the tokenizer of '{self.weights.name}'"
+                    f" has number {largest}, and the model knows {known} tokens. Get the model again, or set"
+                    " chat_template: false in its config."
+                )
+        for character in () if reads_all else characters():
+            if not _reads(tokenizer, character):
+                raise ConfigurationError(
+                    f"The tokenizer of '{self.weights.name}' cannot read {character!r}, which the policy can write."
+                    " Give it an unk_token, or take another reward model."
+                )
+
+    @abstractmethod
+    def inputs(self, prompt: Prompt, responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of what the model would read to score the responses, however long.
+
+        Raises:
+            ConfigurationError: If the tokenizer cannot read them, or the template refuses them.
+        """
 
     def size(self) -> int:
         """Bytes of the weights, from the model's configuration."""
@@ -89,7 +134,7 @@ class LocalModel(RewardModel):
             ConfigurationError: If they are not there.
         """
         if self._model is None:
-            self._tokenizer = self.load_tokenizer()
+            self._tokenizer = self._tokenizer or self.load_tokenizer()
             self._model = self.load_model(device)
         elif self.movable:
             for model in self.models:
@@ -113,7 +158,7 @@ class LocalModel(RewardModel):
 
     def unload(self) -> None:
         """Give the weights up; they still lie where they were loaded from."""
-        self._model = self._tokenizer = None
+        self._model = None
         if not self.movable:
             gc.collect()  # bitsandbytes' 4-bit layers hold themselves in cycles; a collection takes half a second
 
@@ -138,25 +183,37 @@ class LocalModel(RewardModel):
         """Whether inputs go through the chat template; known once the tokenizer is loaded."""
         return bool(self._tokenizer.chat_template) if self.chat_template is None else self.chat_template
 
-    def reads(
-        self, how: Callable[[Any, Prompt, Sequence[str], bool], list[T]], prompt: Prompt, row: Sequence[str]
-    ) -> list[T]:
-        """What the tokenizer makes of a prompt with responses.
+    @contextmanager
+    def reading(self, what: object) -> Iterator[None]:
+        """A block in which the tokenizer reads something; what goes wrong there is a mistake in the set-up, and stays.
+
+        Args:
+            what: What it reads, for the message.
 
         Raises:
-            ConfigurationError: If it cannot read them, or the template refuses them: that is no passing fault.
+            ConfigurationError: If it cannot read it, or the template refuses it.
         """
         try:
-            return how(self._tokenizer, prompt, row, self.reads_chats)
-        except ConfigurationError:
-            raise
+            yield
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error} Set chat_template: false in the reward model's config, or leave such prompts out."
+            ) from error
         except Exception as error:  # of a tokenizer that has no token for what it does not know
             raise ConfigurationError(
-                f"The tokenizer of '{self.weights.name}' cannot read a response to {reprlib.repr(prompt.prompt)}:"
-                f" {error}. Take another tokenizer, or one with an unk_token."
+                f"The tokenizer of '{self.weights.name}' cannot read {reprlib.repr(what)}: {error}. Give it an"
+                " unk_token, or take another reward model."
             ) from error
 
     @property
     def pad_id(self) -> int:
         """Any id; what it pads is masked."""
         return int(self._tokenizer.pad_token_id or 0)
+
+
+def _reads(tokenizer: Any, text: str) -> bool:
+    try:
+        tokenizer(text)
+    except Exception:  # a tokenizer that has no token for what it does not know raises no more than that
+        return False
+    return True

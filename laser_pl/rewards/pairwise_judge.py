@@ -63,16 +63,19 @@ class PairwiseJudge(Judge):
         """Two for each comparison, shared by its two responses."""
         return 2.0 * len(schedule(n, self.opponents)) / n
 
+    def texts(self, prompt: Prompt, responses: Sequence[str]) -> list[str]:
+        """Two questions for each comparison, one in either order."""
+        return [
+            self.fill(prompt, response_a=responses[a], response_b=responses[b])
+            for one, other in schedule(len(responses), self.opponents)
+            for a, b in ((one, other), (other, one))
+        ]
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The mean probability of being preferred. Shape ``(B, n)``, float32 or wider; NaN for an only response."""
         n = len(responses[0])
         games = schedule(n, self.opponents)
-        texts = [
-            self.fill(prompt, response_a=row[a], response_b=row[b])
-            for prompt, row in zip(prompts, responses, strict=True)
-            for one, other in games
-            for a, b in ((one, other), (other, one))
-        ]
+        texts = [text for prompt, row in zip(prompts, responses, strict=True) for text in self.texts(prompt, row)]
         if not texts:
             return torch.full((len(prompts), n), float("nan"))
         first = self.expected_worth(texts).view(len(prompts), -1, 2)  # (B, games, 2)  how often A is preferred

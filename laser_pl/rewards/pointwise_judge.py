@@ -47,11 +47,11 @@ class PointwiseJudge(Judge):
     ) -> None:
         super().__init__(weights, template, ratings, **reading)
 
+    def texts(self, prompt: Prompt, responses: Sequence[str]) -> list[str]:
+        """One question for each response."""
+        return [self.fill(prompt, response=response) for response in responses]
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The expected rating of each response. Shape ``(B, n)``, float32 or wider."""
-        texts = [
-            self.fill(prompt, response=response)
-            for prompt, row in zip(prompts, responses, strict=True)
-            for response in row
-        ]
+        texts = [text for prompt, row in zip(prompts, responses, strict=True) for text in self.texts(prompt, row)]
         return self.expected_worth(texts).view(len(prompts), -1)

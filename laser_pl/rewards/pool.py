@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.base import RewardModel
+from laser_pl.rewards.composite import named
 from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
@@ -83,15 +84,27 @@ class Pool:
         for reward_model in self.reward_models.values():
             reward_model.grade_by(grader)
 
-    def check(self) -> None:
+    def check(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
         """Find mistakes that can be found without loading weights.
 
+        Args:
+            prompts: All that the reward models may be asked about.
+            characters: See ``RewardModel.check_texts``.
+
         Raises:
-            ConfigurationError: If a reward model is not what it is said to be, or does not fit the memory.
+            ConfigurationError: If a reward model is not what it is said to be, does not fit the memory, or cannot read
+                what it would be asked about.
         """
         for reward_model in self.reward_models.values():
             reward_model.check()
         self.memory.check()
+        for name in self.names:
+            self.check_texts(name, prompts, characters)
+
+    def check_texts(self, name: str, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """Find what one of them cannot read, see ``RewardModel.check_texts``."""
+        with named(name):
+            self.reward_models[name].check_texts(prompts, characters)
 
     def ask(
         self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device

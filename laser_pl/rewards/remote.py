@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -94,6 +94,11 @@ class RemoteReward(RewardModel):
             ConfigurationError: If it is not, or cannot be sent.
         """
         self._authorization()
+
+    def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
+        """See whether ``text`` can be filled from every prompt's row."""
+        for prompt in prompts:
+            self._item(prompt, "")
 
     def load(self, device: torch.device) -> None:
         """Get a client; it connects when it first asks.

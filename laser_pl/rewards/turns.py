@@ -48,7 +48,7 @@ def turns(messages: Sequence[Message], responses: Sequence[str], tokenizer: Any)
     if not shown:
         raise ConfigurationError(
             f"The chat template of '{tokenizer.name_or_path}' does not show the assistant's turn, so no response can be"
-            " scored. Set chat_template: false in the reward model's config."
+            " scored."
         )
     if before.startswith(asked) and (not before[len(asked) :].strip() or asked == chat_text(tokenizer, messages)):
         asked = before  # white space, or the head of the turn where the template knows no generation prompt

@@ -110,6 +110,8 @@ def compare(
     """
     _refuse_other_numbers(prompts, ours, theirs)
     judge.check()
+    texts = [text for responses in (*ours.values(), *theirs.values()) for text in responses]
+    judge.check_texts(prompts, lambda: "".join(sorted(set("".join(texts)))))
     pool = Pool({"judge": judge})
     failures: list[str] = []
 
