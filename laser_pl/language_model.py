@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.modes import recompute_layers
+from laser_pl.saved_quantized import how_saved, size_by_bits, size_in_files
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 
@@ -101,6 +102,9 @@ class Weights:
         Args:
             model: The skeleton.
         """
+        if how_saved(model.config) is not None:  # transformers leaves it so, whatever `quantization` asks for
+            here = Path(self.name).is_dir()
+            return size_in_files(Path(self.name), model) if here else size_by_bits(model)
         tensors = [*model.parameters(), *model.buffers()]
         whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if self.quantization is None:
@@ -117,13 +121,13 @@ class Weights:
         Raises:
             ConfigurationError: If one is missing, or of another shape.
         """
-        if Path(self.name).is_dir() and self.quantization is None and not self.saved_quantized:
+        if Path(self.name).is_dir() and self.quantized_as is None:
             self.load(model_class, torch.device("meta"))
 
     @property
-    def saved_quantized(self) -> bool:
-        """Whether the weights were quantised before they were saved."""
-        return getattr(self.load_config(), "quantization_config", None) is not None
+    def quantized_as(self) -> str | None:
+        """How the weights are quantised in memory, as they were saved or as they will be; None where they are not."""
+        return how_saved(self.load_config()) or self.quantization
 
     def check_language_model(self) -> None:
         """See whether the weights are a language model's; a classifier's would get a random head without a word.

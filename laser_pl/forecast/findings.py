@@ -125,10 +125,14 @@ def about_quantization(setup: Setup) -> Iterator[Finding]:
         return
     models = {name: model.weights for name, model in setup.pool.reward_models.items() if isinstance(model, LocalModel)}
     for name, weights in {"the policy": setup.policy.weights, **models}.items():
-        if weights.quantization is not None:
+        try:
+            how = weights.quantized_as
+        except ConfigurationError:  # not to be reached, which is told with the models
+            continue
+        if how is not None:
             yield Finding(
-                f"The weights of {name} are quantised ({weights.quantization}), which saves memory and is slow without"
-                " a GPU: every forward unpacks them."
+                f"The weights of {name} are quantised ({how}), which saves memory and is slow without a GPU: every"
+                " forward unpacks them."
             )
 
 

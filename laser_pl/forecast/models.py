@@ -53,7 +53,7 @@ def loaded(name: str, kind: str, weights: Weights, model_class: Any = AutoModelF
         if Path(weights.name).is_dir():
             raise
         return Loaded(name, kind, weights.name)
-    dtype = weights.quantization or str(next(model.parameters()).dtype).removeprefix("torch.")
+    dtype = weights.quantized_as or str(next(model.parameters()).dtype).removeprefix("torch.")
     return Loaded(name, kind, weights.name, parameters_of(model), weights.size_of(model), dtype)
 
 
@@ -117,14 +117,15 @@ def adapted(weights: Weights, lora: Lora, gradient_checkpointing: bool) -> Adapt
             raise
         return None
     base = skeleton
-    dtype = weights.quantization or str(next(base.parameters()).dtype).removeprefix("torch.")
-    if weights.quantization is not None:
+    quantized = weights.quantized_as
+    dtype = quantized or str(next(base.parameters()).dtype).removeprefix("torch.")
+    if quantized is not None:
         linear = {id(module.weight) for module in base.modules() if isinstance(module, torch.nn.Linear)}
         for parameter in base.parameters():
             if id(parameter) not in linear or parameter is _head(base):
                 parameter.data = parameter.data.float()
     parameters, size = parameters_of(base), weights.size_of(base)
-    if weights.quantization is not None:
+    if quantized is not None:
         base.float()
     with torch.device("meta"):
         model = lora.wrap(base, gradient_checkpointing)

@@ -97,7 +97,7 @@ class ImplicitReward(Likelihood):
     @property
     def movable(self) -> bool:
         """Whether both may go from one device to another."""
-        return super().movable and (self.reference is None or self.reference.quantization is None)
+        return super().movable and (self.reference is None or self.reference.quantized_as is None)
 
     def unload(self) -> None:
         """Give both up."""

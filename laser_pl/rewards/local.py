@@ -169,8 +169,8 @@ class LocalModel(RewardModel):
 
     @property
     def movable(self) -> bool:
-        """Whether the weights may go from one device to another; bitsandbytes' may not."""
-        return self.weights.quantization is None
+        """Whether the weights may go from one device to another; quantised ones may not."""
+        return self.weights.quantized_as is None
 
     @property
     def longest(self) -> int:
