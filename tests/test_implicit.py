@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
@@ -113,6 +113,20 @@ def test_a_folder_without_an_adapter_is_named(policy_folder: Path, adapter: Path
     (tmp_path / "adapter_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ConfigurationError, match=f"There is no {file} in"):
         ImplicitReward(Weights(str(policy_folder)), adapter=str(tmp_path)).check()
+
+
+def test_an_adapter_of_another_base_is_named(adapter: Path, llama_config: Any, tokenizer: Any, tmp_path: Path) -> None:
+    """Found before the first rollout, by its shapes, its layers, or their names."""
+    changes: list[dict[str, Any]] = [{"hidden_size": 64}, {"num_hidden_layers": 1}, {"num_hidden_layers": 3}]
+    for number, change in enumerate(changes):
+        base = tmp_path / str(number)
+        LlamaForCausalLM(llama_config(len(tokenizer), **change)).save_pretrained(base)
+        tokenizer.save_pretrained(base)
+        with pytest.raises(ConfigurationError, match=r"does not fit '.*/\d': \d tensors differ, .* Name the base that"):
+            ImplicitReward(Weights(str(base)), adapter=str(adapter)).check()
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4)).save_pretrained(base)
+    with pytest.raises(ConfigurationError, match=r"does not fit '.*/2': Target modules .* not found in the base model"):
+        ImplicitReward(Weights(str(base)), adapter=str(adapter)).check()
 
 
 def test_a_reference_of_another_vocabulary_is_named(policy_folder: Path, llama_config: Any, tmp_path: Path) -> None:

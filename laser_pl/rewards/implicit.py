@@ -15,6 +15,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
 from laser_pl.rewards.likelihood import Likelihood
+from laser_pl.training.adapter import refuse_other_base
 
 
 class ImplicitReward(Likelihood):
@@ -61,8 +62,11 @@ class ImplicitReward(Likelihood):
         for file in ("adapter_config.json", "adapter_model.safetensors"):  # an adapter without the latter is a pickle
             if self.adapter is not None and not (Path(self.adapter) / file).is_file():
                 raise ConfigurationError(f"There is no {file} in '{self.adapter}'. Name the folder of a PEFT adapter.")
+        if self.adapter is not None:
+            refuse_other_base(self.weights.skeleton(self.model_class), self.adapter, self.weights.name)
         if self.reference is not None:
             self.reference.check_language_model()
+            self.reference.check_tensors(self.model_class)
             sizes = [w.load_config().get_text_config().vocab_size for w in (self.weights, self.reference)]
             if sizes[0] != sizes[1]:
                 raise ConfigurationError(

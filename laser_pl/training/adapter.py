@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from laser_pl.errors import ConfigurationError
@@ -76,6 +76,42 @@ def train_adapter(model: PeftModel, mode: bool = True) -> None:
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.lora_dropout.train(mode)
+
+
+def refuse_other_base(base: Any, folder: str | Path, name: str) -> None:
+    """See whether an adapter belongs to a base of these layers and shapes; no weights are read.
+
+    Args:
+        base: The base, on torch's meta device; it is given an adapter.
+        folder: The adapter's, in PEFT's format.
+        name: The base's, for the message.
+
+    Raises:
+        ConfigurationError: If it does not.
+    """
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict  # as in `Lora.wrap`
+
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        config.base_model_name_or_path = base.name_or_path  # where it lies is of no account
+        with torch.device("meta"):
+            model = get_peft_model(base, config)
+        with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
+            found = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 - no mapping
+    except Exception as error:  # whatever a broken file makes PEFT raise, or layers that are not there
+        raise ConfigurationError(
+            f"The adapter in '{folder}' does not fit '{name}': {' '.join(str(error).split())} Name the base that it was"
+            " made for."
+        ) from error
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    made = {key: list(tensor.shape) for key, tensor in tensors.items() if "lora_" in key}
+    odd = sorted(key for key in made if made[key] != found.get(key))
+    odd += sorted(key for key in found if "lora_" in key and key not in made)
+    if odd:
+        raise ConfigurationError(
+            f"The adapter in '{folder}' does not fit '{name}': {len(odd)} tensors differ, the first is {odd[0]}"
+            f" ({found.get(odd[0])} saved, {made.get(odd[0])} expected). Name the base that it was made for."
+        )
 
 
 @contextmanager
