@@ -28,13 +28,13 @@ def size_in_files(folder: Path, model: Any) -> int:
         model: The unquantised model without weights, whose types those tensors get that are not quantised.
     """
     known = {name: (list(tensor.shape), tensor.element_size()) for name, tensor in model.state_dict().items()}
-    size = 0
+    size: int = 0
     for path in _files(folder):
         for name, tensor in _header(path):
             shape, element = known.get(name, ([], 0))
             begin, end = tensor["data_offsets"]
             as_asked = tensor["dtype"] in _FLOATS and tensor["shape"] == shape
-            size += element * math.prod(shape) if as_asked else end - begin
+            size += int(element * math.prod(shape) if as_asked else end - begin)
     return size
 
 
