@@ -28,7 +28,7 @@ def size_in_files(folder: Path, model: Any) -> int:
         model: The unquantised model without weights, whose types those tensors get that are not quantised.
     """
     known = {name: (list(tensor.shape), tensor.element_size()) for name, tensor in model.state_dict().items()}
-    size: int = 0
+    size = 0
     for path in _files(folder):
         for name, tensor in _header(path):
             shape, element = known.get(name, ([], 0))
@@ -46,7 +46,7 @@ def size_by_bits(model: Any) -> int:
     linear = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Linear)}
     linear -= set() if head is None else {id(head.weight)}
     each = _bits(saved) / 8 * (1 if _bits(saved) >= 8 else 17 / 16)
-    return round(sum(
+    return int(sum(
         tensor.numel() * (each if id(tensor) in linear else tensor.element_size())
         for tensor in [*model.parameters(), *model.buffers()]
     ))  # fmt: skip
