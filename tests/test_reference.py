@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.cli import LaserCLI
 from laser_pl.language_model import Lora
 from laser_pl.reading.modes import evaluating, recomputes
+from laser_pl.reading.reader import Reading, ResponseReader
+from tests import causal_families
 
 Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
@@ -75,3 +79,48 @@ def test_each_module_gets_its_mode_back(causal_model: Callable[..., Any]) -> Non
         assert not torch.is_grad_enabled()
     assert {name: module.training for name, module in model.named_modules()} == before
     assert len(set(before.values())) == 2
+
+
+# With what each draws in training only: dropout in modules and in attention, layer drop, router noise.
+DRAWING = [
+    "gpt2", "opt", "phi", "gpt_bigcode", "falcon", "bloom", "mixtral", "minimax", "bart", "biogpt", "dbrx",
+    "qwen3_next", "llama", "gemma3_text",
+]  # fmt: skip
+RATE = 0.3
+
+
+def drawing(family: str) -> dict[str, float]:
+    """Every setting of a family's configuration that draws something in training."""
+    settings = causal_families.config(family).get_text_config().to_dict()
+    noise = re.compile("drop|jitter|noise")
+    return {name: RATE for name, value in settings.items()
+            if noise.search(name) and not isinstance(value, (bool, str, dict, list))}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys")  # of PEFT, about experts
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", DRAWING)
+def test_policy_and_reference_are_one_model_in_every_family(family: str, dtype: torch.dtype) -> None:
+    """The step's forward, in training mode, against the one that makes the reference: bit for bit."""
+    settings = drawing(family)
+    assert settings
+    base = causal_families.make(family, dtype, **settings)
+    model = Lora(dropout=0.0, targets=causal_families.lora_targets(base)).wrap(base)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(3, causal_families.VOCABULARY, (3, 12), generator=generator)
+    lengths = torch.tensor([6, 2, 4])
+    prompts = PromptBatch(tuple(Prompt(str(row), "", "") for row in range(2)), tokens[:2, :6], torch.ones(2, 6).long())
+    reading = Reading(prompts, torch.tensor([0, 0, 1]), tokens[:, 6:], (torch.arange(6) < lengths[:, None]).long())
+    reader = ResponseReader(model, 1000)
+    with evaluating(model):
+        reference = reader.all_logprobs(reading)
+    (group,) = reader.groups(reading)
+    order = [row for part in group for row in part]
+    found = reader.group_logprobs(reading, group, recompute=False)
+    assert found.requires_grad
+    assert torch.equal(found.detach(), reference[order])
+    with torch.no_grad():
+        model.train()  # all of it, as it was once
+        torch.manual_seed(0)
+        assert not torch.equal(reader.all_logprobs(reading), reference)
