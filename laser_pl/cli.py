@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
+from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import check_checkpoint
 from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder, write_json, write_whole
@@ -301,7 +303,8 @@ class LaserCLI(PredictCommand):
         for check in checks(self.trainer, self.model, self.datamodule, selection.pool, selection.signal):
             check()
         if not self.model.supervised:
-            selection.pool.check()
+            characters = partial(characters_of, self.model.tokenizer)
+            selection.pool.check(self.datamodule.prompts["train"], characters)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lightning's, while it is shown; then a run's last words."""
