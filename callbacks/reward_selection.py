@@ -23,6 +23,8 @@ from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
 from laser_pl.feedback.signals import Signal
 from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
+from laser_pl.feedback.told_nothing import observed
+from laser_pl.judging import Judgement, Labels, judge
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.base import RewardModel
@@ -42,7 +44,7 @@ class RewardSelection(Callback):
     """Chooses a reward model before each training step and learns from the step's loss.
 
     Just before ``training_step`` it puts preferences into the batch; the module never calls it. The choice for step
-    t + 1 has seen the result of step t. Where the chosen reward model gives no label, the next best is asked.
+    t + 1 has seen the result of step t. Where the chosen reward model tells no responses apart, the next best is asked.
 
     With several processes each holds the whole batch and the whole bandit, and scores the rows it trains; scores and
     losses are exchanged, so that all decide and learn the same.
@@ -69,7 +71,7 @@ class RewardSelection(Callback):
         agreement_probe: Prompts an iteration that all are asked about; 0: none. Only to see how alike they judge;
             signals that ask all of them on some prompts make that known as well.
         check_ranks: Compare what processes learned after every step, to debug.
-        seed: Root of the bandit's and the pairs' randomness.
+        seed: Root of the bandit's, the signal's and the pairs' randomness.
 
     Attributes:
         stuck: Why training cannot go on, once no reward model is left that could judge.
@@ -106,6 +108,7 @@ class RewardSelection(Callback):
         self.bandit = bandit
         self.context = context
         self.signal = signal
+        signal.follow(seed)
         self.scale = scale
         self.pairs = pairs
         self.granularity = granularity
@@ -125,6 +128,8 @@ class RewardSelection(Callback):
         self.polled: dict[int, Tensor] = {}
         self._rows: list[list[int]] = []  # of the batch, for each of the M decisions under way
         self._contexts = torch.empty(0)  # (M, d)
+        self._judgement: Judgement | None = None  # of the batch
+        self._measured = 0  # observations of the signal in this iteration
         self._before = Costs()  # what the pool had cost when the step began
         self._started = False
 
@@ -148,6 +153,16 @@ class RewardSelection(Callback):
         loader = trainer.train_dataloader
         assert isinstance(loader, RolloutLoader)
         self.context.observe(torch.cat([batch.contexts for batch in loader.batches]))
+        self._measured = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why, if the signal observed nothing in the whole iteration."""
+        loader = trainer.train_dataloader
+        assert isinstance(loader, RolloutLoader)
+        if self._measured == 0 and self.ranks.rank == 0:
+            why = self.signal.silence([prompt for batch in loader.batches for prompt in batch.prompts.prompts])
+            log.warning("%s observed nothing in iteration %d, so that the bandit learned nothing from it: %s.",
+                        type(self.signal).__name__, trainer.current_epoch + 1, why)  # fmt: skip
 
     @torch.no_grad()
     def on_train_batch_start(
@@ -166,21 +181,26 @@ class RewardSelection(Callback):
         # The hook runs outside the precision plugin's context, in which the reward models are meant to run.
         with trainer.precision_plugin.forward_context():
             self.probed = self._probe(trainer, batch_idx, pl_module.device)
-            arms, scores, passed_over = self._judge(batch, pl_module.device)
             allowed, forbidden = self._forbid(batch, pl_module.device)
-        batch.preferences = Preferences(arms, scores, self.pairs.pair(batch, scores, self.seed, allowed))
+            self._judgement = judgement = self._judge(batch, allowed, pl_module.device)
+        arms = judgement.arms[self._decision_of_rows(len(batch))]
+        batch.preferences = Preferences(arms, judgement.scores, judgement.pairs)
         costs = self.pool.costs - self._before
-        self.decisions = decide(batch, self._rows, step, self.arms, explanation, passed_over, forbidden, costs)
+        self.decisions = decide(batch, self._rows, step, self.arms, explanation, judgement, forbidden, costs)
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
-        """Let the bandit learn from the step. A batch that trained nothing teaches nothing."""
+        """Let the bandit learn from the step, and from what it did not train: who was asked and told nothing apart.
+
+        Of a step that was skipped the loss says nothing; what all arms were asked about is as true as ever.
+        """
         assert isinstance(pl_module, Policy)
-        if not pl_module.step.learned:
-            return
+        assert self._judgement is not None
         losses: PromptLosses = outputs["prompt_losses"]
+        if not pl_module.step.learned:
+            losses = losses.unknown()
         ask = Instruments(
             lambda rows: self._poll(batch, rows, pl_module.device),
             pl_module.logprobs,
@@ -191,9 +211,15 @@ class RewardSelection(Callback):
             seen = self.signal.measure(batch, losses, ask)
         seen = self.ranks.gather(seen)[0]  # the same everywhere, but for the rounding of unlike devices
         seen = mean_by_arm(seen, self._decision_of_rows(len(batch)))
+        self._measured += len(seen.arm)
+        by_chance = self.signal.chance(batch, losses).to("cpu", torch.float64, copy=True)  # (B,)
+        by_chance[list(self.polled)] = torch.nan  # there all were asked for the signal, which knows better
+        seen, rivals = observed(
+            seen, self._judgement, torch.stack([by_chance[own].nanmean() for own in self._rows]), len(self.arms)
+        )
         contexts = self._contexts[seen.prompt]  # (O, d)
         rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
-        self.bandit.update(contexts, seen.arm, rewards)
+        self.bandit.learn(contexts, seen.arm, rewards, rivals)
         self._teach_judges(batch, seen, rewards)
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
@@ -210,74 +236,72 @@ class RewardSelection(Callback):
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
-    def _judge(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, Tensor, list[list[str]]]:
-        """Who judges each prompt ``(B,)``, the scores ``(B, n)``, and who was passed over for each decision."""
-        health, rows = self.pool.health, self._rows
-        scores = torch.full(batch.reference_logprobs.shape, float("nan"), dtype=torch.float64)
-        open_ = torch.tensor([health.may_be_asked(name) for name in self.arms]).repeat(len(rows), 1)  # (M, K)
-        arms = self.bandit.select(self._contexts).clone()  # (M,)
-        passed_over: list[list[str]] = [[] for _ in rows]
-        waiting = list(range(len(rows)))
-        asked = False
-        while waiting:
-            shut = [m for m in waiting if not open_[m, arms[m]]]
-            for m in shut:
-                passed_over[m].append(self.arms[int(arms[m])])
-            if shut:
-                instead = self.bandit.next_best(self._contexts[shut], open_[shut])
-                arms[shut] = torch.where(instead < 0, arms[shut], instead)
-                waiting = [m for m in waiting if open_[m, arms[m]]]
-            for arm in sorted({int(arms[m]) for m in waiting}):
-                own = [row for m in waiting if arms[m] == arm for row in rows[m]]
-                scores[own] = self._ask(self.arms[arm], batch, own, device)
-                asked = True
-            open_[waiting, arms[waiting]] = False
-            waiting = [m for m in waiting if not scores[rows[m]].isfinite().any()]
-        if not asked or not any(health.may_be_asked(name) for name in self.arms):
+    def _judge(self, batch: RolloutBatch, allowed: Tensor, device: torch.device) -> Judgement:
+        """Ask the arms that the bandit chooses, or the next best."""
+        health = self.pool.health
+        may_be_asked = torch.tensor([health.may_be_asked(name) for name in self.arms])  # (K,)
+        judgement = judge(
+            self.bandit,
+            self._contexts,
+            self._rows,
+            may_be_asked,
+            lambda arm, rows: self._ask(self.arms[arm], batch, rows, device),
+            lambda scores: self.pairs.pair(batch, scores, self.seed, allowed),
+            self.pairs.can_pair(batch, allowed),
+            batch.reference_logprobs.shape[1],
+        )
+        if not judgement.asked or not any(health.may_be_asked(name) for name in self.arms):
             self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
-        return arms[self._decision_of_rows(len(batch))], scores, passed_over
+        return judgement
 
     def _teach_judges(self, batch: RolloutBatch, seen: Observations, rewards: Tensor) -> None:
-        """Tell the reward models that judged what the bandit learned of them."""
+        """Tell the reward models what the bandit learned of their judgement, whoever among their members learns."""
         assert batch.preferences is not None
         arms, pairs = batch.preferences.arms, batch.preferences.pairs.to("cpu")
         decision = self._decision_of_rows(len(batch))
-        for arm in sorted(set(arms.tolist())):
+        learners, lessons = [], []
+        for arm, name in enumerate(self.arms):
             own = seen.arm == arm
             of_decision = torch.full((len(self._rows),), torch.nan, dtype=torch.float64)
             of_decision[seen.prompt[own]] = rewards[own]
             judged = of_decision[decision].masked_fill(arms != arm, torch.nan)  # (B,)
-            model = self.pool.reward_models[self.arms[arm]]
-            every = self.ranks.gather(model.lessons(batch.prompts.prompts, pairs, judged))
-            model.learn(dict(sorted(lesson for lessons in every for lesson in lessons.items())))
+            for learner in self.pool.reward_models[name].learners():
+                learners.append(learner)
+                lessons.append(learner.lessons(batch.prompts.prompts, pairs, judged, batch.responses.texts))
+        every = self.ranks.gather(lessons)
+        for number, learner in enumerate(learners):
+            learner.learn(dict(sorted(lesson for one in every for lesson in one[number].items())))
 
     def _poll(self, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
         """Every reward model's labels for some rows ``(K, len(rows), n)``."""
-        scores = torch.stack([self._ask(name, batch, rows, device) for name in self.arms])
+        scores = torch.stack([self._ask(name, batch, rows, device).scores for name in self.arms])
         self.polled |= dict(zip(rows, scores.unbind(1), strict=True))
         return scores
 
-    def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Tensor:
-        """One reward model's labels for some rows ``(len(rows), n)``, each asked where it is trained; none if aside."""
+    def _ask(self, name: str, batch: RolloutBatch, rows: list[int], device: torch.device) -> Labels:
+        """One reward model's labels for some rows, each asked where it is trained; none if it is aside."""
         n = batch.reference_logprobs.shape[1]
         labels = torch.full((len(batch), n), float("nan"), dtype=torch.float64)
+        failed = False
         if self.pool.health.may_be_asked(name):
             own = [row for row in rows if self.ranks.rank_of(row) == self.ranks.rank]
             prompts = [batch.prompts.prompts[row] for row in own]
             responses = [batch.responses.texts[row] for row in own]
             answers = self.ranks.gather(self.pool.ask(name, prompts, responses, device))
             self.pool.note(name, answers)
+            failed = any(answer.failure is not None for answer in answers)
             for rank, answer in enumerate(answers):
                 theirs = [row for row in rows if self.ranks.rank_of(row) == rank]
                 labels[theirs] = answer.labels.reshape(len(theirs), n)
-        return labels[rows]
+        return Labels(labels[rows], failed)
 
     def _forbid(self, batch: RolloutBatch, device: torch.device) -> tuple[Tensor, dict[str, int]]:
         """Which responses every constraint allows to be chosen ``(B, n)``, and how many each forbids."""
         allowed = torch.ones(batch.reference_logprobs.shape, dtype=torch.bool)
         forbidden = {}
         for name, constraint in self.constraints.items():
-            passed = self._ask(name, batch, list(range(len(batch))), device) >= constraint.threshold  # NaN is not
+            labels = self._ask(name, batch, list(range(len(batch))), device)
+            passed = labels.scores >= constraint.threshold  # NaN is not
             self.verdicts.note(name, batch.prompts.prompts, passed)
             forbidden[name] = int((~passed).sum())
             allowed &= passed
@@ -296,6 +320,7 @@ class RewardSelection(Callback):
             "arms": list(self.arms),
             "parts": self._parts(),
             "arm_changes": list(self.arm_changes),
+            "measured": self._measured,
             "stuck": self.stuck is not None,
             "verdicts": self.verdicts.as_dict(),
             "bandit": self.bandit.state_dict(),
@@ -318,6 +343,7 @@ class RewardSelection(Callback):
             self._start(state_dict["context_size"])
             for part in ("bandit", "context", "signal", "scale", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
+            self._measured = state_dict.get("measured", 0)
             self.verdicts.load(state_dict["verdicts"])
             self.arm_changes = list(state_dict["arm_changes"])
             self._note_arm_changes(state_dict["arms"])

@@ -241,6 +241,10 @@ class PromptLosses:
         """What is trained, ``dpo + nll_weight * nll``. Shape ``(B,)``."""
         return self.dpo + self.nll_weight * self.nll
 
+    def unknown(self) -> PromptLosses:
+        """Those of a step that was skipped: NaN everywhere."""
+        return PromptLosses(torch.full_like(self.dpo, torch.nan), torch.full_like(self.nll, torch.nan), self.nll_weight)
+
     def detach(self) -> PromptLosses:
         """The same numbers without their graph."""
         return PromptLosses(self.dpo.detach(), self.nll.detach(), self.nll_weight)

@@ -108,8 +108,12 @@ def reason(decision: Line) -> str:
     'Its expected reward, +0.200, is number 2 of 2; with its bonus of 0.900 for what is unknown it has the largest sum.'
     """
     arm, mean, bonus = decision["arm"], decision["mean"], decision["bonus"]
-    passed = [f"'{line(name)}'" for name in decision.get("passed_over") or []]
+    tied = decision.get("tied") or []
+    passed = [f"'{line(name)}'" for name in decision.get("passed_over") or [] if name not in tied]
     aside = f" {', '.join(passed)} came first, but was aside or gave no label." if passed else ""
+    if tied:
+        names = " and ".join(f"'{line(name)}'" for name in tied)
+        aside += f" {names} was asked, but its scores tied." if len(tied) == 1 else f" {names} were asked, but tied."
     if arm not in mean or not any([*mean.values(), *bonus.values()]):
         return f"The bandit has no expectations, so it was chosen by rule or by lot.{aside}"
     total = {name: mean[name] + bonus[name] for name in mean}
@@ -121,7 +125,7 @@ def reason(decision: Line) -> str:
         sum_ = "it has the largest sum" + (f", which {others} as well; a lot decided" if equal > 1 else "")
     else:
         sum_ = f"its sum is not the largest ('{line(best)}' has that)"
-        sum_ += "" if passed else ": this bandit explores by lot"
+        sum_ += "" if passed or tied else ": this bandit explores by lot"
     return (
         f"Its expected reward, {mean[arm]:+.3f}, is number {rank} of {len(mean)}; with its bonus of {bonus[arm]:.3f}"
         f" for what is unknown {sum_}.{aside}"

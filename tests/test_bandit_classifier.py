@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
@@ -104,3 +105,31 @@ def test_labels_of_an_arm_that_is_gone_are_dropped_and_shared_ones_go_to_the_oth
     new.load_state_dict(through_disk(old.state_dict()))
     show(expected, contexts[1:], torch.tensor([[0.0, 1.0], [1.0, 0.5]]))
     torch.testing.assert_close(new.explain(contexts).mean, expected.explain(contexts).mean, rtol=0, atol=1e-7)
+
+
+def test_an_arm_without_a_label_is_left_out_of_the_comparison_and_no_more() -> None:
+    """Where c abstains, a and b are compared as in a world without c; one arm alone is no comparison."""
+    three, two = started(ARMS), started(["a", "b"])
+    contexts, rewards = contexts_of(12), contexts_of(12, seed=1)[:, :2]
+    alone = torch.eye(3, dtype=torch.bool)[:2]
+    for context, both in zip(contexts, rewards, strict=True):
+        three.learn(context.expand(2, -1), torch.tensor([0, 1]), both, alone)
+        three.learn(context.expand(1, -1), torch.tensor([1]), both[1:], alone[1:])
+        show(two, context[None], both[None])
+    found = three.explain(contexts).mean[:, :2]
+    expected = two.explain(contexts).mean
+    torch.testing.assert_close(found / found.sum(-1, keepdim=True), expected, rtol=0, atol=1e-6)
+    assert len(three.labels) == 12
+    chosen = started(ARMS)
+    chosen.learn(contexts[:2], torch.tensor([0, 1]), torch.ones(2), torch.ones(2, 3, dtype=torch.bool))
+    assert len(chosen.labels) == 0
+
+
+def test_only_the_newest_labels_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laser_pl.bandits.classifier.KEPT", 5)
+    bounded, short = started(ARMS), started(ARMS)
+    contexts, rewards = contexts_of(9), contexts_of(9, seed=1)
+    show(bounded, contexts, rewards)
+    show(short, contexts[4:], rewards[4:])
+    assert len(bounded.state_dict()["labels"]) == 5
+    assert torch.equal(bounded.explain(contexts).mean, short.explain(contexts).mean)

@@ -92,6 +92,66 @@ def test_a_check_of_all_arms_after_two_choices_at_one_context_is_taken_for_one()
     torch.testing.assert_close(bandit.probabilities, 0.7 * weights / weights.sum() + 0.1, rtol=0, atol=1e-12)
 
 
+def steps_of(bandit: Exp3, arms: list[int], gains: np.ndarray, rivals: list[list[bool]]) -> np.ndarray:
+    """What an observation of these arms adds to the logarithms of the weights, as a gain estimate."""
+    before = bandit.log_weights.clone()
+    bandit.learn(torch.ones(len(arms), 1), torch.tensor(arms), torch.tensor(gains[arms]), torch.tensor(rivals))
+    moved = bandit.log_weights - before
+    bandit.log_weights = before
+    silent = next(
+        k for k in range(len(gains)) if k not in arms
+    )  # the largest is made 0; an arm unseen shows by how much
+    return ((moved - moved[silent]) * len(gains) / bandit.gamma).numpy()
+
+
+@pytest.mark.parametrize("aside", [[], [1], [1, 2]])
+def test_estimates_are_unbiased_whoever_is_aside_or_mute(aside: list[int]) -> None:
+    """The exact expectation over who is chosen: the gain of each arm that can be observed, and 0 of the others.
+
+    Arm 4 is never observed. By choice an arm's rivals are those that are not aside; in a poll it has none.
+    """
+    bandit, gains = started(0.3, 5), np.array([0.9, 0.2, 0.6, 0.4, 0.7])
+    bandit.log_weights = torch.tensor([0.0, -1.0, -0.3, -2.0, -0.5], dtype=torch.float64)
+    may = [k not in aside for k in range(4)] + [False]
+    p = bandit.probabilities.numpy() * may
+    expected = np.where(may, gains, 0.0)
+    by_choice = sum(p[k] / p.sum() * steps_of(bandit, [k], gains, [may]) for k in range(5) if may[k])
+    np.testing.assert_allclose(by_choice, expected, rtol=0, atol=1e-12)
+    polled = [k for k in range(5) if may[k]]
+    alone = np.eye(5, dtype=bool)[polled].tolist()
+    np.testing.assert_allclose(steps_of(bandit, polled, gains, alone), expected, rtol=0, atol=1e-12)
+
+
+def test_an_asking_after_a_tie_counts_as_a_round_of_its_own() -> None:
+    """Given that arm 0 tied, the expectation over who is asked next is every other's gain."""
+    bandit, gains = started(0.3, 4), np.array([0.5, 0.2, 0.6, 0.4])
+    bandit.log_weights = torch.tensor([0.0, -1.0, -0.3, -2.0], dtype=torch.float64)
+    left = [False, True, True, True]
+    p = bandit.probabilities.numpy() * left
+    found = sum(p[k] / p.sum() * steps_of(bandit, [k], gains, [left]) for k in (1, 2, 3))
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.6, 0.4], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seen", [[0, 1], [0, 2], [0]])
+def test_a_poll_that_not_all_answered_settles_at_the_best(seen: list[int]) -> None:
+    """Arms of gains .65, .35, .35, 3,000 polls; the mute one's weight stays, the seen ones' follow their gains."""
+    bandit, gains = started(0.1, 3), torch.tensor([0.65, 0.35, 0.35], dtype=torch.float64)
+    alone = torch.eye(3, dtype=torch.bool)[seen]
+    for _ in range(3000):
+        bandit.select(NOWHERE)
+        bandit.learn(NOWHERE.expand(len(seen), -1), torch.tensor(seen), gains[seen], alone)
+    assert float(bandit.probabilities[0]) > 0.93 - 1e-2
+    guessing = started(0.1, 3)
+    for _ in range(300):
+        guessing.select(NOWHERE)
+        if len(seen) > 1:
+            guessing.update(NOWHERE.expand(len(seen), -1), torch.tensor(seen), gains[seen])
+    if len(seen) > 1:  # one observation after one choice may be either; two may not
+        weights = torch.zeros(3, dtype=torch.float64).index_add(0, torch.tensor(seen), 0.1 / 3 * 300 * gains[seen])
+        expected = 0.9 * weights.softmax(-1) + 0.1 / 3
+        torch.testing.assert_close(guessing.probabilities, expected, rtol=0, atol=1e-9)
+
+
 def test_rewards_that_come_together_are_weighed_by_the_probabilities_at_their_choice() -> None:
     """Four contexts at once; log w_k = gamma / K times the sum of x / p_k with the p before all four."""
     bandit, arms = started(0.4, 2), torch.tensor([0, 0, 1, 0])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from laser_pl.batches import PairIndices, Prompt
 from laser_pl.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
-from laser_pl.rewards import MeanEnsemble, OnlineEnsemble, RewardModel
+from laser_pl.rewards import ByCategory, MeanEnsemble, OnlineEnsemble, RewardModel
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 Fit = Callable[..., LaserCLI]
@@ -99,6 +99,62 @@ def test_weights_are_kept_by_name(through_disk: ThroughDisk) -> None:
     other = OnlineEnsemble({"new": Length(1.0), "long": Length(3.0)})
     other.load_state_dict(through_disk(ensemble.state_dict()))
     assert other.log_weights.tolist() == [0.0, float(ensemble.log_weights[0])]
+
+
+def test_what_it_is_asked_after_it_judged_takes_no_lesson_away() -> None:
+    """A signal asks it again about one prompt; a probe had asked it about another batch before."""
+    polled, plain = OnlineEnsemble(members()), OnlineEnsemble(members())
+    polled.score([Prompt("other", "c", "c")], [["x", "xx", "xxx"]])
+    trained, rewards = pairs((0, 2, 0), (1, 0, 1)), torch.tensor([0.5, -1.0], dtype=torch.float64)
+    for ensemble in (polled, plain):
+        ensemble.score(PROMPTS, TEXTS)
+    polled.score(PROMPTS[1:], TEXTS[1:])
+    one, other = (e.lessons(PROMPTS, trained, rewards, TEXTS) for e in (polled, plain))
+    assert {row: gains.tolist() for row, gains in one.items()} == {row: gains.tolist() for row, gains in other.items()}
+    assert sorted(polled.lessons(PROMPTS, trained, rewards)) == [0, 1]  # in the order in which they were asked about
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with responses", "in order"])
+def test_two_rows_of_one_prompt_are_told_apart(told: bool) -> None:
+    ensemble = OnlineEnsemble({"long": Length(1.0), "short": Length(-1.0)})
+    twice, texts = [PROMPTS[0]] * 3, [["a", "bbb"], ["bbb", "a"], ["a", "bbb"]]
+    ensemble.score(twice, texts)
+    ensemble.score(twice[1:2], texts[1:2])  # a poll
+    trained = pairs((0, 1, 0), (1, 0, 1), (2, 0, 1))  # the longer one, twice; then the shorter
+    found = ensemble.lessons(twice, trained, torch.ones(3, dtype=torch.float64), texts if told else None)
+    wanted = {0: [1.0, -1.0], 1: [1.0, -1.0], 2: [-1.0, 1.0]}
+    if not told:
+        del found[2], wanted[2]  # two equal rows are one question: of what comes in order the third is the last known
+    assert {row: gains.tolist() for row, gains in found.items()} == wanted
+
+
+def test_it_learns_inside_of_others_and_its_state_is_theirs(through_disk: ThroughDisk) -> None:
+    """In an ensemble in an ensemble, and as one category's reward model."""
+    inner, routed = OnlineEnsemble(members(), rate=0.2), OnlineEnsemble(members(), rate=0.2)
+    outer = OnlineEnsemble({"mean": MeanEnsemble({"inner": inner}), "by": ByCategory({"all": routed})})
+    outer.score(PROMPTS, TEXTS)
+    trained, rewards = pairs((0, 2, 0), (1, 0, 1)), torch.tensor([0.5, 0.5], dtype=torch.float64)
+    learners = outer.learners()
+    assert [learner for learner in learners if isinstance(learner, OnlineEnsemble)] == [outer, inner, routed]
+    for learner in learners:
+        learner.learn(learner.lessons(PROMPTS, trained, rewards, TEXTS))
+    assert inner.log_weights.tolist() == routed.log_weights.tolist() == pytest.approx([0.1, -0.1, 0.0], abs=1e-12)
+    by = ByCategory({"all": OnlineEnsemble(members())})
+    fresh = OnlineEnsemble({"mean": MeanEnsemble({"inner": OnlineEnsemble(members())}), "by": by})
+    fresh.load_state_dict(through_disk(outer.state_dict()))
+    for one, other in zip(fresh.learners(), learners, strict=True):
+        assert one.state_dict() == other.state_dict()
+    assert MeanEnsemble(members()).state_dict() == {}
+
+
+def test_what_it_remembers_is_bounded_where_nobody_tells_it_to_forget() -> None:
+    """As in ``predict``."""
+    ensemble = OnlineEnsemble(members())
+    for number in range(50):
+        ensemble.score([Prompt(f"{number} {row}", "", "") for row in range(100)], [["x", "xx"]] * 100)
+    assert len(ensemble._scores) == 4096
+    ensemble.learn({})
+    assert not ensemble._scores
 
 
 def test_a_rate_of_nothing_is_named() -> None:

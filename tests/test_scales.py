@@ -77,6 +77,34 @@ def test_equal_values_are_worth_one_half(values: list[float]) -> None:
     assert found.tolist() == [0.5] * len(values)
 
 
+def test_where_the_quantiles_meet_the_published_rule_is_taken_at_its_limit() -> None:
+    """Eight of ten values are 0: those two quantiles are 0, whatever lies above and below."""
+    values = torch.tensor([0.0] * 8 + [-3.0, 1e-9], dtype=torch.float64)
+    nothing = torch.zeros(10)
+    found = PooledQuantiles().rewards(nothing[:, None], nothing.long(), values, nothing).tolist()
+    assert found == [0.5] * 8 + [0.0, 1.0]
+    assert found[8:] == np.clip(values.numpy()[8:] / 1e-12, 0, 1).tolist()  # quantiles that are all but one
+
+
+def test_pooled_quantiles_forget_what_is_older_than_their_bound(
+    monkeypatch: pytest.MonkeyPatch, through_disk: ThroughDisk
+) -> None:
+    """By numpy over the last seven values, taken up from a state that does not grow."""
+    monkeypatch.setattr("laser_pl.feedback.scales.HISTORY", 7)
+    scale, history = PooledQuantiles(), np.zeros(0)
+    for contexts, values, chance in stream(seed=3) * 2:
+        history = np.concatenate([history, values.numpy()])[-7:]
+        found = scale.rewards(contexts, arms_of(values), values, chance)
+        if len(history) > 1 and len(values):
+            low, high = np.quantile(history, 0.2), np.quantile(history, 0.8)
+            expected = np.clip((values.numpy() - low) / (high - low), 0, 1)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+        state = through_disk(scale.state_dict())
+        assert state["history"].numel() == len(history)
+        scale = PooledQuantiles()
+        scale.load_state_dict(state)
+
+
 def test_running_mean_equals_the_statistics_of_the_whole_history() -> None:
     scale, history = RunningMean(), []
     for contexts, values, chance in stream():

@@ -105,6 +105,18 @@ class Bandit(ABC):
             rewards: Shape ``(M,)``.
         """
 
+    def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
+        """Learn from rewards, told how each came about. Most bandits need not know, and ``update`` themselves.
+
+        Args:
+            contexts: Shape ``(O, d)``.
+            arms: The arm each reward is about. Shape ``(O,)``, int64.
+            rewards: Shape ``(O,)``.
+            rivals: Which arms could have been observed there instead, itself included; where all were asked, nobody
+                else. Shape ``(O, K)``, bool.
+        """
+        self.update(contexts, arms, rewards)
+
     def explain(self, contexts: Tensor) -> Explanation:
         """Mean and bonus of every arm; zeros for a bandit that has no opinion."""
         nothing = torch.zeros(len(contexts), len(self.arms), dtype=torch.float64)

@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.aligned import aligned
-from laser_pl.bandits.base import Bandit, Explanation, argmax_with_random_ties
-from laser_pl.bandits.full_information import full_information
+from laser_pl.bandits.base import Explanation, argmax_with_random_ties
+from laser_pl.bandits.rivalry import Rivalry, positions_by_context
+
+KEPT = 1000
+"""So many labels, the newest, are learned from, so that neither a checkpoint nor a fit grows with the run."""
 
 
-class Classifier(Bandit):
+class Classifier(Rivalry):
     """Multinomial logistic regression from the context to the arm that was best there.
 
-    It learns where all arms' rewards at a context are known, as a check of all of them tells (``Trusted``, ``Cooling``,
-    ``Majority``); arms that are equally good share the label. Until the first label it chooses at random, and
-    afterwards it never explores. A label is about the arms that were there: it says nothing of an arm that is new.
+    It learns where the rewards of several arms at a context are known, as a check of all of them tells (``Trusted``,
+    ``Cooling``, ``Majority``); arms that are equally good share the label. Until the first label it chooses at random,
+    and afterwards it never explores. A label is about the arms that were there: it says nothing of one that gave no
+    label, or that is new. The last 1,000 labels count.
     """
 
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
@@ -30,27 +34,36 @@ class Classifier(Bandit):
 
     def select(self, contexts: Tensor) -> Tensor:
         """The likeliest arm of every context."""
+        self.chosen_at = contexts.clone()
         return argmax_with_random_ties(self.explain(contexts).mean, self.generator)
 
-    def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
-        """Keep the label of every context at which all are known."""
-        whole = full_information(contexts, arms, len(self.arms))  # (G, K)
-        values = rewards.double()[whole]
-        best = (values == values.amax(-1, keepdim=True)).double()
-        self.contexts = torch.cat([self.contexts, contexts.double()[whole[:, 0]]])
-        self.labels = torch.cat([self.labels, best / best.sum(-1, keepdim=True)])
-        self._weights = None
+    def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
+        """Keep the label of every context at which several arms were seen whoever was chosen."""
+        asked = torch.nonzero(rivals.sum(-1) == 1).squeeze(-1)
+        contexts, arms, rewards = contexts.double()[asked], arms[asked], rewards.double()[asked]
+        for group in positions_by_context(contexts):
+            values = torch.full((len(self.arms),), torch.nan, dtype=torch.float64)
+            values[arms[group]] = rewards[group]
+            there = values.isfinite()
+            if int(there.sum()) < 2:
+                continue
+            best = (values == values[there].max()).double()
+            label = torch.where(there, best / best.sum(), torch.nan)
+            self.contexts = torch.cat([self.contexts, contexts[group[:1]]])[-KEPT:]
+            self.labels = torch.cat([self.labels, label[None]])[-KEPT:]
+            self._weights = None
 
     def explain(self, contexts: Tensor) -> Explanation:
         """Probabilities, and no bonus."""
         if self._weights is None:
-            self._weights = logistic_regression(self.contexts, self.labels)
+            self._weights = logistic_regression(aligned(self.contexts), self.labels)
         mean = (aligned(contexts) @ self._weights.T).softmax(-1)
         return Explanation(mean, torch.zeros_like(mean))
 
     def state_dict(self) -> dict[str, Any]:
-        """All contexts with their labels."""
-        return {**super().state_dict(), "arms": list(self.arms), "contexts": self.contexts, "labels": self.labels}
+        """The contexts with their labels."""
+        kept = {"contexts": self.contexts.clone(), "labels": self.labels.clone()}
+        return {**super().state_dict(), "arms": list(self.arms), **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the labels that arms won which are still there."""
@@ -60,9 +73,10 @@ class Classifier(Bandit):
         labels = torch.stack([column.get(arm, absent) for arm in self.arms], dim=-1)
         won = labels.nansum(-1, keepdim=True)  # less than 1 where an arm is gone that was among the best
         known = won.squeeze(-1) > 0
-        self.contexts = state["contexts"][known]
+        self.contexts = aligned(state["contexts"][known])
         self.labels = torch.where(won[known] < 1, labels[known] / won[known], labels[known])
         self._weights = None
+        self.chosen_at = None
 
 
 def logistic_regression(contexts: Tensor, labels: Tensor) -> Tensor:

@@ -8,19 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit, Explanation
-from laser_pl.bandits.full_information import full_information
+from laser_pl.bandits.base import Explanation
+from laser_pl.bandits.rivalry import Rivalry
 from laser_pl.errors import ConfigurationError
 
 
-class Exp3(Bandit):
+class Exp3(Rivalry):
     r"""Draws an arm by weights that rewards multiply, whatever the context, Auer et al. 2002.
 
-    It draws from :math:`p_k = (1 - \gamma) w_k / \sum_j w_j + \gamma / K`. A reward x in [0, 1] multiplies the chosen
-    arm's weight by :math:`\exp(\gamma x / (K p_k))`. Where all arms' rewards at a context are known though fewer were
-    chosen there, nothing has to be corrected for who was, and :math:`p_k` becomes 1. Rewards that come together are
-    weighed by the probabilities at their choice. One that judged in the place of another is weighed by its own
-    probability, which is too small by the same factor for all.
+    It draws from :math:`p_k = (1 - \gamma) w_k / \sum_j w_j + \gamma / K`. A reward x in [0, 1] multiplies the weight
+    of the arm it is about by :math:`\exp(\gamma x / (K q_k))`. There :math:`q_k = p_k / \sum_{j \in R} p_j` is the
+    chance that this arm was observed and none of its other rivals R, the arms that could have been observed in its
+    place. A chosen arm's rivals are all that could be asked, so that :math:`q_k = p_k` where nobody is aside. One that
+    was asked after others told nothing apart has those for rivals that were left, so that each asking counts as a round
+    of its own. One that was seen since all were asked has none: :math:`q_k = 1`, whether all answered or not. Then
+    :math:`x / q_k`, and 0 for who was not observed, is unbiased for every arm. Rewards that come together are weighed
+    by the probabilities at their choice.
 
     Args:
         gamma: Share of choices at random, in (0, 1].
@@ -43,7 +46,6 @@ class Exp3(Bandit):
         """Begin with equal weights."""
         super().start(arms, context_size, seed)
         self.log_weights = torch.zeros(len(self.arms), dtype=torch.float64)
-        self._chosen_at: Tensor | None = None  # (M, d)  the contexts of the last choice
 
     @property
     def probabilities(self) -> Tensor:
@@ -52,7 +54,7 @@ class Exp3(Bandit):
 
     def select(self, contexts: Tensor) -> Tensor:
         """Draws, one for every context."""
-        self._chosen_at = contexts.clone()
+        self.chosen_at = contexts.clone()
         chance = self.probabilities.expand(len(contexts), -1)
         return torch.multinomial(chance, 1, generator=self.generator).squeeze(-1)
 
@@ -63,21 +65,13 @@ class Exp3(Bandit):
         drawn = torch.multinomial(left, 1, generator=self.generator).squeeze(-1)
         return torch.where(available.any(-1), drawn, -1)
 
-    def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
+    def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
         """Multiply the weights."""
         gains = ((rewards.double() - self.low) / (self.high - self.low)).clamp(0, 1)
-        chance = self.probabilities[arms]  # (O,)
-        for group in full_information(contexts, arms, len(self.arms)):
-            own = (contexts == contexts[group[0]]).all(-1)  # (O,)
-            if int(own.sum()) > self._choices_at(contexts[group[0]]):
-                chance[own] = 1.0
+        chance = self.probabilities[arms] / (rivals * self.probabilities).sum(-1)  # (O,)  q
         steps = self.gamma / len(self.arms) * gains / chance
         self.log_weights = self.log_weights.index_add(0, arms, steps)
         self.log_weights = self.log_weights - self.log_weights.max()  # the same probabilities, and no overflow
-
-    def _choices_at(self, context: Tensor) -> int:
-        """How often it was chosen at a context, at once; contexts without features are all the same."""
-        return 1 if self._chosen_at is None else max(1, int((self._chosen_at == context).all(-1).sum()))
 
     def explain(self, contexts: Tensor) -> Explanation:
         """Probabilities, and no bonus."""
@@ -95,4 +89,4 @@ class Exp3(Bandit):
         known = {arm: weight for arm, weight in state["log_weights"].items() if arm in self.arms}
         best = max(known.values(), default=0.0)
         self.log_weights = torch.tensor([known.get(arm, best) for arm in self.arms], dtype=torch.float64)
-        self._chosen_at = None
+        self.chosen_at = None

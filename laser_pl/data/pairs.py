@@ -85,6 +85,25 @@ class Pairing(ABC):
         prompt_rows, chosen_rows, rejected_rows = torch.tensor(found, dtype=torch.long).reshape(-1, 3).unbind(-1)
         return PairIndices(prompt_rows, chosen_rows, rejected_rows).to(batch.responses.tokens.device)
 
+    def can_pair(self, batch: RolloutBatch, allowed: Tensor | None = None) -> Tensor:
+        """For which prompts some scores would make a pair: two unlike responses, of which one may be chosen.
+
+        Args:
+            batch: What was sampled.
+            allowed: As for ``pair``.
+
+        Returns:
+            On the CPU. Shape ``(B,)``, bool.
+        """
+        tokens, finished = batch.responses.tokens.cpu().numpy(), batch.responses.finished.cpu().numpy()
+        allows = np.ones_like(finished) if allowed is None else allowed.cpu().numpy()
+        found = []
+        for row in range(len(batch)):
+            candidates = self._candidates(np.ones(finished.shape[1], dtype=bool), tokens[row], finished[row])
+            choosable = self._choosable(candidates, finished[row], allows[row])
+            found.append(len(candidates) > 1 and len(choosable) > 0)
+        return torch.tensor(found, dtype=torch.bool)
+
     def pair_one(
         self,
         scores: np.ndarray,
@@ -102,19 +121,26 @@ class Pairing(ABC):
             allowed: Whether each response may be chosen. Shape ``(n,)``, bool.
             generator: This prompt's own random numbers.
         """
-        _, first = np.unique(tokens, axis=0, return_index=True)
-        usable = np.isfinite(scores)
-        if self.truncated == "drop":
-            usable &= finished
-        candidates = np.sort(first[usable[first]])
+        candidates = self._candidates(np.isfinite(scores), tokens, finished)
         ranked = candidates[np.argsort(-scores[candidates], kind="stable")]
-        choosable = ranked[allowed[ranked] & (finished[ranked] | (self.truncated == "keep"))]
+        choosable = self._choosable(ranked, finished, allowed)
         pairs = [
             (chosen, rejected)
             for chosen, rejected in self.choose(ranked, choosable, generator)
             if scores[chosen] > scores[rejected] and scores[chosen] - scores[rejected] >= self.min_margin
         ]
         return pairs[: self.per_prompt]
+
+    def _candidates(self, labelled: np.ndarray, tokens: np.ndarray, finished: np.ndarray) -> np.ndarray:
+        """Indices of the responses that may be in a pair, each text once. Shape ``(m,)``."""
+        _, first = np.unique(tokens, axis=0, return_index=True)
+        usable = labelled & (finished | (self.truncated != "drop"))
+        return np.sort(first[usable[first]])
+
+    def _choosable(self, candidates: np.ndarray, finished: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        """Those of some candidates that may be chosen, in the same order."""
+        choosable: np.ndarray = candidates[allowed[candidates] & (finished[candidates] | (self.truncated == "keep"))]
+        return choosable
 
 
 class RandomPairs(Pairing):

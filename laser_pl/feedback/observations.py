@@ -19,12 +19,14 @@ class Observations:
         arm: The arm the value is about; not always the one that judged. Shape ``(O,)``, int64.
         value: Shape ``(O,)``, float64, finite.
         chance: The value to expect of a judge that scores at random, known before anybody judged. Shape ``(O,)``.
+        polled: Whether arms were seen whoever was chosen, since all were asked.
     """
 
     prompt: Tensor
     arm: Tensor
     value: Tensor
     chance: Tensor
+    polled: bool = False
 
 
 def of_judges(batch: RolloutBatch, values: Tensor, chance: Tensor) -> Observations:
@@ -51,7 +53,7 @@ def of_all_arms(rows: list[int], values: Tensor, chance: float) -> Observations:
     """
     place, arm = torch.nonzero(values.isfinite(), as_tuple=True)
     found = values[place, arm].double()
-    return Observations(torch.tensor(rows, dtype=torch.long)[place], arm, found, torch.full_like(found, chance))
+    return Observations(torch.tensor(rows, dtype=torch.long)[place], arm, found, torch.full_like(found, chance), True)
 
 
 def mean_by_arm(seen: Observations, group: Tensor) -> Observations:
@@ -71,4 +73,4 @@ def mean_by_arm(seen: Observations, group: Tensor) -> Observations:
     def mean(values: Tensor) -> Tensor:
         return torch.zeros(len(arms), dtype=values.dtype).index_add(0, place, values) / count
 
-    return Observations(where, arms, mean(seen.value), mean(seen.chance))
+    return Observations(where, arms, mean(seen.value), mean(seen.chance), seen.polled)

@@ -86,13 +86,25 @@ class RewardModel(ABC):
             Shape ``(B, n)``.
         """
 
-    def lessons(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> dict[int, Tensor]:
+    def learners(self) -> list[RewardModel]:
+        """Those who take lessons: itself, and of what is made of others, these too."""
+        return [self]
+
+    def lessons(
+        self,
+        prompts: Sequence[Prompt],
+        pairs: PairIndices,
+        rewards: Tensor,
+        responses: Sequence[Sequence[str]] | None = None,
+    ) -> dict[int, Tensor]:
         """What came of its judgement, for ``learn``. Reward models that stay as they are have nothing to say.
 
         Args:
             prompts: ``B`` prompts, of which it judged some.
             pairs: What was trained.
             rewards: What the bandit learned of it on each prompt; NaN where it did not judge. Shape ``(B,)``.
+            responses: ``n`` responses to each prompt; null where each prompt comes in the order in which it was asked
+                about.
 
         Returns:
             By row, for prompts that were judged in this process.
@@ -100,7 +112,7 @@ class RewardModel(ABC):
         return {}
 
     def learn(self, lessons: dict[int, Tensor]) -> None:
-        """Take in the lessons of all processes, by row."""
+        """Take in the lessons of all processes, by row. It comes after every training step, if with no lesson."""
 
     def state_dict(self) -> dict[str, Any]:
         """What it has learned, as tensors and plain builtins; never weights that are configured."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -34,6 +35,10 @@ class Composite(RewardModel):
         """Hand it on to all of them."""
         for member in self.members:
             member.grade_by(grader)
+
+    def learners(self) -> list[RewardModel]:
+        """Itself and those of all of them."""
+        return [self, *(learner for member in self.members for learner in member.learners())]
 
     def check(self) -> None:
         """Check all of them."""
@@ -69,6 +74,18 @@ class Composite(RewardModel):
         """Unload all of them."""
         for member in self.members:
             member.unload()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What members have learned, by their names."""
+        states = {name: member.state_dict() for name, member in self.reward_models.items()}
+        known = {name: state for name, state in states.items() if state}
+        return {"members": known} if known else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Give it back to those that are still there."""
+        for name, known in state.get("members", {}).items():
+            if name in self.reward_models:
+                self.reward_models[name].load_state_dict(known)
 
 
 @contextmanager

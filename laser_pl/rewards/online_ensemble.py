@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ from laser_pl.batches import PairIndices, Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.ensemble import Ensemble, standardised
+
+Question = tuple[str, tuple[str, ...]]
+"""A prompt's id and the responses to it."""
+REMEMBERED = 4096
+"""So many questions are remembered at most, the newest: who only predicts is never told to forget."""
 
 
 class OnlineEnsemble(Ensemble):
@@ -34,13 +40,15 @@ class OnlineEnsemble(Ensemble):
         super().__init__(reward_models)
         self.rate = rate
         self.log_weights = torch.zeros(len(self.members), dtype=torch.float64)
-        self._scores: dict[str, Tensor] = {}  # (E, n) of the prompts asked about last
+        self._scores: dict[Question, Tensor] = {}  # (E, n) of what was asked since it learned last
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
-        """The weighted scores; the members' own are remembered until the next question."""
-        self._scores = {}
+        """The weighted scores; the members' own are remembered until it learns."""
         combined = super().score(prompts, responses)
-        self._scores = {prompt.id: self._last[:, row] for row, prompt in enumerate(prompts)}
+        for row, (prompt, texts) in enumerate(zip(prompts, responses, strict=True)):
+            self._scores.setdefault((prompt.id, tuple(texts)), self._last[:, row])
+        for question in list(self._scores)[: max(0, len(self._scores) - REMEMBERED)]:  # the oldest
+            del self._scores[question]
         return combined
 
     def combine(self, scores: Tensor) -> Tensor:
@@ -49,28 +57,55 @@ class OnlineEnsemble(Ensemble):
         weights = self.log_weights.softmax(0)[:, None, None] * ~self._last.isnan()
         return (weights * self._last.nan_to_num(0.0)).sum(0) / weights.sum(0)
 
-    def lessons(self, prompts: Sequence[Prompt], pairs: PairIndices, rewards: Tensor) -> dict[int, Tensor]:
-        """The exponents without the rate, ``(E,)`` for each prompt that had pairs."""
+    def lessons(
+        self,
+        prompts: Sequence[Prompt],
+        pairs: PairIndices,
+        rewards: Tensor,
+        responses: Sequence[Sequence[str]] | None = None,
+    ) -> dict[int, Tensor]:
+        """The exponents without the rate, ``(E,)`` for each prompt that had pairs.
+
+        A prompt that is in the batch twice has other responses there, by which its scores are told apart.
+        """
         gains = {}
-        for row, prompt in enumerate(prompts):
+        for row, scores in enumerate(self._scores_of(prompts, responses)):
             own = pairs.prompt == row
-            scores = self._scores.get(prompt.id)
             if scores is None or not own.any() or not rewards[row].isfinite():
                 continue
             margins = scores[:, pairs.chosen[own]] - scores[:, pairs.rejected[own]]  # (E, pairs)
             gains[row] = rewards[row] * margins.nan_to_num(0.0).sign().mean(-1)
         return gains
 
+    def _scores_of(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]] | None) -> list[Tensor | None]:
+        if responses is not None:
+            return [self._scores.get((p.id, tuple(texts))) for p, texts in zip(prompts, responses, strict=True)]
+        asked: dict[str, list[Tensor]] = {}
+        for (id_, _), scores in self._scores.items():
+            asked.setdefault(id_, []).append(scores)
+        times: Counter[str] = Counter()
+        found: list[Tensor | None] = []
+        for prompt in prompts:
+            own = asked.get(prompt.id)
+            # Two rows whose responses are the same were remembered as one.
+            found.append(own[min(times[prompt.id], len(own) - 1)] if own else None)
+            times[prompt.id] += 1
+        return found
+
     def learn(self, lessons: dict[int, Tensor]) -> None:
-        """Multiply the weights, by the mean over the prompts."""
+        """Multiply the weights, by the mean over the prompts, and forget what was asked."""
         if lessons:
             self.log_weights = self.log_weights + self.rate * torch.stack(list(lessons.values())).mean(0)
+        self._scores = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Logarithms of the weights, by the member's name."""
-        return {"log_weights": dict(zip(self.reward_models, self.log_weights.tolist(), strict=True))}
+        """Logarithms of the weights, by the member's name, and what members have learned themselves."""
+        return {
+            "log_weights": dict(zip(self.reward_models, self.log_weights.tolist(), strict=True))
+        } | super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up those of the members that are still there."""
+        super().load_state_dict(state)
         known = state["log_weights"]
         self.log_weights = torch.tensor([known.get(name, 0.0) for name in self.reward_models], dtype=torch.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from laser_pl.bandits.base import Explanation
 from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.observations import Observations
+from laser_pl.judging import Judgement, Outcome
 from laser_pl.rewards.costs import Costs
 
 
@@ -27,7 +28,7 @@ class Decision:
         prompt_ids: The prompts it was made for: a batch's, or one.
         category: Their category; null for a mixed batch.
         arm: The reward model that judged.
-        passed_over: Those that were preferred to it but were aside or gave no label.
+        passed_over: Those whose turn came before but were aside, gave no label, or told no responses apart.
         mean: The bandit's expected reward of each arm.
         bonus: Its exploration bonus of each arm.
         pairs: Preference pairs made.
@@ -41,6 +42,7 @@ class Decision:
         nll: Its NLL part, unweighted.
         observed: What the signal said of each arm, unscaled.
         reward: What the bandit learned of each arm.
+        tied: Those passed over whose labels told no responses apart: the scores tied, or lay within ``min_margin``.
     """
 
     iteration: int
@@ -62,6 +64,7 @@ class Decision:
     nll: float | None = None
     observed: dict[str, float] | None = None
     reward: dict[str, float] | None = None
+    tied: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Builtins only, for JSON."""
@@ -88,7 +91,7 @@ def decide(
     step: int,
     arms: Sequence[str],
     why: Explanation,
-    passed_over: Sequence[list[str]],
+    judgement: Judgement,
     forbidden: Mapping[str, int],
     costs: Costs,
 ) -> list[Decision]:
@@ -100,12 +103,14 @@ def decide(
         step: The training step.
         arms: Names of the arms.
         why: The bandit's mean and bonus for each decision.
-        passed_over: Arms that were preferred to the one that judged, for each decision.
+        judgement: Who was asked in each decision.
         forbidden: Responses that failed each constraint.
         costs: What the batch cost.
     """
     assert batch.preferences is not None
     count = torch.bincount(batch.preferences.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
+    passed_over = judgement.with_outcome(Outcome.ASIDE, Outcome.FAILED, Outcome.ABSTAINED, Outcome.TIED)
+    tied = judgement.with_outcome(Outcome.TIED)
     decisions = []
     for m, own in enumerate(rows):
         prompts = [batch.prompts.prompts[row] for row in own]
@@ -116,7 +121,8 @@ def decide(
                 prompt_ids=[prompt.id for prompt in prompts],
                 category=category_of(prompts),
                 arm=arms[int(batch.preferences.arms[own[0]])],
-                passed_over=passed_over[m],
+                passed_over=[arms[arm] for arm in passed_over[m]],
+                tied=[arms[arm] for arm in tied[m]],
                 mean=dict(zip(arms, why.mean[m].tolist(), strict=True)),
                 bonus=dict(zip(arms, why.bonus[m].tolist(), strict=True)),
                 pairs=int(count[own].sum()),

@@ -92,7 +92,8 @@ def decision_in_words(decision: Decision) -> str:
             best = max(others, key=others.__getitem__)
             by_lot = others[best] > values[decision.arm] and not decision.passed_over
             why += f", {'by lot before' if by_lot else 'next best'} {others[best]:.2f} ({best})"
-    instead = f" in place of {' and '.join(decision.passed_over)}" if decision.passed_over else ""
+    passed = [arm + " (its scores tied)" * (arm in decision.tied) for arm in decision.passed_over]
+    instead = f" in place of {' and '.join(passed)}" if passed else ""
     return shown(f"{category}: {decision.arm}{instead}{why}")
 
 

@@ -22,6 +22,9 @@ class Advantage(Signal):
         """The mean over each prompt's pairs."""
         assert batch.preferences is not None
         pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+        if len(pairs) == 0:
+            nothing = torch.full((len(batch),), torch.nan)
+            return of_judges(batch, nothing, nothing)
         both = torch.stack([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])  # (2, M)
         distinct, place = torch.unique(both, return_inverse=True)  # (R,), (2, M)
         tokens, mask = batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1)  # (B n, T)

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations
@@ -20,6 +23,9 @@ class Signal(ABC):
     def check(self, categories: Sequence[str]) -> None:
         """Raise a ConfigurationError if it cannot measure on prompts of one of these categories."""
 
+    def follow(self, seed: int) -> None:
+        """Take the run's seed as the root of what is chosen by chance; most signals choose nothing."""
+
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """On which of the prompts it may ask every reward model; it is told, for a plan, before they are answered."""
         return []
@@ -33,6 +39,20 @@ class Signal(ABC):
             losses: The training loss of each prompt.
             ask: For what the batch does not hold.
         """
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """What it would measure of a judge that scores at random, for each prompt; known before anybody judged.
+
+        An arm that was asked and told nothing apart is taken to have done as well.
+
+        Returns:
+            Shape ``(B,)``; zeros for differences that are as often above 0 as below.
+        """
+        return torch.zeros(len(batch), dtype=torch.float64)
+
+    def silence(self, prompts: Sequence[Prompt]) -> str:
+        """Why it observed nothing in a whole iteration with these prompts."""
+        return "no step was trained on pairs"
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned; nothing for most signals."""

@@ -19,9 +19,15 @@ from laser_pl.feedback.signals.spread import Spread
 class Cooling(Signal):
     r"""The covariance of a reward model's scores with the log-likelihood of what it scored.
 
-    It is a derivative: with :math:`p_\tau \propto p^\tau`, the policy sampled at the inverse temperature :math:`\tau`,
+    It is a derivative: with :math:`p_\tau \propto p^\tau`, the policy at the inverse temperature :math:`\tau`,
 
-    .. math:: \frac{d}{d\tau} E_{y \sim p_\tau}[s(y)] \Big|_{\tau = 1} = \mathrm{Cov}_{y \sim p}(s(y), \log p(y)).
+    .. math:: \frac{d}{d\tau} E_{y \sim p_\tau}[s(y)] = \mathrm{Cov}_{y \sim p_\tau}(s(y), \log p(y)).
+
+    The responses are drawn as the rollouts are, at the temperature T of ``data.rollouts``, and :math:`\log p` is the
+    policy's own, at temperature 1. So the derivative is that at :math:`\tau = 1 / T`, the temperature of the rollouts
+    (0.8 by default: at 1.25), not at 1. To be exact, :math:`p_\tau` sharpens whole responses, and a sampler sharpens
+    token by token; for that the covariance is with :math:`\sum_t (\log p(y_t) - E_\tau[\log p])`, whose second term,
+    the mean log-likelihood of the next token at each place, is left out here. For one token it is the same.
 
     A policy that is worth training errs at random more often than by conviction, so it is better when it is colder. The
     scores of a reward model that knows what it judges rise with that; those of one that does not know, or is confident
@@ -54,7 +60,7 @@ class Cooling(Signal):
         reduction: Whose log-likelihood counts. ``sum`` is that of the response, as the formula has it. A colder policy
             is also a shorter one, so where lengths differ much that favours whoever likes short responses; ``mean``
             takes the log-likelihood per token instead.
-        seed: Root of the choice.
+        seed: Root of the choice; null follows ``seed_everything``.
         likelihoods: How they count. ``values`` takes the log-likelihoods as they are, and observes nats; ``ranks``
             takes their order only, and observes spreads of the scores.
     """
@@ -63,7 +69,7 @@ class Cooling(Signal):
         self,
         share: float = 0.125,
         reduction: Literal["sum", "mean"] = "sum",
-        seed: int = 0,
+        seed: int | None = None,
         likelihoods: Literal["values", "ranks"] = "values",
     ) -> None:
         self.reduction = reduction
@@ -74,6 +80,10 @@ class Cooling(Signal):
     def start(self, arms: Sequence[str]) -> None:
         """Learn the arms' names."""
         self.spread.start(arms)
+
+    def follow(self, seed: int) -> None:
+        """Choose the share by the run's seed."""
+        self.asked.follow(seed)
 
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """Those of the share."""
@@ -92,6 +102,10 @@ class Cooling(Signal):
         relation = covariance if self.likelihoods == "values" else gain_of_the_likelier
         values = torch.stack([relation(own, logprobs) for own in scores]) / spread[:, None]  # (K, R)
         return of_all_arms(rows, values.T, chance=0.0)
+
+    def silence(self, prompts: Sequence[Prompt]) -> str:
+        """Why nothing was observed on the share."""
+        return self.asked.silence(prompts, "got a label")
 
     def state_dict(self) -> dict[str, Any]:
         """Each arm's spread."""

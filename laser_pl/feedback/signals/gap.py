@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from laser_pl.batches import PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
@@ -39,7 +41,11 @@ class Gap(Signal):
         gap = scores[pairs.prompt, pairs.chosen] - scores[pairs.prompt, pairs.rejected]  # (M,)
         count = torch.bincount(pairs.prompt, minlength=len(batch))
         mean = torch.zeros(len(batch), dtype=torch.float64).index_add(0, pairs.prompt, gap) / count  # (B,) NaN: no pair
-        return of_judges(batch, mean / spread, torch.zeros_like(mean))
+        return of_judges(batch, mean / spread, self.chance(batch, losses))
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        r"""The mean distance of two scores at random in their spreads, :math:`2 / \sqrt\pi` if they are normal."""
+        return torch.full((len(batch),), 2 / math.sqrt(math.pi), dtype=torch.float64)
 
     def state_dict(self) -> dict[str, Any]:
         """Each judge's spread."""

@@ -34,8 +34,11 @@ class Loss(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the total loss of each prompt."""
-        chance = -math.log(2) - losses.nll_weight * mean_nll(batch)
-        return of_judges(batch, -losses.total, chance)
+        return of_judges(batch, -losses.total, self.chance(batch, losses))
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """Minus ln 2 and the weighted mean NLL."""
+        return -math.log(2) - losses.nll_weight * mean_nll(batch)
 
 
 class Dpo(Signal):
@@ -46,7 +49,11 @@ class Dpo(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the DPO loss of each prompt."""
-        return of_judges(batch, -losses.dpo, torch.full_like(losses.dpo, -math.log(2)))
+        return of_judges(batch, -losses.dpo, self.chance(batch, losses))
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """Minus ln 2."""
+        return torch.full_like(losses.dpo, -math.log(2))
 
 
 class Nll(Signal):
@@ -54,7 +61,11 @@ class Nll(Signal):
 
     def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the chosen responses' negative log-likelihood per token."""
-        return of_judges(batch, -losses.nll, -mean_nll(batch))
+        return of_judges(batch, -losses.nll, self.chance(batch, losses))
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """Minus the mean NLL."""
+        return -mean_nll(batch)
 
 
 SAYS_NOTHING = (

@@ -22,11 +22,15 @@ class Majority(Signal):
 
     Args:
         share: Share of the prompts on which all are asked, in (0, 1]. Chosen by a hash of the prompt.
-        seed: Root of the choice.
+        seed: Root of the choice; null follows ``seed_everything``.
     """
 
-    def __init__(self, share: float = 0.125, seed: int = 0) -> None:
+    def __init__(self, share: float = 0.125, seed: int | None = None) -> None:
         self.asked = Share(share, "majority", seed)
+
+    def follow(self, seed: int) -> None:
+        """Choose the share by the run's seed."""
+        self.asked.follow(seed)
 
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """Those of the share."""
@@ -38,6 +42,14 @@ class Majority(Signal):
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.5)
         return of_all_arms(rows, agreement(ask.scores(rows).double().cpu()).T, chance=0.5)
+
+    def silence(self, prompts: Sequence[Prompt]) -> str:
+        """Why nothing was observed on the share."""
+        return self.asked.silence(prompts, "had responses that the others order alike")
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """A half."""
+        return torch.full((len(batch),), 0.5, dtype=torch.float64)
 
 
 def agreement(scores: Tensor) -> Tensor:

@@ -24,14 +24,14 @@ class Trusted(Signal):
     Args:
         share: Share of the prompts with an answer that are used, in (0, 1]. Chosen by a hash of the prompt.
         matcher: Decides whether a response is right; null: ``model.matcher``.
-        seed: Root of the choice.
+        seed: Root of the choice; null follows ``seed_everything``.
     """
 
     def __init__(
         self,
         share: float = 0.125,
         matcher: Grader | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         self.trusted = Share(share, "trusted", seed)
         self.matcher = matcher
@@ -40,6 +40,10 @@ class Trusted(Signal):
         """See that its own matcher, if it has one, can grade them all."""
         if self.matcher is not None:
             self.matcher.check(categories)
+
+    def follow(self, seed: int) -> None:
+        """Choose the share by the run's seed."""
+        self.trusted.follow(seed)
 
     def polled(self, prompts: Sequence[Prompt]) -> list[int]:
         """Those of the share with an answer, as far as they turn out to have right and wrong responses."""
@@ -59,6 +63,17 @@ class Trusted(Signal):
         scores = ask.scores(rows).double().cpu()  # (K, R, n)
         values = [[float(share_ordered_rightly(own[r], right[r])) for own in scores] for r in range(len(rows))]
         return of_all_arms(rows, torch.tensor(values, dtype=torch.float64), chance=0.5)
+
+    def silence(self, prompts: Sequence[Prompt]) -> str:
+        """Why nothing was observed on the share."""
+        with_answer = len(self.polled(prompts))
+        if not with_answer:
+            return "no prompt of its share has an answer; raise selection.signal.share"
+        return f"to none of the {with_answer} prompts of its share with an answer were there right and wrong responses"
+
+    def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
+        """A half."""
+        return torch.full((len(batch),), 0.5, dtype=torch.float64)
 
 
 def share_ordered_rightly(scores: Tensor, right: Tensor) -> Tensor:
