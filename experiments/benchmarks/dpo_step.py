@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,24 +106,32 @@ def concatenated_step(model: Any, batch: Any, pairs_at_once: int) -> Callable[[]
     return step
 
 
-def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
-    """Seconds of unavoidable arithmetic, at the rate of a large product of this type."""
+def operations(model: Any, batch: Any) -> int:
+    """Arithmetic that cannot be avoided in a step: of every token that occurs, once."""
     import torch
 
     pairs = batch.preferences.pairs
     n, length = batch.responses.tokens.shape[1:]
     used = len(torch.unique(torch.cat([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])))
     tokens = batch.prompts.tokens.numel() + used * (length - 1)
-    head = model.get_output_embeddings().weight.numel()
-    body = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)) - head
-    operations = 4 * body * tokens + 4 * head * used * length
+    # Not the numbers of their weights, of which those in 4 bits are packed.
+    head = model.get_output_embeddings()
+    of = {m: m.in_features * m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)}
+    body = sum(of.values()) - of[head]
+    return int(4 * body * tokens + 4 * of[head] * used * length)
+
+
+def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
+    """Seconds of that arithmetic, at the rate of a large product of this type."""
+    import torch
+
     a, b = (torch.randn(2048, 2048).to(getattr(torch, dtype)) for _ in range(2))
     a @ b
     started = time.perf_counter()
     for _ in range(5):
         a @ b
     rate = 5 * 2 * 2048**3 / (time.perf_counter() - started)
-    return float(operations / rate)
+    return float(operations(model, batch) / rate)
 
 
 def measure(arguments: argparse.Namespace, setting: Setting) -> Row:
@@ -136,10 +145,8 @@ def measure(arguments: argparse.Namespace, setting: Setting) -> Row:
     calls = {"ours": our_step(ours, batch, arguments.budget)}
     best = 1
     if "trl" in arguments.peers:
-        tried = {
-            size: trl_dpo_step(load(arguments.model, setting.dtype, arguments.shape), batch, BETA, size)
-            for size in arguments.micro_batches
-        }
+        step = trl_dpo_step(load(arguments.model, setting.dtype, arguments.shape), batch, BETA)
+        tried = {size: partial(step, size) for size in arguments.micro_batches}
         seconds = (
             {size: seconds_of(step) for size, step in tried.items()} if len(tried) > 1 else dict.fromkeys(tried, 0.0)
         )

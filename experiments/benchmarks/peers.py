@@ -35,20 +35,19 @@ def trl_tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(TOKENIZER)
 
 
-def trl_dpo_step(model: Any, batch: Any, beta: float, pairs_at_once: int) -> Callable[[], float]:
+def trl_dpo_step(model: Any, batch: Any, beta: float) -> Callable[[int], float]:
     """One step of TRL's ``DPOTrainer`` on a batch's pairs: its loss and backward, no optimizer.
 
     Its settings are the fastest that do the same: reference log-probabilities given, no gradient checkpointing, no
     dropout, nothing padded. (``padding_free`` is switched off in this version of TRL, and nothing here is padded.)
 
     Args:
-        model: The base, without an adapter.
+        model: The base, without an adapter, where it is to be trained.
         batch: A ``RolloutBatch`` with preferences.
         beta: DPO's.
-        pairs_at_once: Pairs of a micro-batch.
 
     Returns:
-        The step; it returns the loss.
+        From the pairs of a micro-batch to the step's loss.
     """
     import torch
     from datasets import Dataset
@@ -58,7 +57,7 @@ def trl_dpo_step(model: Any, batch: Any, beta: float, pairs_at_once: int) -> Cal
     arguments = DPOConfig(
         output_dir=folder,
         beta=beta,
-        use_cpu=True,
+        use_cpu=model.device.type == "cpu",
         bf16=False,
         gradient_checkpointing=False,
         disable_dropout=True,
@@ -83,7 +82,7 @@ def trl_dpo_step(model: Any, batch: Any, beta: float, pairs_at_once: int) -> Cal
     completion = torch.zeros_like(chosen)
     completion[:, prompts.shape[1] :] = 1
 
-    def step() -> float:
+    def step(pairs_at_once: int) -> float:
         total = 0.0
         for part in torch.arange(len(pairs)).split(pairs_at_once):
             ids = torch.cat([chosen[part], rejected[part]])

@@ -1,0 +1,78 @@
+"""Every row of the check: what it asks, in which order, what it costs on an H100, and when it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is looked at.
+
+    Attributes:
+        part: The part it belongs to.
+        name: Unique among all rows.
+        call: Module beside this one and function in it, which takes a ``Card`` and ``Sizes`` and returns a ``Finding``.
+        cost: Seconds it should take on an H100, an estimate. With less than that left it is not begun.
+        limit: Seconds after which it is killed.
+        question: What it tells a user.
+        environment: Variables that must be set before the process begins; it then has a process of its own.
+    """
+
+    part: str
+    name: str
+    call: str
+    cost: int
+    limit: int
+    question: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""What cuBLAS wants to hear before it adds up in the same order every time."""
+
+ROWS = (
+    Row("starts", "imports", "starts:imports", 10, 60, "Does everything import that a run needs?"),
+    Row("starts", "quickstart", "starts:quickstart", 30, 120, "Does the quickstart end where it ends on a CPU?"),
+    Row("right", "log-probabilities", "right:logprobs", 10, 60, "Does sharing a prompt change values or gradients?"),
+    Row("right", "greedy", "right:greedy", 5, 40, "Are the likeliest tokens those of plain `generate`?"),
+    Row("right", "chi-squared", "right:distribution", 3, 30, "Are samples distributed as the model says?"),
+    Row("right", "out of memory", "right:out_of_memory", 5, 40, "Is a forward that does not fit halved?"),
+    Row("right", "pool", "runs:pool", 15, 60, "Do reward models that take turns keep to what `plan` says?"),
+    Row("right", "nf4", "runs:nf4", 12, 60, "Do QLoRA, a judge in nf4 and AdamW8bit train?"),
+    Row("right", "int8", "runs:int8", 12, 60, "Do a policy and a judge in int8 work?"),
+    Row("right", "bf16-mixed", "runs:mixed", 6, 40, "Does a policy in float32 train in mixed precision?"),
+    Row("right", "signals", "runs:signals", 20, 80, "Do all presets, reward models of all kinds and `predict` run?"),
+    Row("fast", "peaks", "fast:peaks", 3, 30, "What can this card do at best?"),
+    Row("fast", "rollouts bf16", "fast:rollouts_bf16", 30, 100, "Are rollouts faster than `generate`?"),
+    Row("fast", "step bf16", "fast:step_bf16", 30, 100, "Is a DPO step faster than TRL's?"),
+    Row("fast", "iteration bf16", "fast:iteration_bf16", 40, 120, "Where does the time go, and is `plan` right?"),
+    Row("fast", "rollouts nf4", "fast:rollouts_nf4", 40, 120, "The same with a base in 4 bits"),
+    Row("fast", "step nf4", "fast:step_nf4", 40, 120, "The same with a base in 4 bits"),
+    Row("profile", "decoding", "profiled:decoding", 10, 60, "Which kernels cost most while tokens are sampled?"),
+    Row("profile", "step", "profiled:step", 10, 60, "Which kernels cost most in a step?"),
+    Row("right", "resumed", "runs:resumed", 40, 90, "Is a resumed run the same to the last bit?", DETERMINISTIC),
+    Row("fast", "iteration nf4", "fast:iteration_nf4", 50, 130, "The same with a base in 4 bits"),
+)  # fmt: skip
+PARTS = {"starts": 130, "right": 300, "fast": 420, "profile": 90}
+"""Seconds after which a part is over, whatever is left of it."""
+
+
+def chosen(only: list[str], skip: list[str]) -> list[Row]:
+    """The rows of these names or parts, without those.
+
+    Raises:
+        ValueError: If a name is neither a part nor a row.
+    """
+    known = {*PARTS, *(row.name for row in ROWS)}
+    for name in (*only, *skip):
+        if name not in known:
+            raise ValueError(f"There is no part or row '{name}'. There are: {', '.join([*PARTS, *_names()])}.")
+    return [
+        row for row in ROWS if (not only or {row.part, row.name} & set(only)) and not {row.part, row.name} & set(skip)
+    ]
+
+
+def _names() -> list[str]:
+    return [row.name for row in ROWS if row.name not in PARTS]

@@ -1,0 +1,169 @@
+"""Models and batches of the sizes that are asked about, made on the device from a seed: nothing is fetched or read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from laser_pl.language_model import Weights
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from models import SHAPE, TOKENIZER, prompt_batch, rollout_batch
+
+Shape = dict[str, Any]
+LLAMA_1B: Shape = {
+    "vocab_size": 128256,
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+"""Llama-3.2-1B's."""
+LLAMA_8B: Shape = {
+    **LLAMA_1B,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "head_dim": 128,
+    "tie_word_embeddings": False,
+}
+"""Llama-3-8B's."""
+TINY: Shape = {
+    "vocab_size": 160,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Attributes:
+        name: Of the form.
+        small: The shape of what is about being right, 135M parameters.
+        middle: The shape of a reward model beside the large policy, 1B.
+        large: The shape of what is about being fast, 8B.
+        prompts: Prompts of a batch.
+        prompt: Tokens of each.
+        n: Responses to each.
+        new: Tokens of a response.
+        pairs: Pairs of a prompt.
+        micro_batches: Pairs at once that are tried for TRL.
+        repeats: How often each call is timed.
+        samples: Texts in the test of the distribution.
+        brief: Whether the quickstart is cut down.
+    """
+
+    name: str
+    small: Shape
+    middle: Shape
+    large: Shape
+    prompts: int
+    prompt: int
+    n: int
+    new: int
+    pairs: int
+    micro_batches: tuple[int, ...]
+    repeats: int
+    samples: int
+    brief: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Builtins only, to compare what two checks measured."""
+        return asdict(self)
+
+
+FULL = Sizes("full", SHAPE, LLAMA_1B, LLAMA_8B, 16, 128, 30, 128, 10, (4, 8), 1, 50_000, False)
+SMALL = Sizes("small", TINY, TINY, TINY, 2, 12, 4, 6, 3, (1,), 1, 20_000, True)
+
+
+def make(
+    shape: Shape, dtype: torch.dtype, device: torch.device, kind: Any = AutoModelForCausalLM, quantization: str = ""
+) -> Any:
+    """A Llama with random weights, on the device, in evaluation mode.
+
+    Args:
+        shape: Its configuration.
+        dtype: Of its weights.
+        device: Where it is made.
+        kind: With which head.
+        quantization: ``nf4`` packs its linear layers as transformers has bitsandbytes do it.
+    """
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = kind.from_config(LlamaConfig(**shape, pad_token_id=0, eos_token_id=1, bos_token_id=None), dtype=dtype)
+    if quantization:
+        _pack(model)
+    return model.eval()
+
+
+def _pack(model: Any) -> None:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    head = model.get_output_embeddings()
+    places = [(owner, name) for owner in model.modules() for name, layer in owner.named_children()
+              if type(layer) is torch.nn.Linear and layer is not head]  # fmt: skip
+    for owner, name in places:
+        weight = getattr(owner, name).weight.data
+        with torch.device("meta"):
+            packed = Linear4bit(weight.shape[1], weight.shape[0], bias=False, compute_dtype=weight.dtype)
+        packed.weight = Params4bit(weight, quant_type="nf4", module=packed).to(weight.device)  # which packs it
+        setattr(owner, name, packed.eval())
+    model.is_quantized = model.is_loaded_in_4bit = True
+    model.quantization_method = "bitsandbytes"
+
+
+@contextmanager
+def made_not_loaded(device: torch.device) -> Iterator[None]:
+    """Run a block in which ``Weights.load`` makes what a folder's ``config.json`` describes."""
+
+    def load(weights: Weights, model_class: Any = AutoModelForCausalLM, onto: torch.device | None = None) -> Any:
+        config = weights.load_config().to_dict()
+        shape = {key: config[key] for key in {*LLAMA_1B, *TINY, "num_labels"} if key in config}
+        dtype = torch.float32 if weights.dtype == "auto" else getattr(torch, weights.dtype)
+        return make(shape, dtype, device, model_class, weights.quantization or "")
+
+    with mock.patch.object(Weights, "load", load):
+        yield
+
+
+def folder_of(shape: Shape, folder: Path, weights: bool = False, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """A model's folder: its configuration, a tokenizer of single characters, and weights if they are wanted."""
+    if weights:
+        make(shape, dtype, torch.device("cpu")).save_pretrained(folder)
+    else:
+        config = LlamaConfig(**shape, pad_token_id=0, eos_token_id=1, bos_token_id=None)
+        config.architectures = ["LlamaForCausalLM"]
+        config.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(folder)
+    return folder
+
+
+def prompts_on(card: Any, model: Any, sizes: Sizes) -> Any:
+    """Random prompts of one length."""
+    return prompt_batch(model, sizes.prompts, sizes.prompt).to(card.device)
+
+
+def rollouts_on(card: Any, model: Any, sizes: Sizes) -> Any:
+    """Random responses with pairs at random."""
+    batch = rollout_batch(model, sizes.prompts, sizes.prompt, sizes.n, sizes.new, sizes.pairs).to(card.device)
+    preferences = replace(batch.preferences, pairs=batch.preferences.pairs.to(card.device))
+    return replace(batch, preferences=preferences)
