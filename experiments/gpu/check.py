@@ -18,6 +18,7 @@ Without a card, `--small` runs every row on tiny models in a minute or two.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -64,12 +65,14 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8",
         )  # fmt: skip
         self.lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self.lines.put(line)
         self.lines.put(None)
 
     def answer(self, limit: float) -> dict[str, Any] | None:
@@ -81,16 +84,20 @@ class Worker:
         line = self.lines.get(timeout=limit)
         return None if line is None else json.loads(line)
 
-    def ask(self, row: str) -> None:
+    def ask(self, row: Row) -> None:
         """Have it work a row off."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{row}\n")
+        self.process.stdin.write(f"{row.call}\n")
         self.process.stdin.flush()
 
     def end(self) -> None:
         """Kill it."""
         self.process.kill()
         self.process.wait()
+        self.reader.join()
+        with contextlib.suppress(BrokenPipeError):
+            assert self.process.stdin is not None
+            self.process.stdin.close()
 
 
 class Check:
@@ -137,12 +144,13 @@ class Check:
         cost = row.cost if self.options.size == "full" else 1
         left = min(self.ends - time.monotonic(), self.left[row.part])
         if left < cost:
-            return Measured("not reached", f"{max(left, 0):.0f} s were left, and it takes {cost}", commit=self.commit)
+            reason = f"{max(left, 0):.0f} s were left, and it takes {cost}"
+            return known or Measured("not reached", reason, commit=self.commit)
         if (failure := self._start(row)) is not None:
             return failure
         assert self.worker is not None
         limit, began = min(self.options.limit or row.limit, left), time.monotonic()
-        self.worker.ask(row.name)
+        self.worker.ask(row)
         try:
             answer = self.worker.answer(limit)
         except queue.Empty:
@@ -236,7 +244,7 @@ def main(args: list[str] | None = None) -> int:
     with (options.out / "log.txt").open("w", encoding="utf-8") as log:
         check = Check(options, log)
         check.run(rows)
-    Console().print(check.table(rows))
+    Console(width=None if sys.stdout.isatty() else 150).print(check.table(rows))
     assert check.device is not None
     return int(any(check.device.rows[row.name].holds in {"no", "error"} for row in rows))
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from card import Card, Finding, gib
 from runs import Seen, configuration, likelihood
-from shapes import Sizes, folder_of, made_not_loaded, make, prompts_on, rollouts_on
+from shapes import folder_of, made_not_loaded, make, prompts_on, rollouts_on
+from sizes import Sizes
 
 from laser_pl.language_model import Lora
 
@@ -152,7 +153,7 @@ def iteration(card: Card, sizes: Sizes, quantization: str = "") -> Finding:
             weights["quantization"] = quantization
         judges = {name: likelihood(middle, dtype="bfloat16") for name in "ab"}
         path = configuration(Path(scratch), weights, judges, sizes, batches=2)
-        seen = Seen(card, [f"--config={path}", "--trainer.limit_test_batches=0"])
+        seen = Seen(card, [f"--config={path}"])
     spent = seen.summary["seconds"]
     split = ", ".join(f"{name} {spent[name]:.1f} s" for name in ("rollouts", "scoring", "steps", "other"))
     text = f"{split}; first DPO loss {seen.first_dpo:.4f}; {seen.memory}"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from card import Card, Finding
-from shapes import Sizes, make, prompts_on, rollouts_on
+from shapes import make, prompts_on, rollouts_on
+from sizes import Sizes
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 

@@ -13,7 +13,8 @@ from unittest import mock
 
 import torch
 from card import Card, Finding, gib
-from shapes import Sizes, folder_of, make, prompts_on
+from shapes import folder_of, make, prompts_on
+from sizes import Sizes
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch

@@ -1,98 +1,24 @@
-"""Models and batches of the sizes that are asked about, made on the device from a seed: nothing is fetched or read."""
+"""Models and batches, made on the device from a seed: nothing is fetched or read."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from sizes import LLAMA_1B, TINY, Shape, Sizes
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig
+from transformers.quantizers import AutoHfQuantizer
 
 from laser_pl.language_model import Weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from models import SHAPE, TOKENIZER, prompt_batch, rollout_batch
-
-Shape = dict[str, Any]
-LLAMA_1B: Shape = {
-    "vocab_size": 128256,
-    "hidden_size": 2048,
-    "intermediate_size": 8192,
-    "num_hidden_layers": 16,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 64,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-}
-"""Llama-3.2-1B's."""
-LLAMA_8B: Shape = {
-    **LLAMA_1B,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "head_dim": 128,
-    "tie_word_embeddings": False,
-}
-"""Llama-3-8B's."""
-TINY: Shape = {
-    "vocab_size": 160,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.2,
-}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large everything is.
-
-    Attributes:
-        name: Of the form.
-        small: The shape of what is about being right, 135M parameters.
-        middle: The shape of a reward model beside the large policy, 1B.
-        large: The shape of what is about being fast, 8B.
-        prompts: Prompts of a batch.
-        prompt: Tokens of each.
-        n: Responses to each.
-        new: Tokens of a response.
-        pairs: Pairs of a prompt.
-        micro_batches: Pairs at once that are tried for TRL.
-        repeats: How often each call is timed.
-        samples: Texts in the test of the distribution.
-        brief: Whether the quickstart is cut down.
-    """
-
-    name: str
-    small: Shape
-    middle: Shape
-    large: Shape
-    prompts: int
-    prompt: int
-    n: int
-    new: int
-    pairs: int
-    micro_batches: tuple[int, ...]
-    repeats: int
-    samples: int
-    brief: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Builtins only, to compare what two checks measured."""
-        return asdict(self)
-
-
-FULL = Sizes("full", SHAPE, LLAMA_1B, LLAMA_8B, 16, 128, 30, 128, 10, (4, 8), 1, 50_000, False)
-SMALL = Sizes("small", TINY, TINY, TINY, 2, 12, 4, 6, 3, (1,), 1, 20_000, True)
+from models import TOKENIZER, prompt_batch, rollout_batch
 
 
 def make(
@@ -127,8 +53,10 @@ def _pack(model: Any) -> None:
             packed = Linear4bit(weight.shape[1], weight.shape[0], bias=False, compute_dtype=weight.dtype)
         packed.weight = Params4bit(weight, quant_type="nf4", module=packed).to(weight.device)  # which packs it
         setattr(owner, name, packed.eval())
+    # What the libraries above know a packed model by.
     model.is_quantized = model.is_loaded_in_4bit = True
-    model.quantization_method = "bitsandbytes"
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model.quantization_method, model.hf_quantizer = config.quant_method, AutoHfQuantizer.from_config(config)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import runs
 from card import Card, Finding
-from shapes import Sizes
+from sizes import Sizes
 
 import callbacks
 import laser_pl

@@ -1,4 +1,4 @@
-"""Works rows off, one after the other, in a process that may be killed: names come in, findings go out, a line each."""
+"""Works rows off, one after the other, in a process that may be killed: calls come in, findings go out, a line each."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from card import Card, Finding, LeftOut
-from rows import ROWS
-from shapes import FULL, SMALL, Sizes
+from sizes import FULL, SMALL, Sizes
 
 from laser_pl.noise import quieten
 
 
 def main(device: str, size: str) -> None:
-    """Say what the device is, then answer names of rows with what is found, until none comes."""
+    """Say what the device is, then answer calls of rows with what they find, until none comes."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log
     quieten()
     card, sizes = Card(device), {each.name: each for each in (FULL, SMALL)}[size]
-    known = {row.name: row.call for row in ROWS}
 
     def say(**what: Any) -> None:
         print(json.dumps(what), file=answers, flush=True)
@@ -35,7 +33,7 @@ def main(device: str, size: str) -> None:
     say(device=card.name, card=card.is_cuda, versions=card.versions, sizes=sizes.as_dict())
     for line in sys.stdin:
         print(f"-- {line.strip()}", file=sys.stderr, flush=True)
-        say(**answer(known[line.strip()], card, sizes))
+        say(**answer(line.strip(), card, sizes))
 
 
 def answer(call: str, card: Card, sizes: Sizes) -> dict[str, Any]:
