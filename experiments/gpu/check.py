@@ -4,7 +4,7 @@
 
 Run it at the repository's root. It needs one CUDA card with 80 GB (the rows of 8B shape; --skip fast profile without
 them 8 GB), no network, and under 9 minutes on an H100. Models are random Llamas made on the card from a seed; what is
-written (0.3 GB) goes to a temporary folder. It ends with a table, and writes check.json and RESULTS.md to --out.
+written (0.6 GB) goes to a temporary folder. It ends with a table, and writes check.json and RESULTS.md to --out.
 What the parts mean to you with another card:
     starts    the packages you have work together, and the quickstart ends where it ends elsewhere
     right     log-probabilities, samples, memory budgets, quantised weights and resuming do what is promised
@@ -58,10 +58,12 @@ class Worker:
 
     def __init__(self, device: str, size: str, environment: Mapping[str, str], log: Any) -> None:
         self.environment = environment
-        own = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        found = os.pathsep.join([str(HERE), str(ROOT), os.environ.get("PYTHONPATH", "")])
+        own = {**os.environ, "PYTHONPATH": found}
         offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
+        begin = "import sys, worker; worker.main(*sys.argv[1:])"
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), device, size], cwd=ROOT, env={**own, **offline, **environment},
+            [sys.executable, "-c", begin, device, size], cwd=ROOT, env={**own, **offline, **environment},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8",
         )  # fmt: skip
         self.lines: queue.Queue[str | None] = queue.Queue()

@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 from card import Card, Finding, gib
-from shapes import folder_of, make, prompts_on
+from shapes import folder_of, make, prompts_on, text_of
 from sizes import Sizes
 from torch import Tensor
 
@@ -102,8 +102,10 @@ def _distance(found: Tensor, true: Tensor) -> float:
 def greedy(card: Card, sizes: Sizes) -> Finding:
     """Token ids at temperature 0, in float32, where ties are next to impossible."""
     model = make(sizes.small, torch.float32, card.device)
-    same = same_greedy(model, prompts_on(card, model, sizes), sizes.new)
-    return Finding(f"{sizes.prompts} texts of {sizes.new} tokens: {'the same ids' if same else 'other ids'}", same)
+    same = same_greedy(model, prompts_on(card, model, sizes), sizes.short.new)
+    return Finding(
+        f"{sizes.prompts} texts of {sizes.short.new} tokens: {'the same ids' if same else 'other ids'}", same
+    )
 
 
 def distribution(card: Card, sizes: Sizes) -> Finding:
@@ -149,8 +151,8 @@ def out_of_memory(card: Card, sizes: Sizes) -> Finding:
     warnings: list[str] = []
     with TemporaryDirectory() as scratch:
         folder = folder_of(sizes.small, Path(scratch), weights=True, dtype=torch.float32)
-        prompts = [Prompt(str(row), "abcdefghij" * 2, "") for row in range(sizes.prompts)]
-        responses = [[f"{row}{'0123456789'[r % 10]}" * 6 for r in range(sizes.n)] for row in range(sizes.prompts)]
+        prompts = [Prompt(str(row), text_of(row, sizes.prompt), "") for row in range(sizes.prompts)]
+        responses = [[text_of(row + r, 4 + r % 3) for r in range(sizes.n)] for row in range(sizes.prompts)]
         model = Likelihood(Weights(str(folder)), max_tokens_per_batch=256)
         model.load(card.device)
         expected = model.score(prompts, responses)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -16,7 +15,7 @@ from unittest import mock
 import torch
 from card import Card, Finding, LeftOut, gib
 from rich.console import Console
-from shapes import folder_of
+from shapes import folder_of, text_of
 from sizes import Sizes
 
 from callbacks.reward_selection import RewardSelection
@@ -73,12 +72,6 @@ def _quietly(call: Callable[[], Any]) -> Any:
 # -- runs with models made for them ------------------------------------------------------------------------------------
 
 
-def chance(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float]:
-    """A reward that costs nothing."""
-    values: list[float] = torch.rand(len(completions)).tolist()
-    return values
-
-
 def configuration(folder: Path, policy: dict[str, Any], judges: dict[str, Any], sizes: Sizes, batches: int) -> Path:
     """A run of one iteration whose responses are all as long as they may be, as a file.
 
@@ -89,11 +82,7 @@ def configuration(folder: Path, policy: dict[str, Any], judges: dict[str, Any], 
         sizes: Of prompts and responses.
         batches: Steps.
     """
-    letters = "abcdefghij0123456789"
-    rows = [
-        {"prompt": "".join(letters[(7 * i + 3 * j + i * j) % 20] for j in range(sizes.prompt)), "answer": "a"}
-        for i in range(batches * sizes.prompts)
-    ]
+    rows = [{"prompt": text_of(i, sizes.prompt), "answer": "w3"} for i in range(batches * sizes.prompts)]
     for name, own in (("train", rows), ("few", rows[:2])):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, own)), encoding="utf-8")
     config = {
@@ -151,7 +140,6 @@ class Seen:
         libraries = device.rest.get("Python and libraries") or 0  # on a CPU they are in the same memory
         self.forecast = device.at_peak - libraries
         found: list[LaserCLI] = []
-        sys.modules.setdefault("runs", sys.modules[__name__])  # a reward function is found by its module's name
         self.taken = card.peak(lambda: found.append(_quietly(lambda: main(["fit", *every]))))
         self.run = found.pop()
         self.summary: dict[str, Any] = self.run.summary
@@ -204,7 +192,7 @@ def pool(card: Card, sizes: Sizes) -> Finding:
     with tempfile.TemporaryDirectory() as scratch:
         folder = folder_of(sizes.small, Path(scratch, "model"), weights=True)
         judges = {name: likelihood(folder) for name in "abc"}
-        path = configuration(Path(scratch), {"name": str(folder)}, judges, sizes, batches=5)
+        path = configuration(Path(scratch), {"name": str(folder)}, judges, sizes.short, batches=5)
         budget = Weights(str(folder)).size() * 3 // 2
         words = [f"--config={path}", f"--selection.memory_budget={budget}"]
         with mock.patch.object(Memory, "_evict", noting):
@@ -234,7 +222,7 @@ def _packed(card: Card, sizes: Sizes, how: str, optimizer: str) -> Finding:
         folder = folder_of(sizes.small, Path(scratch, "model"), weights=True)
         weights = {"name": str(folder), "dtype": "bfloat16", "quantization": how}
         judges = {"packed": likelihood(folder, dtype="bfloat16", quantization=how), "whole": likelihood(folder)}
-        path = configuration(Path(scratch), weights, judges, sizes, batches=2)
+        path = configuration(Path(scratch), weights, judges, sizes.short, batches=2)
         seen = Seen(card, [f"--config={path}", f"--optimizer.class_path={optimizer}"])
         given = type(seen.run.trainer.optimizers[0]).__name__
     text, holds = _trained(card, seen)
@@ -246,7 +234,7 @@ def mixed(card: Card, sizes: Sizes) -> Finding:
     with tempfile.TemporaryDirectory() as scratch:
         folder = folder_of(sizes.small, Path(scratch, "model"), weights=True)
         path = configuration(
-            Path(scratch), {"name": str(folder), "dtype": "float32"}, {"a": likelihood(folder)}, sizes, batches=2
+            Path(scratch), {"name": str(folder), "dtype": "float32"}, {"a": likelihood(folder)}, sizes.short, batches=2
         )
         seen = Seen(card, [f"--config={path}", "--trainer.precision=bf16-mixed"])
     text, holds = _trained(card, seen)

@@ -12,13 +12,14 @@ from unittest import mock
 
 import torch
 from sizes import LLAMA_1B, TINY, Shape, Sizes
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, PreTrainedTokenizerFast
 from transformers.quantizers import AutoHfQuantizer
 
 from laser_pl.language_model import Weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from models import TOKENIZER, prompt_batch, rollout_batch
+from models import prompt_batch, rollout_batch
 
 
 def make(
@@ -74,15 +75,25 @@ def made_not_loaded(device: torch.device) -> Iterator[None]:
 
 
 def folder_of(shape: Shape, folder: Path, weights: bool = False, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """A model's folder: its configuration, a tokenizer of single characters, and weights if they are wanted."""
+    """A model's folder: its configuration, a tokenizer with a word for every id, and weights if they are wanted."""
     if weights:
         make(shape, dtype, torch.device("cpu")).save_pretrained(folder)
     else:
         config = LlamaConfig(**shape, pad_token_id=0, eos_token_id=1, bos_token_id=None)
         config.architectures = ["LlamaForCausalLM"]
         config.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(folder)
+    vocabulary = {f"w{id_}": id_ for id_ in range(shape["vocab_size"])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="w2"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="w0", eos_token="w1", unk_token="w2", clean_up_tokenization_spaces=False
+    ).save_pretrained(folder)
     return folder
+
+
+def text_of(seed: int, words: int) -> str:
+    """A text of so many tokens."""
+    return " ".join(f"w{3 + (7 * seed + 3 * place + seed * place) % 101}" for place in range(words))
 
 
 def prompts_on(card: Any, model: Any, sizes: Sizes) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,11 @@ class Sizes:
     repeats: int
     samples: int
     brief: bool
+
+    @property
+    def short(self) -> Sizes:
+        """Fewer and shorter responses, where nothing is timed."""
+        return replace(self, n=min(self.n, 8), new=min(self.new, 32), pairs=min(self.pairs, 4))
 
     def as_dict(self) -> dict[str, Any]:
         """Builtins only, to compare what two checks measured."""

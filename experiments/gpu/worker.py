@@ -11,8 +11,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import torch
 from card import Card, Finding, LeftOut
 from sizes import FULL, SMALL, Sizes
@@ -65,7 +63,3 @@ def one_line(error: BaseException) -> str:
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{where}"
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
