@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from laser_pl.causality import why_not_causal
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.modes import recompute_layers
 from laser_pl.saved_quantized import how_saved, size_by_bits, size_in_files
@@ -130,15 +131,16 @@ class Weights:
         return how_saved(self.load_config()) or self.quantization
 
     def check_language_model(self) -> None:
-        """See whether the weights are a language model's; a classifier's would get a random head without a word.
+        """See whether the weights are those of a causal language model, before any is loaded.
 
         Raises:
-            ConfigurationError: If they are a classifier's, or not there.
+            ConfigurationError: If they are another model's (``laser_pl.causality``), or not there.
         """
-        architectures = self.load_config().architectures or []
-        if any(name.endswith("Classification") for name in architectures):
+        reason = why_not_causal(self.load_config())
+        if reason is not None:
             raise ConfigurationError(
-                f"'{self.name}' is no language model but {', '.join(architectures)}. Name a causal language model."
+                f"'{self.name}' is no causal language model but {reason}. Name a model that writes, such as one whose"
+                " config.json has an architecture that ends in ForCausalLM."
             )
 
     def load_config(self) -> Any:

@@ -114,6 +114,13 @@ def cut_off(model: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:5000])
 
 
+def declared(model_type: str, architecture: str) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        (model / "config.json").write_text(json.dumps({"model_type": model_type, "architectures": [architecture]}))
+
+    return change
+
+
 def halved(model: Path) -> None:
     tensors = load_file(model / "model.safetensors")
     kept = sorted(tensors)[1::2]
@@ -358,8 +365,13 @@ CASES: dict[str, tuple[Make, str]] = {
     ),
     "likelihood of a classifier": (
         setting(arm("Likelihood", LONGER)),
-        "'<world>/reward_models/longer' is no language model but LlamaForSequenceClassification. Name a causal language"
-        " model.",
+        "'<world>/reward_models/longer' is no causal language model but LlamaForSequenceClassification. Name a model"
+        " that writes, such as one whose config.json has an architecture that ends in ForCausalLM.",
+    ),
+    "masked language model as policy": (
+        policy(declared("bert", "BertForMaskedLM")),
+        "'<folder>/model' is no causal language model but BertForMaskedLM. Name a model that writes, such as one whose"
+        " config.json has an architecture that ends in ForCausalLM.",
     ),
     "policy cut off": (
         policy(cut_off),

@@ -136,5 +136,5 @@ def test_a_reference_of_another_vocabulary_is_named(policy_folder: Path, llama_c
 
 
 def test_a_classifier_is_no_reference(policy_folder: Path, classifier_folders: dict[str, Path]) -> None:
-    with pytest.raises(ConfigurationError, match="no language model"):
+    with pytest.raises(ConfigurationError, match="no causal language model"):
         ImplicitReward(Weights(str(policy_folder)), Weights(str(classifier_folders["a"]))).check()
