@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from laser_pl.causality import why_not_causal
 from laser_pl.errors import ConfigurationError
@@ -19,6 +19,7 @@ from laser_pl.reading.modes import recompute_layers
 from laser_pl.saved_quantized import how_saved, size_by_bits, size_in_files
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
+from laser_pl.training.lora_targets import untrained_targets
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -150,6 +151,14 @@ class Weights:
         with self._telling("a model"):
             return AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
 
+    def load_generation_config(self) -> Any:
+        """How the model is said to be sampled, and what ends it, without its weights."""
+        self._refuse_missing_folder()
+        try:
+            return GenerationConfig.from_pretrained(self.name)
+        except OSError:  # as for transformers' models, the model's own configuration says it then
+            return GenerationConfig.from_model_config(self.load_config())
+
     def load_tokenizer(self, padding_side: Literal["left", "right"]) -> Any:
         """The tokenizer that lies beside the weights.
 
@@ -245,7 +254,8 @@ class Lora:
         dropout: Dropout on the adapter's input while training, and all that is drawn then: the base's own dropout,
             router noise and the like are off. Above 0 the first loss of an iteration is not exactly ln 2, since the
             reference is computed without dropout.
-        targets: Linear layers to adapt, or ``all-linear``.
+        targets: Linear layers to adapt, or ``all-linear``. Those that no text goes through, in a tower for images say,
+            are left out.
         start: Folder of an adapter to go on from; null: a fresh one. It is one like ``runs/<name>/adapter``, in PEFT's
             format, with the same rank, alpha and targets.
     """
@@ -275,28 +285,35 @@ class Lora:
                     module.support_avx512bf16_for_cpu = False
         if gradient_checkpointing:
             recompute_layers(base)
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
-            task_type="CAUSAL_LM",
-        )
-        if isinstance(self.targets, str):
-            _refuse_pattern(self.targets)
         try:
+            config = LoraConfig(
+                r=self.rank,
+                lora_alpha=self.alpha,
+                lora_dropout=self.dropout,
+                target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
+                exclude_modules=self.untrained(base),
+                task_type="CAUSAL_LM",
+            )
             model = get_peft_model(base, config)
         except ValueError as error:
-            if "not found in the base model" not in str(error):
-                raise ConfigurationError(f"model.lora: {_first_sentence(error)}.") from error
-            raise ConfigurationError(
-                f"model.lora.targets {self.targets!r} match no layer of the model. Name its linear layers"
-                f" (here: {', '.join(_linear_layers(base))}), or set all-linear."
-            ) from error
+            raise ConfigurationError(f"model.lora: {_first_sentence(error)}.") from error
         if self.start is not None:
             load_adapter(model, self.start, ADVICE_ON_START)
         train_adapter(model)
         return model
+
+    def untrained(self, base: Any) -> str | None:
+        """A pattern of the targets that no text goes through, and which get no adapter; None if there are none.
+
+        Args:
+            base: The base, or its skeleton.
+
+        Raises:
+            ConfigurationError: If ``targets`` names no layer of the model, or one that no text goes through.
+        """
+        if isinstance(self.targets, str):
+            _refuse_pattern(self.targets)
+        return untrained_targets(base, self.targets)
 
 
 def _refuse_pattern(targets: str) -> None:
@@ -306,12 +323,6 @@ def _refuse_pattern(targets: str) -> None:
         raise ConfigurationError(
             f"model.lora.targets {targets!r} is no regular expression: {error}. Give a list of names, or all-linear."
         ) from error
-
-
-def _linear_layers(model: torch.nn.Module) -> list[str]:
-    """Short names of the linear layers, for the error message."""
-    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    return sorted(names)
 
 
 def _first_sentence(error: Exception) -> str:

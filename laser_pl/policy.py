@@ -152,6 +152,7 @@ class Policy(LightningModule):
             return
         with progress.task("loading the policy"):
             self.weights.check_language_model()
+            self.lora.untrained(self.weights.skeleton())  # refuses targets before the weights are loaded
             torch.manual_seed(derive_seed(self.seed, "adapter"))
             base = self.weights.load()
             self.origin = origin_of(base, self.tokenizer)

@@ -284,8 +284,13 @@ CASES: dict[str, tuple[Make, str]] = {
     ),
     "LoRA targets that match nothing": (
         setting("--model.lora.targets=[q_porj]"),
-        "model.lora.targets ['q_porj'] match no layer of the model. Name its linear layers (here: down_proj, gate_proj,"
-        " k_proj, lm_head, o_proj, q_proj, up_proj, v_proj), or set all-linear.",
+        "model.lora.targets 'q_porj' match no layer of the model. Name its linear layers (here: down_proj, gate_proj,"
+        " k_proj, lm_head, o_proj, q_proj, up_proj, v_proj), or set all-linear. Did you mean 'q_proj'?",
+    ),
+    "LoRA targets of which one matches nothing": (
+        setting("--model.lora.targets=[q_proj,v_prj]"),
+        "model.lora.targets 'v_prj' match no layer of the model. Name its linear layers (here: down_proj, gate_proj,"
+        " k_proj, lm_head, o_proj, q_proj, up_proj, v_proj), or set all-linear. Did you mean 'v_proj'?",
     ),
     "LoRA targets that are no pattern": (
         setting("--model.lora.targets=("),

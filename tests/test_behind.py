@@ -67,7 +67,7 @@ def test_a_written_response_is_what_was_written(kind: str) -> None:
     tokenizer = MAKE[kind]()
     prompt = Prompt("0", "A:\n", "A:\n", response="foo 42")
     ones = torch.ones(1, 1, dtype=torch.long)
-    batch = written_batch(PromptBatch((prompt,), ones, ones), tokenizer, 20, 0)
+    batch = written_batch(PromptBatch((prompt,), ones, ones), tokenizer, 20, 0, [tokenizer.eos_token_id])
     ids = batch.responses.tokens[0, 0].tolist()
     assert ids[-1] == tokenizer.eos_token_id
     assert [*tokenizer("A:\n")["input_ids"], *ids[:-1]] == tokenizer("A:\nfoo 42")["input_ids"]

@@ -66,7 +66,10 @@ def arm(class_name: str, folder: object) -> str:
         (["--selection.reward_models={}"], ["selection.reward_models is empty"]),
         (["--model.lora.rank=0"], ["model.lora", "positive integer", "0"]),
         (["--model.weights.name=no/where"], ["no/where"]),
-        ([f"--model.weights.name={WORLD / 'reward_models' / 'longer'}"], ["no causal language model", "Classification"]),
+        (
+            [f"--model.weights.name={WORLD / 'reward_models' / 'longer'}"],
+            ["no causal language", "Classification"],
+        ),
         (["--checkpoint_every=0"], ["checkpoint_every must be >= 1", "got 0"]),
         (["--keep_iterations=0"], ["keep_iterations must be >= 1", "got 0"]),
         (["--trainer.devices=2", "--trainer.strategy=ddp_spawn"], ["trainer.strategy starts copies", "ddp"]),

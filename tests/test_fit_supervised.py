@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
@@ -214,3 +214,38 @@ def test_what_is_missing_is_said(
         fit(tmp_path, *SUPERVISED, *args)
     assert end.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def without_eos(folder: Path, policy_folder: Path, configured: int | None) -> Path:
+    """A policy whose tokenizer names no EOS."""
+    shutil.copytree(policy_folder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, "eos_token_id": configured}))
+    return folder
+
+
+def test_a_tokenizer_without_eos_learns_the_end_that_sampling_has(
+    fit: Fit, tmp_path: Path, policy_folder: Path
+) -> None:
+    folder = without_eos(tmp_path / "policy", policy_folder, configured=1)
+    run = fit(tmp_path, *SUPERVISED, f"--model.weights.name={folder}", "--trainer.max_epochs=1", "--optimizer.lr=0")
+    batch = run.datamodule.loader.batches[0]
+    assert batch.responses.finished.all()
+    last = batch.responses.tokens.gather(-1, batch.responses.mask.sum(-1, keepdim=True) - 1)
+    assert (last == 1).all()
+
+
+def test_without_any_end_it_is_refused(
+    fit: Fit, tmp_path: Path, policy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = without_eos(tmp_path / "policy", policy_folder, configured=None)
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, *SUPERVISED, f"--model.weights.name={folder}")
+    assert end.value.code == 2
+    assert (
+        "names a token that ends a response, so a supervised policy could not learn to end." in capsys.readouterr().err
+    )

@@ -32,6 +32,7 @@ from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template
 from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
+from laser_pl.generation.ends import end_ids, ends_of_turn
 from laser_pl.generation.sampler import Sampling
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
@@ -179,6 +180,8 @@ class PreferenceData(LightningDataModule):
                 "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
                 " template over several."
             )
+        if self.policy.supervised:
+            self._ends()
         train = load(self.train, self.columns.response if self.policy.supervised else None)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test", self.template)
@@ -224,6 +227,22 @@ class PreferenceData(LightningDataModule):
         left = context - longest
         return left, f"the {left} tokens that the policy can read before max_new_tokens = {longest} more"
 
+    def _ends(self) -> list[int]:
+        """Ids that end a response, first the one that ends a written one.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        policy = self.policy
+        ends = end_ids(policy.weights.load_generation_config(), policy.tokenizer)
+        if not ends:
+            raise ConfigurationError(
+                f"Neither the tokenizer of '{policy.weights.name}' nor its generation_config.json names a token that"
+                " ends a response, so a supervised policy could not learn to end. Set eos_token_id in"
+                " generation_config.json."
+            )
+        return ends_of_turn(ends, self.template.closing(policy.tokenizer), policy.tokenizer)
+
     # -- iterations --------------------------------------------------------------------------------------------------
 
     def plan(self, iteration: int) -> list[list[Prompt]]:
@@ -258,7 +277,8 @@ class PreferenceData(LightningDataModule):
             batches = batches[: self.trainer.limit_train_batches]
         if self.policy.supervised:  # nothing is sampled
             tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
-            written = [written_batch(self._encode(batch), tokenizer, longest, iteration) for batch in batches]
+            ends = self._ends()
+            written = [written_batch(self._encode(batch), tokenizer, longest, iteration, ends) for batch in batches]
             self.loader = RolloutLoader(written, iteration)
             return self.loader
         chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)

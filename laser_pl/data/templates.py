@@ -102,6 +102,10 @@ class Template(ABC):
         """
         return columns
 
+    def closing(self, tokenizer: Any) -> str:
+        """What stands behind a response where the next turn would begin; nothing, unless a template says what."""
+        return ""
+
 
 class Plain(Template):
     """The prompt between two fixed strings.
@@ -181,3 +185,9 @@ class Chat(Template):
     def shown(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
         """None."""
         return {}
+
+    def closing(self, tokenizer: Any) -> str:
+        """What the chat template writes behind the assistant's turn."""
+        response = "response"
+        turns = [*messages_of("prompt"), {"role": "assistant", "content": response}]
+        return chat_text(tokenizer, turns).rpartition(response)[2]

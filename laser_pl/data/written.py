@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from laser_pl.batches import PromptBatch, RolloutBatch
 from laser_pl.data.behind import ids_behind
 from laser_pl.data.rollout_store import rollout_batch
+from laser_pl.generation.ends import ended
 
 
-def written_batch(prompts: PromptBatch, tokenizer: Any, limit: int, iteration: int) -> RolloutBatch:
-    """Each prompt's written response as its only one (``n`` = 1), as if the policy had sampled it: EOS at the end.
+def written_batch(
+    prompts: PromptBatch, tokenizer: Any, limit: int, iteration: int, ends: Sequence[int]
+) -> RolloutBatch:
+    """Each prompt's written response as its only one (``n`` = 1), as if the policy had sampled it: ended as those end.
 
     Nobody chooses among them, so contexts are empty and reference log-probabilities 0.
 
     Args:
         prompts: Prompts with responses.
         tokenizer: The policy's.
-        limit: Tokens of the longest response; what is longer is cut, as a sampled one is, and has no EOS.
+        limit: Tokens of the longest response; what is longer is cut, as a sampled one is, and has no end.
         iteration: Counted from 0.
+        ends: Ids that end a response; the first is put behind those that have none.
     """
     rows = []
     for prompt, read in zip(prompts.prompts, prompts.ids(), strict=True):
         assert prompt.response is not None
-        ids = [*ids_behind(prompt.response, prompt.text, tokenizer), tokenizer.eos_token_id]
+        ids = ended(ids_behind(prompt.response, prompt.text, tokenizer), ends)
         rows.append(
             {
                 "text": prompt.text,

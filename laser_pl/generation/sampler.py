@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from laser_pl import progress
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
+from laser_pl.generation.ends import end_ids
 from laser_pl.generation.inverse_cdf import Draw
 from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
@@ -93,7 +94,7 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
     batches = sampled_together(prompts, sampling)
-    eos = _eos_ids(model, tokenizer)
+    eos = end_ids(model.generation_config, tokenizer)
     if len(batches) == 1:
         tokens, contexts = _sample(model, tokenizer, prompts, sampling, eos, seed)
         return _responses(tokens, eos, sampling.stop, tokenizer), contexts
@@ -222,13 +223,6 @@ def _continue_shared(
 def _numbers(tokens: int, rows: int, seed: int) -> Tensor:
     """Uniform in [0, 1) for each token of each row, ``(T, R)`` in float64. With more tokens the first stay the same."""
     return torch.rand(tokens, rows, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every id that ends a response: the tokenizer's and the generation config's (chat models have several)."""
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return sorted({id_ for id_ in (*ids, tokenizer.eos_token_id) if id_ is not None})
 
 
 def _responses(tokens: Tensor, eos: list[int], stops: list[str], tokenizer: Any) -> Responses:
