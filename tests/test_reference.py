@@ -98,7 +98,7 @@ def drawing(family: str) -> dict[str, float]:
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
-@pytest.mark.filterwarnings("ignore:The following rank_pattern keys")  # of PEFT, about experts
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # of PEFT, about experts
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("family", DRAWING)
 def test_policy_and_reference_are_one_model_in_every_family(family: str, dtype: torch.dtype) -> None:
