@@ -31,7 +31,7 @@ _ANSWER_IS = re.compile(
     r"\banswers?\b[*_\s]*(?:(?:is|are|was|(?:would|should|will|must)\s+be)\b[*_]*[ \t]*:?|:)[*_]*", re.IGNORECASE
 )
 _NOTHING = re.compile(r"\.(?!\d)|…|<")
-_BOXED = re.compile(r"\\f?boxed\s*\{")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -110,12 +110,10 @@ def _final_answers(text: str) -> list[int]:
 
 
 def _hashes(text: str) -> list[re.Match[str]]:
-    """The second kind: what stands on their line is an answer, or nothing follows it."""
-    return [
-        mark
-        for mark in _HASHES.finditer(text)
-        if mark["answer"].strip() and (_ANSWER_ALONE.fullmatch(mark["answer"]) or not text[mark.end() :].strip())
-    ]
+    """The second kind: what stands on their line is an answer; where none is, the last if nothing follows it."""
+    marks = [mark for mark in _HASHES.finditer(text) if mark["answer"].strip()]
+    alone = [mark for mark in marks if _ANSWER_ALONE.fullmatch(mark["answer"])]
+    return alone or [mark for mark in marks[-1:] if not text[mark.end() :].strip()]
 
 
 def _says(text: str, place: int) -> bool:

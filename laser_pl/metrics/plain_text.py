@@ -12,6 +12,7 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|op
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
 _SIGNED_INTEGER = re.compile(r"\s*[-+]?\s*\d+\s*")
 _REPLACED = [
+    (re.compile(r"<<[^<>\n]*>>"), ""),  # what GSM8K's calculator worked out
     (re.compile(r"(?<=\d)\s*\*\*\s*(?=\d)"), "^"),  # Python's power, before "**" is taken for bold
     (re.compile(r"\\(?:left|right|displaystyle|limits|quad|qquad|big|Big)(?![A-Za-z])"), " "),
     (re.compile(r"\\(?:approx|simeq)(?![A-Za-z])|[≈≃]"), "="),

@@ -19,8 +19,8 @@ _LONGEST_INTEGER = 1000
 # Thousands are set off by commas (in India hundreds of them, in East Asia tens), apostrophes and spaces; by dots where
 # that is plain.
 _INTEGER = (
-    r"(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!,?\d)|\d{1,4}(?:,\d{4})+(?!,?\d)"
-    r"|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+)"
+    r"(?:\d{1,3}(?:,\d{3}){1,20}(?!,?\d)|\d{1,2}(?:,\d{2}){1,20},\d{3}(?!,?\d)|\d{1,4}(?:,\d{4}){1,20}(?!,?\d)"
+    r"|\d{1,3}(?:[ ']\d{3}){1,20}(?!\d)|\d+)"
 )
 _QUANTITY = re.compile(
     rf"(?<![\w.^])(?P<sign>[-+]\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>-)?"
@@ -40,7 +40,7 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _BEGUN = re.compile(
-    r"(?:[√^/_±{]|/\(|\\[a-z]+(?:_\{?\w+\}?)?\s*[{(]?|\w\(|(?:(?<![a-z])[a-z]|[)}])\s?[-+*])\s?$", re.IGNORECASE
+    r"(?:[√^/_±{]|/\(|\\[a-z]+(?:_\{?\w+\}?)?\s*[{(]?|\w\(|(?:(?<![a-z])[a-z]|[)}])\s?[-+*]|\bnot\s)\s?$", re.IGNORECASE
 )
 # Between two numbers neither of which is the answer alone: a list, a range, a sum, or 5 feet 3 inches.
 _TOGETHER = re.compile(
@@ -139,7 +139,9 @@ def _leading(sentence: str) -> Quantity | None:
         return None
     sides = _EQUAL.split(sentence)
     for side in reversed(sides):
-        said = _ASIDE.sub(" ", _from_verb(side))
+        said = _from_verb(side)
+        if quantities(_ASIDE.sub(" ", said)):  # "five (5)" says it in an aside
+            said = _ASIDE.sub(" ", said)
         found = quantities(said)
         if not found:
             continue

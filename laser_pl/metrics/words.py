@@ -105,12 +105,17 @@ def letter_in(text: str, letters: str) -> str | None:
     if alone:
         return alone[1].upper()
     ends = r"(?![\w'])"
-    text = re.sub(rf"\bnot\s+(?:option\s+)?\(?{capital}\)?{ends}|\(?\b{capital}\b\)?\s+{_RULED_OUT}", " ", text)
+    text = re.sub(
+        rf"\b[Nn]ot\s+(?:option\s+)?\(?{capital}\)?{ends}"
+        rf"|(?:(?:^|(?<=[.;!?]\s))(?:\(?{capital}\)?(?:\s*,|\s+and|\s+or)\s+)+)?\(?\b{capital}\b\)?\s+{_RULED_OUT}",
+        " ",
+        text,
+    )
     # In "A cat" the letter is an article; "A is", "A because" are not.
     article = r"(?:(?<!A)|(?!\s+(?!is\b|are\b|was\b|because\b|since\b|as\b|and\b|or\b|from\b)[a-z]))"
     joined = r"\s*(?:/|&|\band\b|\bor\b)\s*"
     also = re.compile(
-        rf"\)?(?:,\s*)?{joined}\(?{capital}{ends}|(?<=\))\s*,\s*\({capital}\)|(?<=^.),\s*{capital}\W*(?:$|{joined})"
+        rf"\)?(?:,\s*)?{joined}\(?{capital}{ends}|(?<=\))\s*,\s*\({capital}\)|(?<=^.)(?:,\s*|\s+){capital}\W*(?:$|{joined})"
     )
     patterns = [
         rf"^\W*({one})\s?[).:](?!\w)|^\W*({capital}){ends}{article}",
