@@ -18,6 +18,7 @@ from laser_pl.predictions import Line, Predictions
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import selection_in
+from laser_pl.run.origin import tokenizer_digest
 
 
 class BestOfN(Callback):
@@ -60,6 +61,8 @@ class BestOfN(Callback):
         self.selection.pool.grade_by(pl_module.matcher)
         self.selection.pool.check(data.prompts["test"], partial(characters_of, pl_module.tokenizer))
         self.selection.pool.health.clear()
+        texts = {prompt.id: prompt.text for prompt in data.prompts["test"]}
+        self.predictions.find(tokenizer_digest(pl_module.tokenizer), texts)
         data.predicted = self.predictions.known.keys()
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from glob import escape
@@ -17,6 +18,8 @@ from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.folder import RunFolder, append_lines, writing
 from laser_pl.run.kept_lines import digest_of, lines_by_prompt
 from laser_pl.terminal import as_markup
+
+log = logging.getLogger(__name__)
 
 Line = dict[str, Any]
 """One line of ``predictions.jsonl``: ``prompt_id``, ``prompt``, ``category``, ``arm`` (the reward model that judged),
@@ -63,11 +66,27 @@ class Predictions:
 
     def __init__(self, path: Path, depends_on: Any) -> None:
         self.path = path
-        self._unfinished = f"{path.stem}-unfinished-{digest_of(depends_on)}"
+        self._depends_on = depends_on
+        self._unfinished = ""
         self.known: dict[str, Line] = {}
+
+    def find(self, origin: Any, texts: Mapping[str, str]) -> None:
+        """Take up what an interrupted command predicted for the same prompts, read in the same way.
+
+        Args:
+            origin: What tells the tokenizer from others.
+            texts: What the policy reads, by prompt; a template may write the date.
+        """
+        self._unfinished = f"{self.path.stem}-unfinished-{digest_of([self._depends_on, origin, texts])}"
         for part in self._parts():
             with writable(part, "Set --out."):
                 self.known |= lines_by_prompt(part)
+        others = set(self.path.parent.glob(f"{escape(self.path.stem)}-unfinished-*.jsonl")) - set(self._parts())
+        if others:
+            log.warning(
+                "%s holds predictions of an interrupted command for other settings or prompts (a template may write the"
+                " date); they are left there, and it begins again.", sorted(others)[0],
+            )  # fmt: skip
 
     def _parts(self) -> list[Path]:
         return sorted(self.path.parent.glob(f"{escape(self._unfinished)}-*.jsonl"))

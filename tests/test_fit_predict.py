@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.data.templates import Plain
 from laser_pl.policy import Policy
 from laser_pl.predictions import print_predictions
 
@@ -283,3 +284,24 @@ def test_what_does_not_fit_is_said_in_a_sentence(
     said = refusal(capsys, *given, *setting)
     assert said.endswith(message)
     assert not out.exists()
+
+
+def test_what_was_predicted_for_prompts_read_otherwise_is_not_taken(
+    run: LaserCLI,
+    tmp_path: Path,
+    plug: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As on another day, where a template writes the date: no setting differs."""
+    batches, out = "--data.evaluation_batch_size=4", tmp_path / "out" / "predictions.jsonl"
+    with pytest.raises(RuntimeError, match="the plug was pulled"):
+        predict(run, out, batches, plug("on_predict_batch_end", 1))
+    (part,) = out.parent.iterdir()
+    render = Plain.render
+    monkeypatch.setattr(Plain, "render", lambda *args: "7 " + render(*args))
+    predict(run, out, batches)
+    assert set(out.parent.iterdir()) == {out, part}
+    assert f"{part} holds predictions of an interrupted command for other settings or prompts" in caplog.text
+    predict(run, tmp_path / "whole.jsonl", batches)
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
