@@ -145,3 +145,21 @@ def test_rows_that_are_kept_keep_their_numbers() -> None:
             draw.keep(kept)
         texts = torch.empty(len(rows), 7 + step, dtype=torch.long)
         assert draw(texts, logits[rows].clone()).argmax(-1).tolist() == (u[step, rows] * 1000).long().tolist()
+
+
+def test_told_to_be_deterministic_a_card_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There torch refuses a running sum, so it is a product; numbers between two entries' ends are no tie."""
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.rand(64, 1000, generator=generator).square()
+    numbers = torch.rand(64, generator=generator, dtype=torch.float64)
+    expected = inverse_cdf(weights, numbers)
+    asked = []
+
+    def refuses(masses: torch.Tensor) -> bool:
+        asked.append(masses.shape)
+        return True
+
+    monkeypatch.setattr("laser_pl.generation.inverse_cdf._refuses_cumsum", refuses)
+    monkeypatch.setattr(torch.Tensor, "cumsum", None)
+    assert torch.equal(inverse_cdf(weights, numbers), expected)
+    assert asked

@@ -47,13 +47,26 @@ def _first_above(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
     The sum of all, as rounded here, may be the target or less; then it is the last place that has a mass.
     """
-    running = masses.cumsum(-1)
+    running = _running_sum(masses)
     ends = running.masked_fill(masses == 0, -torch.inf)  # which exceeds no target
     last = ends.amax(-1)
     target = torch.minimum(target, last.nextafter(torch.zeros_like(last)))
     place = (ends > target[:, None]).byte().argmax(-1, keepdim=True)  # (R, 1)
     left = target - (running - masses).gather(1, place).squeeze(-1)
     return place.squeeze(-1), left
+
+
+def _running_sum(masses: Tensor) -> Tensor:
+    """Along rows. Shapes ``(R, K)``."""
+    if not _refuses_cumsum(masses):
+        return masses.cumsum(-1)
+    size = masses.shape[-1]
+    return masses @ torch.ones(size, size, dtype=masses.dtype, device=masses.device).triu()
+
+
+def _refuses_cumsum(masses: Tensor) -> bool:
+    """Whether torch raises: it has no deterministic ``cumsum`` of floating-point numbers on CUDA."""
+    return masses.is_cuda and torch.are_deterministic_algorithms_enabled()
 
 
 class Draw(LogitsProcessor):  # type: ignore[misc]
