@@ -51,7 +51,7 @@ def test_every_category_stands_in_a_row() -> None:
 def test_costs_and_folder_are_printed() -> None:
     text = printed(SUMMARY)
     assert "Time: 3.5 s (rollouts 1.0 s, steps 2.5 s)" in text
-    assert "Reward-model forwards: 42 done, 84 avoided (a 30, [b] 12, c 0)" in text
+    assert "Reward-model forwards: 42 done, 84 avoided (a 30; [b] 12; c 0)" in text
     assert "Run: runs/[x]" in text
     assert "Labels that [b] did not give: 2 nan, 1 none" in text
     assert "Forbidden by [safe]: [sums] 3 of 40, words 0 of 2" in text

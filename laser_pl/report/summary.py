@@ -66,9 +66,9 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
     total = seconds["total"]
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total")
     console.print(f"Time: {total:.1f} s ({parts})")
-    by_model = ", ".join(f"{as_markup(arm)} {count}" for arm, count in forwards.items())
+    by_model = "; ".join(f"{as_markup(arm)} {count:,}" for arm, count in forwards.items())
     avoided = avoided_in_words(summary["reward_model_forwards_avoided"])
-    console.print(f"Reward-model forwards: {sum(forwards.values())} done, {avoided} ({by_model})")
+    console.print(f"Reward-model forwards: {sum(forwards.values()):,} done, {avoided} ({by_model})")
     for name, kinds in summary["labels_missing"].items():
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         console.print(f"Labels that {as_markup(name)} did not give: {counts}")
