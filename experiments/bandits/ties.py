@@ -1,11 +1,11 @@
 """What every way to choose does with a reward model that tells nothing apart, on the quickstart's world.
 
 Run:  python experiments/bandits/ties.py
-Cost: about 8 s per fit and core, 17 fits.
+Cost: about 10 s per fit and core, 17 fits.
 
 Each fit is 40 steps with two reward models of the quickstart, ``numbers`` and ``sorter``, and one of those in
 ``tied_scores.py``. It writes ``TIES.md`` beside itself, or into --out, and the figures as ``ties.json``; --before names
-such a file of another version, whose figures are then shown beside these.
+such a file of another version, such as ``ties_before.json``, whose figures are then shown beside these.
 """
 
 from __future__ import annotations
@@ -128,7 +128,10 @@ def main(args: list[str] | None = None) -> None:
     from laser_pl.report.summary import checked_out
 
     command = shlex.join(["python", "experiments/bandits/ties.py", *(sys.argv[1:] if args is None else args)])
-    brackets = ["In brackets the same before an arm that tells nothing apart was passed over and observed.", ""]
+    brackets = [
+        "In brackets the same at commit 3a82160, before an arm that tells nothing apart was passed over and observed.",
+        "",
+    ]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ties.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     page = [
