@@ -285,13 +285,14 @@ class Lora:
                     module.support_avx512bf16_for_cpu = False
         if gradient_checkpointing:
             recompute_layers(base)
+        excluded = self.untrained(base)
         try:
             config = LoraConfig(
                 r=self.rank,
                 lora_alpha=self.alpha,
                 lora_dropout=self.dropout,
                 target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
-                exclude_modules=self.untrained(base),
+                exclude_modules=excluded,
                 task_type="CAUSAL_LM",
             )
             model = get_peft_model(base, config)

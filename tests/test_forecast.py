@@ -157,7 +157,7 @@ def test_a_category_without_a_reward_model(config: dict[str, Any], told: Callabl
 def test_layers_that_the_policy_has_not(config: dict[str, Any], told: Callable[..., Forecast]) -> None:
     config["model"]["lora"] = {"targets": ["no_such"]}
     found = told(config)
-    assert "model.lora.targets ['no_such'] match no layer of the model" in sentences(found, stops=True)
+    assert "model.lora.targets 'no_such' match no layer of the model" in sentences(found, stops=True)
     assert found.work is not None
     assert found.devices == ()
 
@@ -186,8 +186,15 @@ def test_more_memory_and_disk_than_there_is(
 
 
 def test_reward_models_of_every_kind_are_told(
-    config: dict[str, Any], told: Callable[..., Forecast], policy_folder: Path
+    config: dict[str, Any],
+    told: Callable[..., Forecast],
+    policy_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    short = "def short(prompts, completions, **_):\n    return [-len(text) for text in completions]\n"
+    (tmp_path / "short_rewards.py").write_text(short)
+    monkeypatch.syspath_prepend(tmp_path)
     arms = config["selection"]["reward_models"]
     policy = {"weights": {"name": str(policy_folder)}}
     judge = {"template": "{{ prompt }}{{ response }}", "ratings": {"1": 1, "2": 2}}
@@ -200,7 +207,7 @@ def test_reward_models_of_every_kind_are_told(
         },
         "rating": {"class_path": "laser_pl.rewards.PointwiseJudge", "init_args": {**policy, **judge}},
         "pairs": {"class_path": "laser_pl.rewards.PairwiseJudge", "init_args": {**policy, **pair}},
-        "short": {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": "builtins.len"}},
+        "short": {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": "short_rewards.short"}},
         "remote": {
             "class_path": "laser_pl.rewards.RemoteReward",
             "init_args": {"url": "http://localhost:1/", "protocol": "laser_pl.rewards.protocols.OpenRLHF"},
