@@ -23,7 +23,7 @@ from laser_pl.metrics.matchers import Exact
 from laser_pl.ranks import Ranks
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.run.checkpoints import refuse_other_adapter, refuse_other_optimizer
+from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.seeds import derive_seed
@@ -203,6 +203,7 @@ class Policy(LightningModule):
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["origin"] = self.origin
+        checkpoint["format"] = FORMAT
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another adapter, or one that was trained on another base.

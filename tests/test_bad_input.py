@@ -510,6 +510,18 @@ def test_a_checkpoint_of_another_optimizer_is_named(
     )
 
 
+@pytest.mark.parametrize("format_", [None, 1])
+def test_a_checkpoint_of_an_older_version_is_refused(
+    command: list[str], unfinished: Path, format_: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its callbacks have other state; Lightning would end in a KeyError."""
+    last = unfinished / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint["format"]
+    torch.save(checkpoint | ({} if format_ is None else {"format": format_}), last)
+    assert "was written by another version of laser_pl" in told([*command, MORE, "--resume"], tmp_path, capsys)
+
+
 NONE = "'<folder>/own.ckpt' is no checkpoint of a run, since it has no"
 
 

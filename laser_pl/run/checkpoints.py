@@ -11,6 +11,9 @@ import torch
 
 from laser_pl.errors import ConfigurationError
 
+FORMAT = 2
+"""Counts the forms that the state of a run had, so that an older one is refused in a sentence."""
+
 _PARTS = {"state_dict", "pytorch-lightning_version"}
 _PARTS_TO_GO_ON = {"callbacks", "loops", "optimizer_states", "lr_schedulers", "epoch", "global_step"}
 
@@ -41,6 +44,11 @@ def check_checkpoint(path: Path, to_go_on: bool, otherwise: str) -> None:
     if missing:
         raise ConfigurationError(
             f"'{path}' is no checkpoint of a run, since it has no {', '.join(sorted(missing))}. {otherwise}"
+        )
+    if to_go_on and found.get("format") != FORMAT:
+        raise ConfigurationError(
+            f"The checkpoint '{path}' was written by another version of laser_pl, whose runs have other state. Go on with"
+            " the version that began the run, or begin it again under another --name."
         )
 
 
