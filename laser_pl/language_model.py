@@ -251,9 +251,9 @@ class Lora:
     Attributes:
         rank: Rank of the update.
         alpha: The update is scaled by ``alpha / rank``.
-        dropout: Dropout on the adapter's input while training, and all that is drawn then: the base's own dropout,
-            router noise and the like are off. Above 0 the first loss of an iteration is not exactly ln 2, since the
-            reference is computed without dropout.
+        dropout: Dropout on the adapter's input while training. The base's own dropout, router noise and the like are
+            always off. Above 0 the first loss of an iteration is not exactly ln 2, since the reference is computed
+            without dropout.
         targets: Linear layers to adapt, or ``all-linear``. Those that no text goes through, in a tower for images say,
             are left out.
         start: Folder of an adapter to go on from; null: a fresh one. It is one like ``runs/<name>/adapter``, in PEFT's

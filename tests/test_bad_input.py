@@ -461,12 +461,12 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes], bytes], list[str], str]] = {
     "of other prompts": (
         lambda content: content,
         [f"--data.train={WORLD / 'prompts' / 'train.jsonl'}", MORE],
-        f"{CHUNK} Resume with the configuration the run was started with, or start a new run.",
+        f"{CHUNK} Resume with the configuration and the data the run was started with, or start a new run.",
     ),
     "of another number of responses": (
         lambda content: content,
         ["--data.rollouts.n=4", MORE],
-        f"{CHUNK} Resume with the configuration the run was started with, or start a new run.",
+        f"{CHUNK} Resume with the configuration and the data the run was started with, or start a new run.",
     ),
 }
 

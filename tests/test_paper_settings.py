@@ -238,7 +238,7 @@ def test_the_supervised_start_learns_the_answers_and_laser_goes_on_from_it(
     preset = f"--config={PAPER.parent / 'presets' / 'paper.yaml'}"
     laser = main(["fit", configs[0], preset, configs[1], tiny, begin, "--trainer.limit_train_batches=1"])
     assert laser.summary["accuracy"]["before"] == start.summary["accuracy"]["after"]
-    ours, theirs = ([p.id for p in run.datamodule.prompts["train"]] for run in (laser, start))
+    ours, theirs = ([(p.text, p.answer) for p in run.datamodule.prompts["train"]] for run in (laser, start))
     assert ours == theirs
     assert laser.folder.path != start.folder.path
 

@@ -164,8 +164,8 @@ def test_counts_go_on_after_a_restart(through_disk: ThroughDisk) -> None:
     two = Pool({"a": Lengths(1), "new": Lengths(3)})
     two.load_state_dict(through_disk(one.state_dict()))
     two.score("a", PROMPTS[:1], RESPONSES[:1], CPU)
-    assert two.forwards == {"a": 15, "new": 0}
-    assert two.missing == {"a": {"exception": 12}, "new": {}}
+    assert two.forwards == {"a": 15, "new": 0, "retired": 12}
+    assert two.missing == {"a": {"exception": 12}, "new": {}, "retired": {}}
     assert two.seconds >= one.seconds
     assert two.memory.held == ["a"]
 
