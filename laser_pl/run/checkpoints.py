@@ -47,8 +47,8 @@ def check_checkpoint(path: Path, to_go_on: bool, otherwise: str) -> None:
         )
     if to_go_on and found.get("format") != FORMAT:
         raise ConfigurationError(
-            f"The checkpoint '{path}' was written by another version of laser_pl, whose runs have other state. Go on with"
-            " the version that began the run, or begin it again under another --name."
+            f"The checkpoint '{path}' was written by another version of laser_pl, whose runs have other state. Go on"
+            " with the version that began the run, or begin it again under another --name."
         )
 
 
