@@ -53,7 +53,8 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 24),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
     # attention to the tokens that an index picks
-    **dict.fromkeys(("index_n_heads", "indexer_n_heads"), 2),
+    # many heads: tokens of which no head thinks anything tie, and which of them is picked depends on their number
+    **dict.fromkeys(("index_n_heads", "indexer_n_heads"), 16),
     **dict.fromkeys(("index_head_dim", "indexer_head_dim"), 16),
     **dict.fromkeys(("index_topk", "indexer_budget"), 8),
     **dict.fromkeys(("indexer_compress_ratio", "index_topk_blocks"), 2),
@@ -65,6 +66,11 @@ SIZES: dict[str, Any] = {
     "mamba_d_head": 16,
     "mamba_expand": 2,
     "mamba_n_groups": 1,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "ssm_state_size": 8,
+    "n_groups": 1,
+    **dict.fromkeys(("chunk_size", "mamba_chunk_size"), 8),
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_key_head_dim": 8,

@@ -65,8 +65,8 @@ def step(model: Any, budget: int, share: bool = True, at_once: bool = True, **op
     reader = ResponseReader(model, budget, share)
     hook = (
         model.get_base_model()
-        .get_decoder()
-        .register_forward_pre_hook(lambda _, __, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True)
+        .get_input_embeddings()
+        .register_forward_pre_hook(lambda _, args: tokens.append(args[0].numel()))
     )
     parameters = list(model.parameters()) if at_once else None
     loss, losses, means = batch_loss(make_batch(), reader, OBJECTIVE, parameters, **options)

@@ -13,7 +13,9 @@ from laser_pl.language_model import Lora
 from laser_pl.losses import dpo_loss, nll_loss
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
+from laser_pl.reading.text_decoder import Head
 from laser_pl.reading.token_logprobs import token_logprobs
+from tests.causal_families import make
 
 pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # PEFT sets it for GPT-2
 VOCABULARY = 60
@@ -130,9 +132,7 @@ def test_what_all_prompts_begin_with_is_read_once(causal_model: Callable[..., An
     model, case = causal_model("llama", VOCABULARY), CASES["a common start"]
     assert why_not_shared(model) is None
     seen = []
-    model.get_decoder().register_forward_pre_hook(
-        lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
-    )
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0].numel()))
     shared_logprobs(model, *case)
     assert seen == [20 + (5 + 2 + 11) + (2 + 6 + 0 + 11 + 0)]
 
@@ -150,16 +150,20 @@ def test_attention_is_as_before_afterwards(causal_model: Callable[..., Any]) -> 
     assert model.config._attn_implementation == usual
 
 
-def test_a_model_that_adds_something_to_its_logits_is_found_out(causal_model: Callable[..., Any]) -> None:
-    """As Gemma 2 and Cohere do, behind the head."""
+def test_what_a_model_does_to_its_logits_behind_the_head_is_done(causal_model: Callable[..., Any]) -> None:
+    """As Granite and Cohere do."""
     model = causal_model("llama", VOCABULARY)
+    unscaled = shared_logprobs(model, *CASES["ragged"])
 
     def scaled(_: Any, __: Any, output: Any) -> Any:
         output.logits = output.logits * 0.9
         return output
 
     model.register_forward_hook(scaled)
-    assert "a trial differed by" in str(why_not_shared(model))
+    assert why_not_shared(model) is None
+    found = shared_logprobs(model, *CASES["ragged"])
+    torch.testing.assert_close(found, plain_logprobs(model, *CASES["ragged"]), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found, unscaled, atol=0.1)
 
 
 def test_a_window_that_attention_is_not_told_of_is_found_out(causal_model: Callable[..., Any]) -> None:
@@ -170,8 +174,7 @@ def test_a_window_that_attention_is_not_told_of_is_found_out(causal_model: Calla
 
 
 def test_a_layer_of_unknown_type_is_named(causal_model: Callable[..., Any]) -> None:
-    model = causal_model("qwen2 with sliding window", VOCABULARY)
-    model.config.layer_types = ["full_attention", "chunked_attention"]
+    model = make("llama4_text")
     assert "chunked_attention" in str(why_not_shared(model))
 
 
@@ -186,7 +189,7 @@ def test_log_probabilities_in_chunks_equal_those_at_once(frozen: bool, monkeypat
     wanted = [hidden, *(p for p in head.parameters() if p.requires_grad)]
     expected = head(hidden).log_softmax(-1).gather(1, target[:, None])[:, 0]
     monkeypatch.setattr("laser_pl.reading.token_logprobs.NUMBERS_PER_CHUNK", 4 * 11)
-    found = token_logprobs(head, hidden, target)
+    found = token_logprobs(Head(head, 11, frozen), hidden, target)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad((values * weights).sum(), wanted) for values in (found, expected)]
     for one, other in zip(*gradients, strict=True):

@@ -22,6 +22,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, stopped
 from laser_pl.generation.text import text_of
+from laser_pl.generation.way import AFRESH, FASTEST, SLOWER, Way
 
 Fit = Callable[..., LaserCLI]
 LONG, SEED = 3 * TOKENS_BETWEEN_LOOKS + 2, 5
@@ -92,12 +93,11 @@ def two_in(texts: list[str]) -> list[str]:
     return [longest[3:5], longest[TOKENS_BETWEEN_LOOKS + 2 : TOKENS_BETWEEN_LOOKS + 5]]
 
 
-@pytest.mark.parametrize("shares", [True, False], ids=["prompts are shared", "prompts are repeated"])
+@pytest.mark.parametrize("way", [FASTEST, SLOWER, AFRESH], ids=["shared", "repeated", "read afresh"])
 def test_responses_are_those_without_stop_strings_cut(
-    family: str, causal_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, shares: bool
+    family: str, causal_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
-    if not shares:
-        monkeypatch.setattr("laser_pl.generation.sampler.why_attention_is_its_own", lambda _: "so it shall be")
+    monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: way)
     model, prompts = causal_model(family, len(tokenizer)), prompts_of(TEXTS, tokenizer)
     whole, contexts = sample(model, tokenizer, prompts, Sampling(n=3, max_new_tokens=LONG), SEED)
     stops = two_in([text for row in whole.texts for text in row])
@@ -122,15 +122,14 @@ def test_responses_are_those_without_stop_strings_cut(
     assert (found.tokens[~found.mask.bool()] == 0).all()
 
 
-@pytest.mark.parametrize("shares", [True, False], ids=["prompts are shared", "prompts are repeated"])
+@pytest.mark.parametrize("way", [FASTEST, SLOWER, AFRESH], ids=["shared", "repeated", "read afresh"])
 def test_what_has_stopped_costs_no_more_forwards(
-    causal_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, shares: bool
+    causal_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
-    if not shares:
-        monkeypatch.setattr("laser_pl.generation.sampler.why_attention_is_its_own", lambda _: "so it shall be")
+    monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: way)
     model = causal_model("llama", len(tokenizer))
     forwards: list[int] = []
-    model.get_decoder().register_forward_pre_hook(lambda *_: forwards.append(1))
+    model.get_input_embeddings().register_forward_pre_hook(lambda *_: forwards.append(1))
     prompts = prompts_of(["x"], tokenizer)
     whole, _ = sample(model, tokenizer, prompts, Sampling(n=1, max_new_tokens=LONG), SEED)
     assert len(forwards) >= LONG

@@ -15,11 +15,14 @@ from laser_pl.forecast.paper import Paper
 from laser_pl.generation.prompt_reading import read_prompts
 from laser_pl.generation.sampler import Sampling, sampled_together
 from laser_pl.generation.shared_cache import SharedCache
+from laser_pl.generation.way import FASTEST, SLOWER
 from laser_pl.reading.attention import attending
 from laser_pl.reading.groups import token_groups
 from laser_pl.reading.logprobs import full_width_logprobs
+from laser_pl.reading.manner import Manner
 from laser_pl.reading.packing import pack
 from laser_pl.reading.shared_prompt import packed_logprobs, windows_of
+from laser_pl.reading.text_decoder import text_decoder, without_wrapper
 from laser_pl.training.adapter import train_adapter
 
 
@@ -98,7 +101,9 @@ def reading_one(paper: Paper, heads: Sequence[int], of: Sequence[int], tail: int
     def read(model: Any) -> None:
         train_adapter(model, training)
         with torch.set_grad_enabled(training):
-            logprobs = full_width_logprobs(model, *alone) if packing is None else packed_logprobs(model, packing)[0]
+            base = without_wrapper(model)
+            manner = Manner(text_decoder(base))
+            logprobs = full_width_logprobs(base, manner, *alone) if packing is None else packed_logprobs(base, packing)
             if training:
                 logprobs.sum().backward()  # type: ignore[no-untyped-call]
         model.zero_grad()
@@ -119,11 +124,12 @@ def sampling(paper: Paper, heads: Sequence[int], how: Sampling, shared: bool) ->
         how: How they are sampled.
         shared: Whether the model's attention lets responses share their prompt's keys.
     """
-    rows = max(sampled_together(prompts_of(heads), how), key=len)
+    way = FASTEST if shared else SLOWER
+    rows = max((together.rows for together in sampled_together(prompts_of(heads), how, way)), key=len)
     batch = prompts_of([sorted(heads)[-len(rows) :][place] for place in range(len(rows))])
     width, count = batch.tokens.shape[1], len(batch) * how.n
     on_paper = paper.copy(batch)
-    generator = paper.model.get_base_model() if hasattr(paper.model, "get_base_model") else paper.model
+    generator = without_wrapper(paper.model)
     filled = _almost_full(paper, generator, batch, how)
 
     def sample(model: Any) -> None:

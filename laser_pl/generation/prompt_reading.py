@@ -10,8 +10,10 @@ from torch import Tensor
 
 from laser_pl.batches import PromptBatch
 from laser_pl.reading.common_start import padded_right
+from laser_pl.reading.company import Turn
 from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.shared_prompt import windows_of
+from laser_pl.reading.text_decoder import text_decoder
 
 
 def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
@@ -28,9 +30,15 @@ def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
 
 
 def may_share_start(model: Any, width: int) -> bool:
-    """Whether padding may lie between tokens: a sliding window counts columns, so it must span all ``width``."""
-    windows = windows_of(model.config.get_text_config())
-    return all(window is None or window >= width for window in windows)
+    """Whether padding may lie between tokens: a sliding window counts columns, so it must span all ``width``.
+
+    Nor may the start have other rotary frequencies when it is read by itself.
+    """
+    config = model.config.get_text_config()
+    turn = Turn.of(config)
+    return all(window is None or window >= width for window in windows_of(config)) and (
+        turn is None or width <= turn.length
+    )
 
 
 def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool, start: int = 0) -> tuple[Any, Tensor]:
@@ -45,7 +53,7 @@ def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool, start: int
     Returns:
         The cache; None of prompts of one token. And the hidden state after the final norm, ``(B, d)`` in float32.
     """
-    decoder = model.get_decoder()
+    decoder = text_decoder(model)
     positions = position_ids(prompts.mask)
     cache: Any = None
     if start:

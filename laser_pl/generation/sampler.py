@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
 
-from laser_pl import progress
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.ends import end_ids
 from laser_pl.generation.inverse_cdf import Draw
-from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
-from laser_pl.generation.shared_cache import SharedCache
-from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, StopStrings, stopped
+from laser_pl.generation.stop_strings import StopStrings, stopped
 from laser_pl.generation.text import text_of, unknown_ids
-from laser_pl.reading.attention import attending
-from laser_pl.reading.common_start import common_start
+from laser_pl.generation.way import AFRESH, Way, bare_generation_config, way_of
+from laser_pl.generation.ways import Choice
+from laser_pl.reading.company import Turn
 from laser_pl.reading.modes import evaluating
-from laser_pl.reading.shared_prompt import why_attention_is_its_own
+from laser_pl.reading.text_decoder import without_wrapper
 from laser_pl.seeds import derive_seed
 
 
@@ -64,24 +59,13 @@ class Sampling:
             raise ConfigurationError("stop holds an empty text, which every response contains. Take it out.")
 
 
-@contextmanager
-def _bare_generation_config(model: Any) -> Iterator[None]:
-    """What ships with the weights (repetition penalty, beams, min_p) would sample something else."""
-    shipped = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = shipped
-
-
 def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
     """Sample ``n`` responses to each prompt.
 
-    The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, or that is
-    repeated where the model's attention does not allow that. What all prompts begin with is read once for all of them.
-    The last token's hidden state is the context. PAD is never sampled, since an empty response has no log-probability
-    per token, nor is an id that is no token of the tokenizer's, since it says nothing.
+    The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, and what all
+    prompts begin with is read once for all of them; in slower ways where the model does not allow that
+    (``laser_pl.generation.way``). The last token's hidden state is the context. PAD is never sampled, since an empty
+    response has no log-probability per token, nor is an id that is no token of the tokenizer's, since it says nothing.
 
     Args:
         model: A Hugging Face causal language model, on the prompts' device.
@@ -93,33 +77,70 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
     Returns:
         The responses, and the hidden state of each prompt's last token after the final norm, ``(B, d)`` in float32.
     """
-    batches = sampled_together(prompts, sampling)
-    eos = end_ids(model.generation_config, tokenizer)
+    base = without_wrapper(model)
+    way, turn = way_of(base), Turn.of(base.config.get_text_config())
+    batches = sampled_together(prompts, sampling, way, turn)
+    eos = end_ids(base.generation_config, tokenizer)
     if len(batches) == 1:
-        tokens, contexts = _sample(model, tokenizer, prompts, sampling, eos, seed)
+        tokens, contexts = _sample(base, tokenizer, prompts, sampling, eos, batches[0].way, seed)
         return _responses(tokens, eos, sampling.stop, tokenizer), contexts
     pad = tokenizer.pad_token_id
     tokens = prompts.tokens.new_full((len(prompts), sampling.n, sampling.max_new_tokens), pad)
     contexts_of: dict[int, Tensor] = {}
     longest = 0
-    for number, rows in enumerate(batches):
-        found, hidden = _sample(model, tokenizer, _rows(prompts, rows), sampling, eos, derive_seed(seed, number))
+    for number, batch in enumerate(batches):
+        some = _rows(prompts, batch.rows)
+        found, hidden = _sample(base, tokenizer, some, sampling, eos, batch.way, derive_seed(seed, number))
         longest = max(longest, found.shape[-1])
-        tokens[rows, :, : found.shape[-1]] = found
-        contexts_of |= zip(rows, hidden, strict=True)
+        tokens[batch.rows, :, : found.shape[-1]] = found
+        contexts_of |= zip(batch.rows, hidden, strict=True)
     contexts = torch.stack([contexts_of[row] for row in range(len(prompts))])  # (B, d)
     return _responses(tokens[..., :longest], eos, sampling.stop, tokenizer), contexts
 
 
-def sampled_together(prompts: PromptBatch, sampling: Sampling) -> list[list[int]]:
-    """Rows of prompts to sample together: all, or as many of like length as the bound allows."""
+@dataclass(frozen=True)
+class Together:
+    """Prompts that are sampled from together.
+
+    Attributes:
+        rows: Which.
+        way: How they are continued.
+    """
+
+    rows: list[int]
+    way: Way
+
+
+def sampled_together(prompts: PromptBatch, sampling: Sampling, way: Way, turn: Turn | None = None) -> list[Together]:
+    """All prompts, or as many of like length as the bound allows and the model can read together.
+
+    Args:
+        prompts: ``B`` prompts.
+        sampling: How they are sampled from.
+        way: How the model continues prompts.
+        turn: The length at which its rotary frequencies change; what it keeps of a text is of no use beyond it.
+    """
     lengths = prompts.mask.sum(-1).tolist()
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        tokens = (len(batches[-1]) + 1 if batches else 1) * (lengths[row] + sampling.n * sampling.max_new_tokens)
-        if not batches or tokens > sampling.tokens_at_once:
-            batches.append([])
-        batches[-1].append(row)
+
+    def kind(row: int) -> tuple[int, int]:
+        """Prompts of one kind may be continued together: where they stand to the turn, and their length if need be."""
+        length = lengths[row]
+        if turn is None or length + sampling.max_new_tokens <= turn.length:
+            return 0, 0 if way.padded else length
+        if length - 1 > turn.length and not turn.gradual:
+            return 2, 0 if way.padded else length
+        return 1, length
+
+    batches: list[Together] = []
+    before: tuple[int, int] | None = None
+    for row in sorted(range(len(lengths)), key=lambda row: (kind(row), lengths[row], row)):
+        own = kind(row)
+        continued = AFRESH if own[0] == 1 else way
+        each = sampling.n * sampling.max_new_tokens + lengths[row] * (1 if continued.reads_once else sampling.n)
+        if own != before or (len(batches[-1].rows) + 1) * each > sampling.tokens_at_once:
+            batches.append(Together([], continued))
+        batches[-1].rows.append(row)
+        before = own
     return batches
 
 
@@ -131,93 +152,21 @@ def _rows(prompts: PromptBatch, rows: list[int]) -> PromptBatch:
 
 
 def _sample(
-    model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, eos: list[int], seed: int
+    base: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, eos: list[int], way: Way, seed: int
 ) -> tuple[Tensor, Tensor]:
     """One batch: token ids ``(B, n, T)``, to be cut where they end, and contexts ``(B, d)``."""
     pad, width = tokenizer.pad_token_id, prompts.tokens.shape[1]
-    size = model.config.get_text_config().vocab_size
+    size = base.config.get_text_config().vocab_size
     never = sorted({pad, *unknown_ids(tokenizer, size)}.difference(eos))
     draws: list[Draw] = []
     if sampling.temperature > 0:
         numbers = _numbers(sampling.max_new_tokens, len(prompts) * sampling.n, seed).to(prompts.tokens.device)
         draws = [Draw(numbers, width, sampling.temperature, sampling.top_p, never)]
     stops = StopStrings(tokenizer, sampling.stop, width)
-    choice: dict[str, Any] = {
-        "do_sample": False,  # the likeliest token, or what was drawn
-        "logits_processor": draws,
-        "suppress_tokens": None if draws or not never else never,
-        "pad_token_id": pad,
-        "eos_token_id": eos,
-    }
-    with evaluating(model), _bare_generation_config(model):
-        shares = why_attention_is_its_own(model) is None
-        start = common_start(prompts.tokens, prompts.mask) if shares and may_share_start(model, width) else 0
-        prompts = side_by_side(prompts, start)
-        cache, contexts = read_prompts(model, prompts, shares, start)
-        if cache is not None and shares:
-            tokens = _continue_shared(model, prompts, cache, sampling, eos, stops, choice)  # (B * n, T)
-        else:
-            if cache is not None:
-                cache.batch_repeat_interleave(sampling.n)
-            tokens = model.generate(
-                input_ids=prompts.tokens.repeat_interleave(sampling.n, dim=0),
-                attention_mask=prompts.mask.repeat_interleave(sampling.n, dim=0),
-                past_key_values=cache,
-                max_new_tokens=sampling.max_new_tokens,
-                stopping_criteria=[stops],
-                **choice,
-            )[:, width:]
-            progress.advance(len(tokens))
+    choice = Choice(sampling.n, sampling.max_new_tokens, draws, never, eos, pad, stops)
+    with evaluating(base), bare_generation_config(base):
+        tokens, contexts = way.call(base, prompts, choice)  # (B * n, T)
     return tokens.view(len(prompts), sampling.n, -1), contexts
-
-
-def _continue_shared(
-    model: Any,
-    prompts: PromptBatch,
-    cache: Any,
-    sampling: Sampling,
-    eos: list[int],
-    stops: StopStrings,
-    choice: dict[str, Any],
-) -> Tensor:
-    """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
-
-    Each response draws by its own random numbers, which are those of plain generation whoever leaves.
-
-    Returns:
-        What was sampled, with PAD behind the end. Shape ``(B * n, T)``.
-    """
-    width, ends = prompts.tokens.shape[1], torch.tensor(eos, device=prompts.tokens.device)
-    layers = [(layer.keys, layer.values) for layer in cache.layers]
-    shared = SharedCache(layers, prompts.mask[:, :-1], sampling.n, sampling.max_new_tokens)
-    texts = prompts.tokens.repeat_interleave(sampling.n, dim=0)  # (R, Tp + t)
-    mask = prompts.mask.repeat_interleave(sampling.n, dim=0)
-    result = texts.new_full((len(texts), sampling.max_new_tokens), choice["pad_token_id"])
-    rows = torch.arange(len(texts), device=texts.device)  # of those still under way
-    written = 0
-    with attending(model, shared):
-        while written < sampling.max_new_tokens and len(rows):
-            texts = model.generate(
-                input_ids=texts,
-                attention_mask=mask,
-                past_key_values=shared,
-                max_new_tokens=min(TOKENS_BETWEEN_LOOKS, sampling.max_new_tokens - written),
-                **choice,
-            )
-            before, written = written, texts.shape[1] - width
-            result[rows, :written] = texts[:, width:]
-            ended = torch.isin(texts[:, width:], ends).any(-1) | stops.ended(texts[:, width:])
-            going = (~ended).nonzero().squeeze(-1)
-            # A response counts by how much of the longest it has, and as a whole once it has ended.
-            further, rest = written - before, sampling.max_new_tokens - written
-            progress.advance((len(rows) * further + (len(rows) - len(going)) * rest) / sampling.max_new_tokens)
-            if len(going) < len(rows):
-                rows, texts = rows[going], texts[going]
-                shared.keep(going)
-                for draw in choice["logits_processor"]:
-                    draw.keep(going)
-            mask = torch.cat([prompts.mask[shared.owner], torch.ones_like(texts[:, width:])], dim=-1)
-    return result[:, :written]
 
 
 def _numbers(tokens: int, rows: int, seed: int) -> Tensor:

@@ -27,7 +27,12 @@ def common_start(tokens: Tensor, mask: Tensor) -> int:
 
 
 def padded_right(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Each prompt's tokens from the first column on, the padding behind them. Shape ``(B, T)``."""
+    """Each text's tokens from the first column on, what pads it on the left behind them. Shape ``(B, T)``.
+
+    Args:
+        tokens: Texts. Shape ``(B, T)``.
+        mask: 1 for a real token; columns behind its last are taken for real ones. Shape ``(B, Tp)``, ``Tp <= T``.
+    """
     width = tokens.shape[1]
     padding = (mask == 0).sum(-1, keepdim=True)  # (B, 1)
     return tokens.gather(1, (torch.arange(width, device=tokens.device) + padding) % width)

@@ -14,7 +14,9 @@ from laser_pl.batches import PromptBatch
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.groups import Part, token_groups
 from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.reading.manner import manner_of
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
+from laser_pl.reading.text_decoder import without_wrapper
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class ResponseReader:
     """
 
     def __init__(self, model: Any, budget: int, share: bool = True) -> None:
+        manner_of(without_wrapper(model))  # which refuses what is no causal language model
         self.model = model
         self.budget = budget
         reason = why_not_shared(model) if share else None

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.common_start import common_start
-from laser_pl.reading.logprobs import response_logprobs
-from laser_pl.reading.modes import evaluating, recomputes
+from laser_pl.reading.company import forget_longer_texts, in_company
+from laser_pl.reading.manner import manner_of, predicted
+from laser_pl.reading.modes import recomputes
 from laser_pl.reading.packing import Packing, pack
+from laser_pl.reading.text_decoder import Head, own_head, text_decoder, without_wrapper
 from laser_pl.reading.token_logprobs import token_logprobs
+from laser_pl.reading.trial_texts import START, TrialTexts, agree, difference, unblurred
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _known: WeakKeyDictionary[torch.nn.Module, str | None] = WeakKeyDictionary()
@@ -45,27 +48,49 @@ def shared_logprobs(
     Returns:
         Nats, in float32 or wider. Shape ``(R,)``.
     """
-    start = common_start(prompt_tokens, prompt_mask)
-    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask, start)
-    return packed_logprobs(model, packing)[0]
+    base = without_wrapper(model)
+    lengths = prompt_mask.sum(-1)[prompt] + response_mask.sum(-1) - 1
+
+    def forward(rows: Tensor) -> Tensor:
+        used, of = torch.unique(prompt[rows], return_inverse=True)
+        tokens, mask = prompt_tokens[used], prompt_mask[used]
+        start = common_start(tokens, mask)
+        packing = pack(tokens, mask, of, response_tokens[rows], response_mask[rows], start)
+        return packed_logprobs(base, packing)
+
+    return in_company(base, lengths, forward)
 
 
-def packed_logprobs(model: Any, packing: Packing) -> tuple[Tensor, PackedAttention]:
-    """Log-probability of each response of a packing, and the attention as it was used. Shape ``(R,)``."""
-    base = _without_wrapper(model)
-    attention = PackedAttention(packing)
+def packed_logprobs(base: Any, packing: Packing) -> Tensor:
+    """Log-probability of each response of a packing. Shape ``(R,)``."""
+    hidden, head, _ = read_packed(base, packing)
+    logprobs = token_logprobs(head, hidden, packing.target)
+    return logprobs.new_zeros(len(packing.prompt)).index_add(0, packing.row, logprobs)
+
+
+def read_packed(base: Any, packing: Packing) -> tuple[Tensor, Head, PackedAttention]:
+    """Hidden states that predict a packing's response tokens, and what makes logits of them.
+
+    Returns:
+        The states, ``(Y, h)``; the head; and the attention as it was used.
+    """
+    decoder, attention = text_decoder(base), PackedAttention(packing)
+    forget_longer_texts(base)
     with attending(base, attention):
-        hidden = base.get_decoder()(
-            input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False
-        ).last_hidden_state[0]  # (N, h)
-    # Logits of response tokens only: the last prompt token predicts the first of them.
-    logprobs = token_logprobs(base.get_output_embeddings(), hidden.index_select(0, packing.source), packing.target)
-    return logprobs.new_zeros(len(packing.prompt)).index_add(0, packing.row, logprobs), attention
+        output = decoder(input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False)
+    # Of response tokens only: the last prompt token predicts the first of them.
+    hidden = output.last_hidden_state[0].index_select(0, packing.source)
+    return hidden, own_head(base, decoder, output), attention
 
 
 def why_not_shared(model: Any) -> str | None:
-    """Why responses cannot share their prompt's forward in this model as it is now; None if they can."""
-    base = _without_wrapper(model)
+    """Why responses cannot share their prompt's forward in this model as it is now; None if they can.
+
+    Raises:
+        ConfigurationError: If it is no causal language model.
+    """
+    base = without_wrapper(model)
+    manner_of(base)  # first, since it refuses
     if recomputes(base):
         return "gradient checkpointing reads layers again when it is too late to say how they attend"
     return why_attention_is_its_own(base)
@@ -75,7 +100,8 @@ def why_attention_is_its_own(base: Any) -> str | None:
     """Why a model's attention cannot be replaced by one that shares prompts; None if it can. Found out once per model.
 
     A model's configuration says how its tokens look at one another. That nothing else in it does (a bias by distance, a
-    cap on logits, an attention of its own) is found by trying: a short text is read both ways.
+    cap on scores, an attention of its own) is found by trying: a few short texts are read both ways, and every logit of
+    theirs is compared.
     """
     if base not in _known:
         _known[base] = _find_out(base)
@@ -90,8 +116,6 @@ def why_not_by_configuration(base: Any) -> str | None:
     types = getattr(config, "layer_types", None) or []
     if unknown := set(types) - _LAYER_TYPES:
         return f"it has layers of type {', '.join(sorted(unknown))}"
-    if getattr(config, "use_bidirectional_attention", False):
-        return "its attention looks ahead"
     return None
 
 
@@ -100,29 +124,26 @@ def _find_out(base: Any) -> str | None:
     if reason is not None:
         return reason
     try:
-        with evaluating(base):
+        with unblurred(base):
             return _try(base, base.config.get_text_config())
     except Exception as error:  # whatever a model of unknown make raises, it means no
         return f"{type(error).__name__}: {error}"
 
 
 def _try(base: Any, config: Any) -> str | None:
-    """Two prompts with two responses each, all of different lengths, read both ways."""
-    device = base.get_input_embeddings().weight.device
-    ids = torch.arange(1, 25, device=device) * 7 % config.vocab_size
-    prompt = torch.tensor([0, 0, 1, 1], device=device)
-    prompt_tokens, prompt_mask = ids[:8].view(2, 4), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]], device=device)
-    response_tokens = ids[8:].view(4, 4)
-    response_mask = (torch.arange(4, device=device) < torch.tensor([[4], [2], [1], [3]], device=device)).long()
-    packing = pack(prompt_tokens, prompt_mask, prompt, response_tokens, response_mask)
-    found, attention = packed_logprobs(base, packing)
-    expected = response_logprobs(base, prompt_tokens[prompt], prompt_mask[prompt], response_tokens, response_mask)
-    if attention.windows != windows_of(config):
-        return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
-    tolerance = 64 * torch.finfo(base.dtype).eps * (1 + float(expected.abs().max()))
-    distance = float((found - expected).abs().max())
-    if not distance <= tolerance:
-        return f"a trial differed by {distance:.1e} nats, more than the {tolerance:.1e} that rounding explains"
+    """Read the trial's texts both ways."""
+    texts = TrialTexts.of(base)
+    prompts, responses = texts.prompts, texts.responses
+    lengths = torch.arange(len(responses), device=responses.device) % responses.shape[1] + 1  # all of them
+    mask = (torch.arange(responses.shape[1], device=responses.device) < lengths[:, None]).long()
+    for start in (0, START):
+        packing = pack(prompts.tokens, prompts.mask, texts.prompt, responses, mask, start)
+        hidden, head, attention = read_packed(base, packing)
+        if attention.windows != windows_of(config):
+            return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
+        found, expected = head.logits(hidden), predicted(base, texts)[mask.bool()]
+        if not agree(found, expected):
+            return f"logits of a trial differed by {difference(found, expected):.1%} of the largest"
     return None
 
 
@@ -134,8 +155,3 @@ def windows_of(config: Any) -> list[int | None]:
         or ["full_attention" if window is None else "sliding_attention"] * config.num_hidden_layers
     )
     return [window if type_ == "sliding_attention" else None for type_ in types]
-
-
-def _without_wrapper(model: Any) -> Any:
-    """The causal language model inside PEFT's wrapper, its adapter included."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

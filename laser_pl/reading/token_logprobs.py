@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,42 +10,38 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from laser_pl.reading.text_decoder import Head
+
 NUMBERS_PER_CHUNK = 2**23
 """Logits that exist at once; 32 MB in float32."""
 
-Head = Callable[[Tensor], Tensor]
 
-
-def token_logprobs(head: torch.nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
+def token_logprobs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
     """Log-probability of each target.
 
     Logits exist for some rows at a time, forward and backward. Where the head is frozen, the gradient of every row's
     log-probability is computed with it, while its logits are there, and only scaled in the backward pass.
 
     Args:
-        head: From hidden states to logits.
+        head: From hidden states ``(Y, h)`` to logits ``(Y, V)``.
         hidden: The hidden states that predict. Shape ``(Y, h)``.
         target: Token ids. Shape ``(Y,)``.
 
     Returns:
         Nats, in float32 or wider. Shape ``(Y,)``.
     """
-    rows = max(1, NUMBERS_PER_CHUNK // _vocabulary(head))
+    rows = max(1, NUMBERS_PER_CHUNK // head.vocabulary)
     chunks = list(zip(torch.split(hidden, rows), torch.split(target, rows), strict=True))
     if not torch.is_grad_enabled():
         return torch.cat([_logprobs(head, *chunk) for chunk in chunks])
-    if any(parameter.requires_grad for parameter in head.parameters()):
+    if not head.frozen:
         return torch.cat([checkpoint(_logprobs, head, *chunk, use_reentrant=False) for chunk in chunks])
     result: Tensor = _FrozenHead.apply(hidden, target, head, rows)  # type: ignore[no-untyped-call]
     return result
 
 
-def _vocabulary(head: torch.nn.Module) -> int:
-    return int(head.weight.shape[0])  # type: ignore[index]
-
-
 def _logprobs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
-    logits = head(hidden)  # (rows, V)
+    logits = head.logits(hidden)  # (rows, V)
     return -F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), target, reduction="none")
 
 

@@ -1,0 +1,202 @@
+"""Ways to continue prompts, from the fastest to the one that is right for every causal model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl import progress
+from laser_pl.batches import PromptBatch
+from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
+from laser_pl.generation.shared_cache import SharedCache
+from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, StopStrings
+from laser_pl.reading.attention import attending
+from laser_pl.reading.common_start import common_start, padded_right
+from laser_pl.reading.manner import manner_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many responses are wanted, and how their tokens are chosen.
+
+    Attributes:
+        n: Responses per prompt.
+        longest: Most tokens of a response.
+        processors: What chooses, of the kind of ``laser_pl.generation.inverse_cdf.Draw``; none takes the likeliest.
+        never: Ids that are not chosen where nobody draws.
+        eos: Ids that end a response.
+        pad: The id behind the end.
+        stops: Texts that end a response; None has none.
+    """
+
+    n: int
+    longest: int
+    processors: list[Any]
+    never: list[int]
+    eos: list[int]
+    pad: int
+    stops: StopStrings | None = None
+
+    def ended(self, tokens: Tensor) -> Tensor:
+        """Which responses, ``(R, T)``, have come to an end. Shape ``(R,)``."""
+        by_id = torch.isin(tokens, torch.tensor(self.eos, device=tokens.device, dtype=torch.long)).any(-1)
+        return by_id if self.stops is None else by_id | self.stops.ended(tokens)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same for transformers' ``generate``."""
+        return {
+            "do_sample": False,  # the likeliest token, or what was drawn
+            "logits_processor": self.processors,
+            "suppress_tokens": None if self.processors or not self.never else self.never,
+            "pad_token_id": self.pad,
+            "eos_token_id": self.eos or None,
+        }
+
+
+def shared(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+    """Read each prompt once, what all begin with only once, and let its keys and values lie once for its responses.
+
+    Returns:
+        Tokens, with PAD behind the end, ``(B * n, T)``; and the hidden state of each prompt's last token, ``(B, d)`` in
+        float32. The same of every way.
+    """
+    start = common_start(prompts.tokens, prompts.mask) if may_share_start(base, prompts.tokens.shape[1]) else 0
+    return shared_from(base, prompts, choice, start)
+
+
+def shared_from(base: Any, prompts: PromptBatch, choice: Choice, start: int) -> tuple[Tensor, Tensor]:
+    """The same with prompts of which ``start`` tokens are read once."""
+    prompts = side_by_side(prompts, start)
+    cache, contexts = read_prompts(base, prompts, plain_cache=True, start=start)
+    if cache is None:  # prompts of one token have nothing to share
+        return _generated(base, prompts, choice, None), contexts
+    return _continued(base, prompts, cache, choice), contexts
+
+
+def repeated(
+    base: Any, prompts: PromptBatch, choice: Choice, repeat: Callable[[Any, Tensor], None]
+) -> tuple[Tensor, Tensor]:
+    """Read each prompt once, and repeat what the model keeps of it for its responses.
+
+    Args:
+        base: The model.
+        prompts: ``B`` prompts.
+        choice: How tokens are chosen.
+        repeat: Makes a cache of prompts one of responses, given the prompt of each, ``(B * n,)``.
+    """
+    cache, contexts = read_prompts(base, prompts, plain_cache=False)
+    if cache is not None:
+        repeat(cache, torch.arange(len(prompts), device=contexts.device).repeat_interleave(choice.n))
+    return _generated(base, prompts, choice, cache), contexts
+
+
+def by_interleaving(cache: Any, owner: Tensor) -> None:
+    """As transformers repeats a cache for several samples; layers with recurrent states cannot do it."""
+    cache.batch_repeat_interleave(len(owner) // (int(owner.max()) + 1))
+
+
+def by_reordering(cache: Any, owner: Tensor) -> None:
+    """As transformers orders a cache anew for beams, which layers with recurrent states can do as well."""
+    cache.reorder_cache(owner)
+
+
+def again(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+    """Read each prompt once for each of its responses."""
+    return _generated(base, prompts, choice, None), contexts_of(base, prompts)
+
+
+def afresh(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+    """Read the whole text again for every token of it."""
+    manner = manner_of(base)
+    mask = prompts.mask.repeat_interleave(choice.n, dim=0)
+    places = mask.sum(-1, keepdim=True)  # (R, 1)  of the next token
+    tokens = padded_right(prompts.tokens, prompts.mask).repeat_interleave(choice.n, dim=0)
+    tokens = torch.nn.functional.pad(tokens, (0, choice.longest), value=choice.pad)  # (R, Tp + T)
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    seen = prompts.tokens.repeat_interleave(choice.n, dim=0)  # as whoever chooses wants them
+    ends = torch.tensor(choice.eos, device=tokens.device, dtype=torch.long)
+    written = prompts.tokens.shape[1]
+    over = torch.zeros_like(places, dtype=torch.bool)
+    for step in range(1, choice.longest + 1):
+        width = int(places.max())
+        hidden, head = manner.read(base, tokens[:, :width], (columns[:width] < places).long())
+        last = hidden.gather(1, (places - 1)[:, :, None].expand(-1, -1, hidden.shape[-1]))[:, 0]  # (R, h)
+        scores = head.logits(last).to(torch.float32, copy=True)  # (R, V)
+        if not choice.processors:
+            scores[:, choice.never] = -torch.inf
+        for processor in choice.processors:
+            scores = processor(seen, scores)
+        token = scores.argmax(-1, keepdim=True).masked_fill(over, choice.pad)  # (R, 1)
+        tokens = tokens.scatter(1, places, token)
+        seen, places = torch.cat([seen, token], dim=-1), places + 1
+        over = over | torch.isin(token, ends)
+        if step % TOKENS_BETWEEN_LOOKS == 0:
+            over = over | choice.ended(seen[:, written:])[:, None]
+        if bool(over.all()):
+            break
+    progress.advance(len(tokens))
+    return seen[:, written:], contexts_of(base, prompts)
+
+
+def contexts_of(base: Any, prompts: PromptBatch) -> Tensor:
+    """The hidden state of each prompt's last token, ``(B, d)`` in float32; its logits, where they are all there is."""
+    tokens, mask = padded_right(prompts.tokens, prompts.mask), prompts.mask.sort(dim=-1, descending=True).values
+    hidden, _ = manner_of(base).read(base, tokens, mask)
+    last = (mask.sum(-1) - 1)[:, None, None].expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, last)[:, 0].float()
+
+
+def _generated(base: Any, prompts: PromptBatch, choice: Choice, cache: Any) -> Tensor:
+    """Generate from prompts repeated for their responses; the cache holds all their tokens but the last, or is None."""
+    tokens: Tensor = base.generate(
+        input_ids=prompts.tokens.repeat_interleave(choice.n, dim=0),
+        attention_mask=prompts.mask.repeat_interleave(choice.n, dim=0),
+        past_key_values=cache,
+        max_new_tokens=choice.longest,
+        stopping_criteria=None if choice.stops is None else [choice.stops],
+        **choice.options,
+    )[:, prompts.tokens.shape[1] :]
+    progress.advance(len(tokens))
+    return tokens
+
+
+def _continued(base: Any, prompts: PromptBatch, cache: Any, choice: Choice) -> Tensor:
+    """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
+
+    Each response draws by its own random numbers, which are those of plain generation whoever leaves.
+    """
+    width = prompts.tokens.shape[1]
+    layers = [(layer.keys, layer.values) for layer in cache.layers]
+    shared_cache = SharedCache(layers, prompts.mask[:, :-1], choice.n, choice.longest)
+    texts = prompts.tokens.repeat_interleave(choice.n, dim=0)  # (R, Tp + t)
+    mask = prompts.mask.repeat_interleave(choice.n, dim=0)
+    result = texts.new_full((len(texts), choice.longest), choice.pad)
+    rows = torch.arange(len(texts), device=texts.device)  # of those still under way
+    written = 0
+    with attending(base, shared_cache):
+        while written < choice.longest and len(rows):
+            texts = base.generate(
+                input_ids=texts,
+                attention_mask=mask,
+                past_key_values=shared_cache,
+                max_new_tokens=min(TOKENS_BETWEEN_LOOKS, choice.longest - written),
+                **choice.options,
+            )
+            before, written = written, texts.shape[1] - width
+            result[rows, :written] = texts[:, width:]
+            going = (~choice.ended(texts[:, width:])).nonzero().squeeze(-1)
+            # A response counts by how much of the longest it has, and as a whole once it has ended.
+            further, rest = written - before, choice.longest - written
+            progress.advance((len(rows) * further + (len(rows) - len(going)) * rest) / choice.longest)
+            if len(going) < len(rows):
+                rows, texts = rows[going], texts[going]
+                shared_cache.keep(going)
+                for processor in choice.processors:
+                    processor.keep(going)
+            mask = torch.cat([prompts.mask[shared_cache.owner], torch.ones_like(texts[:, width:])], dim=-1)
+    return result[:, :written]

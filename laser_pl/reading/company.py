@@ -1,0 +1,81 @@
+"""Which texts may go through a model together, where its rotary frequencies change with the longest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The length at which a model's rotary frequencies change.
+
+    Attributes:
+        length: Tokens of the longest text that is read as all shorter ones are.
+        gradual: Whether frequencies go on changing with every further token (dynamic NTK); else they change once
+            (LongRoPE).
+    """
+
+    length: int
+    gradual: bool
+
+    @staticmethod
+    def of(config: Any) -> Turn | None:
+        """That of a model's text configuration; None if its frequencies never change."""
+        parameters = getattr(config, "rope_parameters", None) or {}
+        kinds = [parameters, *(kind for kind in parameters.values() if isinstance(kind, dict))]
+        turns = [
+            Turn(kind.get("original_max_position_embeddings", config.max_position_embeddings), False)
+            for kind in kinds
+            if kind.get("rope_type") == "longrope"
+        ]
+        turns += [
+            Turn(config.max_position_embeddings, True) for kind in kinds if "dynamic" in (kind.get("rope_type") or "")
+        ]
+        return min(turns, key=lambda turn: turn.length, default=None)
+
+    def company(self, length: int) -> int:
+        """A number that is the same for lengths that are read with the same frequencies.
+
+        >>> [Turn(8, gradual=False).company(length) for length in (3, 8, 9, 20)]
+        [0, 0, 1, 1]
+        >>> [Turn(8, gradual=True).company(length) for length in (3, 8, 9, 20)]
+        [0, 0, 9, 20]
+        """
+        if length <= self.length:
+            return 0
+        return length if self.gradual else 1
+
+
+def in_company(base: Any, lengths: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+    """One number for each text, by forwards in which no text's length touches another's numbers.
+
+    Args:
+        base: A Hugging Face causal language model, without PEFT's wrapper.
+        lengths: Tokens of each text that are read. Shape ``(R,)``.
+        forward: From rows of texts, ``(r,)``, to their numbers, ``(r,)``.
+
+    Returns:
+        Shape ``(R,)``.
+    """
+    turn = Turn.of(base.config.get_text_config())
+    every = torch.arange(len(lengths), device=lengths.device)
+    if turn is None:
+        return forward(every)
+    companies = torch.tensor([turn.company(length) for length in lengths.tolist()], device=lengths.device)
+    parts = [every[companies == company] for company in sorted(set(companies.tolist()))]
+    return torch.cat([forward(rows) for rows in parts])[torch.cat(parts).argsort()]
+
+
+def forget_longer_texts(base: Any) -> None:
+    """Dynamic NTK keeps the frequencies of the longest text that it has read; a new text is read without them."""
+    turn = Turn.of(base.config.get_text_config())
+    if turn is None or not turn.gradual:
+        return
+    for module in base.modules():
+        for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+            setattr(module, name, module.original_max_seq_len)

@@ -1,0 +1,114 @@
+"""The decoder inside a causal language model, and logits by the model's own code behind it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laser_pl.reading.company import forget_longer_texts
+
+
+@dataclass(frozen=True)
+class Head:
+    """What makes logits of hidden states.
+
+    Attributes:
+        logits: From hidden states ``(N, h)`` to logits ``(N, V)``.
+        vocabulary: ``V``.
+        frozen: Whether no parameter in it is trained.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    vocabulary: int
+    frozen: bool
+
+
+def without_wrapper(model: Any) -> Any:
+    """The causal language model inside PEFT's wrapper, its adapter included."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def text_decoder(base: Any) -> Any:
+    """The module of whose last hidden states a model makes its logits, by its structure; None if there seems none.
+
+    Some models call themselves their decoder (Llama 4), or their head (ModernBERT).
+    """
+    head = base.get_output_embeddings()
+    for module in (base.get_decoder(), getattr(base, "model", None), base.base_model):
+        if isinstance(module, torch.nn.Module) and module is not base and module is not head:
+            return module
+    return None
+
+
+def read(base: Any, tokens: Tensor, mask: Tensor, decoder: Any) -> tuple[Tensor, Head]:
+    """Hidden states of texts, and what makes logits of them.
+
+    The texts are padded on the right, where a causal model cannot see it, and take their places from their first token
+    on, as they do when nobody says anything of places or padding. So they are read as each would be alone.
+
+    Args:
+        base: A Hugging Face causal language model, without PEFT's wrapper.
+        tokens: Texts, padded on the right. Shape ``(R, T)``.
+        mask: 1 for a real token. Shape ``(R, T)``.
+        decoder: Its decoder. None takes its logits for hidden states, which then are logits already.
+
+    Returns:
+        Hidden states, ``(R, T, h)``; and the head.
+    """
+    forget_longer_texts(base)
+    if decoder is None:
+        logits = base(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+        return logits, Head(_as_they_are, logits.shape[-1], frozen=True)
+    output = decoder(input_ids=tokens, attention_mask=mask, use_cache=False)
+    return output.last_hidden_state, own_head(base, decoder, output)
+
+
+def own_head(base: Any, decoder: Any, output: Any) -> Head:
+    """What a model does with hidden states: its own ``forward``, with a decoder that has them ready.
+
+    So whatever scales, caps or normalises logits behind the output layer does so here.
+
+    Args:
+        base: The causal language model.
+        decoder: Its decoder.
+        output: What the decoder gave back when it made the hidden states.
+    """
+    inside = {id(parameter) for parameter in decoder.parameters()}
+    outside = (parameter for parameter in base.parameters() if id(parameter) not in inside)
+    output_layer = base.get_output_embeddings()  # which may be tied to what is inside
+    tied = () if output_layer is None else output_layer.parameters()
+    trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in (*outside, *tied))
+
+    def logits(hidden: Tensor) -> Tensor:
+        ready = copy.copy(output)
+        ready["last_hidden_state"] = hidden[None]
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)  # nobody looks at them
+        with _giving(decoder, ready):
+            result: Tensor = base(input_ids=ids, use_cache=False).logits
+        return result[0]
+
+    return Head(logits, int(base.config.get_text_config().vocab_size), frozen=not trained)
+
+
+@contextmanager
+def _giving(module: Any, output: Any) -> Iterator[None]:
+    """Run a block in which a module gives back ``output`` whatever it is given."""
+    usual = vars(module).get("forward")
+    module.forward = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        if usual is None:
+            del module.forward
+        else:  # somebody else's wrapper, like accelerate's
+            module.forward = usual
+
+
+def _as_they_are(logits: Tensor) -> Tensor:
+    return logits
