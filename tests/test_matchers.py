@@ -103,6 +103,9 @@ NUMBERS: list[tuple[str, str, bool]] = [
     ("Final answer: 3:2", "2", False),
     # powers of ten and others
     ("Final answer: 1.5e3", "1500", True),
+    ("The answer is 1.5e3.", "1500", True),
+    ("The answer is 10^3. That is all.", "1000", True),
+    ("The answer is 0e+0.", "0", True),
     ("Final answer: 1.5E+3", "1500", True),
     ("Final answer: 1.5e-3", "0.0015", True),
     ("Final answer: 1.5e3", "1.5", False),

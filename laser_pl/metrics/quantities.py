@@ -28,7 +28,8 @@ _QUANTITY = re.compile(
     rf"|(?P<above>{_INTEGER})\s?/\s?(?P<below>-?\d+)"
     r"|(?P<dotted>\d{1,3}(?:\.\d{3}){2,}|\d{1,3}(?:\.\d{3})+,\d+)(?!\d)"  # 1.234.567 and 1.234,5
     rf"|(?P<decimal>{_INTEGER}(?:\.\d+)?|\.\d+)"
-    r"(?:\s?(?:[x*]\s?10\s?\^|(?<=\d)e)\s?(?P<exponent>[-+]?\d{1,5})(?![\d.^])|\s?\^\s?(?P<power>-?\d{1,4})(?![\d.^]))?)"
+    r"(?:\s?(?:[x*]\s?10\s?\^|(?<=\d)e)\s?(?P<exponent>[-+]?\d{1,5})(?!\.?\d|\^)"
+    r"|\s?\^\s?(?P<power>-?\d{1,4})(?!\.?\d|\^))?)"
     r"(?:\s?(?P<percent>%|per\s?cent\b)|\s(?P<scale>hundred|thousand|million|billion|trillion)\b)?",
     re.IGNORECASE,
 )
