@@ -58,10 +58,12 @@ def described(name: str | None) -> str:
 
 def tokenizer_of(model: Any) -> Any:
     """What sampling needs of a tokenizer; EOS is a token that is next to never sampled, so that work is equal."""
+    vocabulary = {str(id_): id_ for id_ in range(model.config.vocab_size)}
     return SimpleNamespace(
         pad_token_id=0,
         eos_token_id=model.config.vocab_size - 1,
-        batch_decode=lambda rows, **kwargs: [""] * len(rows),
+        get_vocab=lambda: vocabulary,
+        decode=lambda ids, **kwargs: "",
     )
 
 
