@@ -83,7 +83,8 @@ class Draw(LogitsProcessor):  # type: ignore[misc]
     """
 
     def __init__(self, numbers: Tensor, start: int, temperature: float, top_p: float, never: list[int]) -> None:
-        self.numbers, self.start, self.temperature, self.never = numbers, start, temperature, never
+        self.numbers, self.start, self.temperature = numbers, start, temperature
+        self.never = torch.tensor(never, dtype=torch.long, device=numbers.device)  # once, not for every token
         self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
 
     def keep(self, rows: Tensor) -> None:
@@ -92,7 +93,7 @@ class Draw(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """From logits ``(R, V)`` in float32, which are overwritten, to one 1 in each row, ``(R, V)`` in int8."""
-        scores[:, self.never] = -torch.inf
+        scores.index_fill_(1, self.never, -torch.inf)
         peak = scores.amax(-1, keepdim=True)
         if not bool(peak.isfinite().all()):
             raise FloatingPointError("The policy's logits are not finite, so there is no token to sample.")
