@@ -29,6 +29,7 @@ from transformers import (
 from laser_pl.batches import Prompt
 from laser_pl.language_model import Weights
 from laser_pl.metrics.matchers import Number
+from laser_pl.reading.manner import manner_of
 from laser_pl.rewards import (
     AgreementEnsemble,
     ByCategory,
@@ -246,6 +247,8 @@ class Forwards:
         self.refused: list[int] = []
         for model in reward_model.models:
             watched = model.get_base_model() if hasattr(model, "get_base_model") else model
+            if isinstance(reward_model, (Likelihood, ImplicitReward)):
+                manner_of(watched)  # the trial of how it reads, which is not watched
             watched.register_forward_pre_hook(lambda module, args, kw: self._see(kw, limit), with_kwargs=True)
 
     def _see(self, inputs: dict[str, Any], limit: int | None) -> None:

@@ -30,7 +30,7 @@ from laser_pl.generation.ways import (
 )
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
-from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, agree, difference, unblurred
+from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, difference, unblurred
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +159,8 @@ def _why_wrong(base: Any, way: Way, texts: TrialTexts, logits: Tensor, contexts:
             choice = Choice(RESPONSES, LONGEST, [dictation], never=[], eos=[], pad=int(texts.prompts.tokens[0, 0]))
             _, found = call(base, prompts, choice)
             scores = torch.stack(dictation.scores, dim=1)  # (R, T, V)
-            if not agree(scores, logits[own]):
+            if not texts.agree(scores, logits[own]):
                 return f"logits of a trial differed by {difference(scores, logits[own]):.1%} of the largest"
-            if not agree(found, contexts[rows]):
+            if not texts.agree(found, contexts[rows]):
                 return "hidden states of a trial differed"
     return None

@@ -12,7 +12,7 @@ from torch import Tensor
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.text_decoder import Head, read, text_decoder
-from laser_pl.reading.trial_texts import TrialTexts, agree, difference, unblurred
+from laser_pl.reading.trial_texts import TrialTexts, difference, unblurred
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _compare(base: Any, texts: TrialTexts) -> Manner | str:
     if any(bool(logits.isnan().any()) for logits in expected.values()):
         return "its logits are not finite"
     cut = _alone(base, texts, 2, without=3)
-    if not agree(cut, expected[2][: len(cut)]):
+    if not texts.agree(cut, expected[2][: len(cut)]):
         return (
             "what it predicts for a token changes with the tokens behind it, by"
             f" {difference(cut, expected[2][: len(cut)]):.0%} of the largest logit (BERT and its kin have to be saved"
@@ -101,7 +101,7 @@ def _compare(base: Any, texts: TrialTexts) -> Manner | str:
     for decoder in (text_decoder(base), None):
         try:
             hidden, head = read(base, tokens[:3], mask[:3], decoder)
-            if all(agree(head.logits(hidden[row, : len(logits)]), logits) for row, logits in expected.items()):
+            if all(texts.agree(head.logits(hidden[row, : len(logits)]), logits) for row, logits in expected.items()):
                 return Manner(decoder)
         except Exception:  # the other may be right
             continue

@@ -16,7 +16,7 @@ from laser_pl.reading.modes import recomputes
 from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.text_decoder import Head, own_head, text_decoder, without_wrapper
 from laser_pl.reading.token_logprobs import token_logprobs
-from laser_pl.reading.trial_texts import START, TrialTexts, agree, difference, unblurred
+from laser_pl.reading.trial_texts import START, TrialTexts, difference, unblurred
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _known: WeakKeyDictionary[torch.nn.Module, str | None] = WeakKeyDictionary()
@@ -142,7 +142,7 @@ def _try(base: Any, config: Any) -> str | None:
         if attention.windows != windows_of(config):
             return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
         found, expected = head.logits(hidden), predicted(base, texts)[mask.bool()]
-        if not agree(found, expected):
+        if not texts.agree(found, expected):
             return f"logits of a trial differed by {difference(found, expected):.1%} of the largest"
     return None
 
