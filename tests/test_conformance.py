@@ -245,19 +245,36 @@ class Forwards:
         self.rows: list[list[int]] = []
         self.sizes: list[int] = []
         self.refused: list[int] = []
+        self.by_text = False
+        if isinstance(reward_model, Likelihood):  # whose last tokens are predicted, but not read
+            self._note_texts_of(reward_model)
         for model in reward_model.models:
             watched = model.get_base_model() if hasattr(model, "get_base_model") else model
-            if isinstance(reward_model, (Likelihood, ImplicitReward)):
-                manner_of(watched)  # the trial of how it reads, which is not watched
+            if isinstance(reward_model, Likelihood):
+                watched = manner_of(watched).decoder  # which reads; the trial of how it does is over by then
             watched.register_forward_pre_hook(lambda module, args, kw: self._see(kw, limit), with_kwargs=True)
 
+    def _note_texts_of(self, reward_model: Likelihood) -> None:
+        read = reward_model.read
+
+        def noting(*args: Any) -> list[tuple[list[int], list[int]]]:
+            parts = read(*args)
+            self.rows += [[*head, *tail] for head, tail in parts]
+            return parts
+
+        reward_model.read = noting  # type: ignore[method-assign]
+        self.by_text = True
+
     def _see(self, inputs: dict[str, Any], limit: int | None) -> None:
-        tokens, mask = inputs["input_ids"], inputs["attention_mask"]
+        tokens, mask = inputs["input_ids"], inputs.get("attention_mask")
+        if mask is None:  # nothing is read, logits are made of what was
+            return
         if limit is not None and tokens.numel() > limit:
             self.refused.append(tokens.numel())
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         self.sizes.append(tokens.numel())
-        self.rows += [row[seen.bool()].tolist() for row, seen in zip(tokens, mask, strict=True)]
+        if not self.by_text:
+            self.rows += [row[seen.bool()].tolist() for row, seen in zip(tokens, mask, strict=True)]
 
 
 # -- every kind --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Every family of causal language models that transformers has: how it is read and written, and how right that is.
 
-A tiny model of each, with random weights, reads responses as training does and samples greedily as rollouts do; both are
-compared with the model's own forward of each whole text alone. It says nothing of speed.
+A tiny model of each, with random weights, reads responses as training does and samples greedily as rollouts do; both
+are compared with the model's own forward of each whole text alone. It says nothing of speed.
 
 Run:  OMP_NUM_THREADS=1 python experiments/benchmarks/families.py
 Cost: 1 CPU core, a few minutes, 1 GB. ``--families llama mamba`` tries only some.
@@ -25,9 +25,8 @@ from typing import Any
 import torch
 import transformers
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from results import command_of, parser_of
 
 from laser_pl.batches import Prompt, PromptBatch
@@ -37,6 +36,7 @@ from laser_pl.generation.way import WAYS, way_of
 from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families
 
+HERE = Path(__file__).resolve().parent
 LENGTHS = (5, 11, 8, 5)
 """Tokens of the prompts; two are of one length, since some ways take only such together."""
 RESPONSES, TOKENS = 2, 20
@@ -129,9 +129,9 @@ def page(found: dict[str, dict[str, Found]], command: str) -> str:
         "# Families",
         "",
         f"Tiny models of {len(found)} families with random weights, transformers {transformers.__version__}, torch"
-        f" {torch.__version__}. `nats`: the largest difference of a response's log-probability ({TOKENS} tokens) from that"
-        " of its text read alone by the model itself. `gap`: how far the likeliest logit lay above that of a token that"
-        " was sampled greedily. In bfloat16 both hold the rounding of two ways to compute one number.",
+        f" {torch.__version__}. `nats`: the largest difference of a response's log-probability ({TOKENS} tokens) from"
+        " that of its text read alone by the model itself. `gap`: how far the likeliest logit lay above that of a token"
+        " that was sampled greedily. In bfloat16 both hold the rounding of two ways to compute one number.",
         "",
         "| | " + " | ".join(next(iter(found.values()))) + " |",
         "|---|---|---|",
