@@ -151,7 +151,7 @@ def test_two_failures_in_a_row_put_an_arm_aside_for_three_steps(
         run = fit(tmp_path)
     assert rewards.calls == ["a", "b", "b", "a", "b", "b", "b", "b"]
     assert [d["passed_over"] for d in decisions_of(run.folder.path)] == [["a"], [], ["a"], [], ["a"], []]
-    aside = [message for message in caplog.messages if "put aside" in message]
+    aside = [message for message in caplog.messages if "is put aside" in message]
     assert aside == [
         "The reward model 'a' failed 2 times in a row and is put aside for 3 steps. The last time: RuntimeError: boom"
     ]
