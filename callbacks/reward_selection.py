@@ -144,7 +144,8 @@ class RewardSelection(Callback):
         self.pool.grade_by(pl_module.matcher)
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PreferenceData)
-        self.pool.check(data.prompts["train"], partial(characters_of, pl_module.tokenizer))
+        if not self.pool.checked:  # the command line does it before anything is measured
+            self.pool.check(data.prompts["train"], partial(characters_of, pl_module.tokenizer))
         if says_nothing(self.signal, pl_module.nll_weight):
             log.warning(SAYS_NOTHING)
 

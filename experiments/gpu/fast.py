@@ -113,8 +113,8 @@ class Step:
 
 def _timed(card: Card, call: Callable[[], float], repeats: int) -> Step:
     losses: list[float] = []
-    peak = card.peak(lambda: losses.append(call()))
-    return Step(card.seconds(call, repeats, warm_up=False), peak, losses[0])
+    seconds, peak = card.seconds_and_peak(lambda: losses.append(call()), repeats)
+    return Step(seconds, peak, losses[0])
 
 
 def _our_step(card: Card, sizes: Sizes, quantization: str) -> tuple[Step, float]:

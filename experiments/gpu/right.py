@@ -174,11 +174,11 @@ def out_of_memory(card: Card, sizes: Sizes) -> Finding:
 def _room(card: Card, model: Any, size: int) -> Iterator[None]:
     """A block in which memory is short."""
     if card.is_cuda:
-        torch.cuda.set_per_process_memory_fraction(size / card.memory, card.device)
+        torch.cuda.set_per_process_memory_fraction(size / card.memory, torch.cuda.current_device())
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, card.device)
+            torch.cuda.set_per_process_memory_fraction(1.0, torch.cuda.current_device())
         return
     forward = model.logprobs
 

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.forecast.int8 import keep_inputs
 from laser_pl.language_model import Lora, Weights
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import Composite
@@ -127,6 +128,8 @@ def adapted(weights: Weights, lora: Lora, gradient_checkpointing: bool) -> Adapt
     parameters, size = parameters_of(base), weights.size_of(base)
     if quantized is not None:
         base.float()
+    if quantized == "int8":
+        keep_inputs(base, _head(base))
     with torch.device("meta"):
         model = lora.wrap(base, gradient_checkpointing)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

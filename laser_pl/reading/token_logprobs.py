@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from laser_pl.reading.text_decoder import Head
@@ -53,7 +54,8 @@ class _FrozenHead(torch.autograd.Function):
         results: list[Tensor] = []
         gradients: list[Tensor] = []
         for states, ids in zip(torch.split(hidden, rows), torch.split(target, rows), strict=True):
-            with torch.enable_grad():
+            # Under activation checkpointing hooks would keep nothing of it either, and read the whole text once more.
+            with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
                 states = states.detach().requires_grad_()
                 logprobs = _logprobs(head, states, ids)
                 gradients += torch.autograd.grad(logprobs.sum(), states)
@@ -66,3 +68,7 @@ class _FrozenHead(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return (upstream[:, None] * gradient).to(gradient.dtype), None, None, None
+
+
+def _itself(saved: Tensor) -> Tensor:
+    return saved

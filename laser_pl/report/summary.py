@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,21 @@ PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datas
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and what its results depend on."""
-    installed = {name: version(name) for name in PACKAGES}
-    return {"laser_pl": __version__, "python": platform.python_version(), **installed}
+    """Versions of Python, this package and what its results depend on, as far as it is installed."""
+    return {"laser_pl": __version__, "python": platform.python_version(), **_installed(PACKAGES)}
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions of the packages that are here: a run that needed none of another must not end for want of its number.
+
+    >>> _installed(["no-such-package"])
+    {}
+    """
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def checked_out(folder: Path) -> str:

@@ -99,8 +99,9 @@ class LocalModel(RewardModel):
         for prompt in prompts:
             sequences.setdefault(tuple(message["role"] for message in messages_of(prompt.prompt)), prompt)
         reads_all = _reads(tokenizer, _ODD)
+        reads_these = reads_all or _reads(tokenizer, [content_of(prompt.prompt) for prompt in prompts])
         known = self.weights.load_config().get_text_config().vocab_size
-        for prompt in sequences.values() if reads_all else prompts:
+        for prompt in sequences.values() if reads_these else prompts:
             largest = max(max(ids) for ids in self.inputs(prompt, [content_of(prompt.prompt)[:1]] * 2))
             if largest >= known:
                 raise ConfigurationError(
@@ -211,9 +212,9 @@ class LocalModel(RewardModel):
         return int(self._tokenizer.pad_token_id or 0)
 
 
-def _reads(tokenizer: Any, text: str) -> bool:
+def _reads(tokenizer: Any, text: str | list[str]) -> bool:
     try:
-        tokenizer(text)
+        tokenizer(text, verbose=False)
     except Exception:  # a tokenizer that has no token for what it does not know raises no more than that
         return False
     return True

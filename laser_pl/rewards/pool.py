@@ -60,6 +60,7 @@ class Pool:
         forwards: Forwards of each reward model so far; an ensemble's are those of its members.
         missing: Labels it did not give, by kind (see ``laser_pl.rewards.scores.Missing``).
         seconds: Time spent in loading and scoring.
+        checked: Whether ``check`` has found nothing wrong.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Pool:
         self.forwards = dict.fromkeys(self.names, 0)
         self.missing: dict[str, Missing] = {name: Counter() for name in self.names}
         self.seconds = 0.0
+        self.checked = False
 
     @property
     def costs(self) -> Costs:
@@ -100,6 +102,7 @@ class Pool:
         self.memory.check()
         for name in self.names:
             self.check_texts(name, prompts, characters)
+        self.checked = True
 
     def check_texts(self, name: str, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
         """Find what one of them cannot read, see ``RewardModel.check_texts``."""

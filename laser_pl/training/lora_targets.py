@@ -62,6 +62,18 @@ def layers_of_text(model: Any) -> set[str]:
     Returns:
         None of them if the twin cannot be read.
     """
+    config = model.config
+    key = type(model), config.to_json_string(use_diff=False), config._attn_implementation
+    if key not in _known:
+        _known[key] = _layers_of_twin(model)
+    return set(_known[key])
+
+
+_known: dict[tuple[type, str, str], frozenset[str]] = {}
+"""By what a twin is made of. A run asks before the weights are there and again when they are."""
+
+
+def _layers_of_twin(model: Any) -> frozenset[str]:
     from torch._subclasses.fake_tensor import FakeTensorMode  # here, since it brings in much of the compiler
 
     try:
@@ -81,8 +93,8 @@ def layers_of_text(model: Any) -> set[str]:
             )
     except Exception as error:  # models of unknown make raise anything where numbers are missing
         log.debug("No twin of %s can be read: %s", type(model).__name__, error)
-        return set()
-    return {name for name, gradient in zip(layers, found, strict=True) if gradient is not None} - odd
+        return frozenset()
+    return frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is not None) - odd
 
 
 def _layers_of_decoder(model: Any, layers: Collection[str]) -> set[str]:
