@@ -115,9 +115,9 @@ def test_quantised_reward_model_scores(fit: Fit, tmp_path: Path) -> None:
 def test_function_of_another_length_is_named(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "short_rewards.py").write_text("def one(prompts, completions, **columns):\n    return [1.0]\n")
+    (tmp_path / "one_for_all_rewards.py").write_text("def one(prompts, completions, **columns):\n    return [1.0]\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit) as end:
-        fit(tmp_path, arms(one=("FunctionReward", {"function": "short_rewards.one"})))
+        fit(tmp_path, arms(one=("FunctionReward", {"function": "one_for_all_rewards.one"})))
     assert end.value.code == 2
     assert "one returned 1 values for 24 responses" in capsys.readouterr().err

@@ -307,7 +307,7 @@ def test_a_log_has_a_line_for_each_phase_and_result(
     assert sum(shares) == pytest.approx(100, abs=2)
 
 
-def test_a_run_that_goes_on_within_an_iteration_shows_what_is_left_of_it(
+def test_a_run_that_goes_on_within_an_iteration_shows_all_of_it(
     fit_command: Command, tmp_path: Path, plug: Plug, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RuntimeError):
@@ -321,7 +321,7 @@ def test_a_run_that_goes_on_within_an_iteration_shows_what_is_left_of_it(
     ]  # fmt: skip
     (view,) = [callback for callback in run.trainer.callbacks if isinstance(callback, LiveView)]
     assert view.state.step == 4
-    assert sum(view.state.judged.values()) == 4  # of the step that was left
+    assert sum(view.state.judged.values()) == 16  # prompts of all four steps, three of them before it was interrupted
 
 
 def test_quiet_says_where_the_run_lies_and_nothing_else_and_the_run_is_the_same(

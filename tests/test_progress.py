@@ -13,6 +13,7 @@ from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import encode
 from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.way import way_of
 from laser_pl.language_model import Weights
 from laser_pl.progress import Task
 from laser_pl.rewards import ImplicitReward, PairwiseJudge, RewardModel, SequenceClassifier
@@ -45,6 +46,7 @@ def test_sampling_counts_every_response_once_whenever_it_ends(
 ) -> None:
     model = causal_model(family_name, len(tokenizer))
     prompts = encode([Prompt(str(n), "x" * (n + 1), "c") for n in range(3)], tokenizer, 50, False)
+    way_of(model)  # whose trial says how far it is, too
     heard = Heard()
     with progress.listening(heard):
         responses, _ = sample(model, tokenizer, prompts, Sampling(20, 1.0, 1.0, 40, tokens_at_once), seed=0)

@@ -160,3 +160,22 @@ def test_every_response_is_in_one_group_with_its_prompts_others(data: st.DataObj
             prompts = {owners[row] for row in part} if shared else [owners[row] for row in part]
             tokens = sum(tails[row] for row in part) + sum(heads[owner] for owner in prompts)
             assert tokens <= budget or len(part) == 1
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "repeated"])
+def test_what_is_recomputed_is_read_twice_and_no_more(model: Any, share: bool) -> None:
+    """Once forward and once backward, though the head's own gradient is taken between the two."""
+    batch = make_batch()
+    owner = torch.arange(B).repeat_interleave(N)
+    reading = Reading(batch.prompts, owner, batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1))
+    reader = ResponseReader(model, 45, share)
+    read: list[int] = []
+    model.get_base_model().get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: read.append(inputs[0].numel())
+    )
+    reader.all_logprobs(reading)
+    once = sum(read)
+    read.clear()
+    for group in reader.groups(reading):
+        reader.group_logprobs(reading, group, recompute=True).sum().backward()
+    assert sum(read) == 2 * once

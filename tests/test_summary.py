@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from typing import Any
 
@@ -95,3 +95,16 @@ def test_versions_are_those_installed() -> None:
     found = versions()
     assert found["torch"] == version("torch")
     assert {"laser_pl", "python", "lightning", "transformers", "peft"} <= found.keys()
+
+
+def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without W&B ends as well as one with it."""
+
+    def told(name: str) -> str:
+        if name == "wandb":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("laser_pl.report.summary.version", told)
+    assert "wandb" not in versions()
+    assert versions()["torch"] == version("torch")

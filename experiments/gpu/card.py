@@ -110,14 +110,6 @@ class Card:
             call()
         return live.peak
 
-    def seconds_and_peak(self, call: Callable[[], object], repeats: int) -> tuple[float, int]:
-        """Both; on a card of the same calls, where counting costs nothing."""
-        if not self.is_cuda:
-            return self.seconds(call, repeats), self.peak(call)
-        took: list[float] = []
-        peak = self.peak(lambda: took.append(self.seconds(call, repeats, warm_up=False)))
-        return took[0], peak
-
     @cached_property
     def bandwidth(self) -> float:
         """Bytes per second of a large copy, those read and those written together."""

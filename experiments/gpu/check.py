@@ -3,7 +3,8 @@
     python experiments/gpu/check.py --minutes 9
 
 Run it at the repository's root. It needs one CUDA card with 80 GB (the rows of 8B shape; --skip fast profile without
-them 8 GB), no network, and under 9 minutes on an H100. Models are random Llamas made on the card from a seed; what is
+them 8 GB) and no network. All of it takes about a quarter of an hour on an H200; what --minutes leaves no time for is
+measured by the next call. Models are random Llamas made on the card from a seed; what is
 written (0.6 GB) goes to a temporary folder. It ends with a table, and writes check.json and RESULTS.md to --out.
 What the parts mean to you with another card:
     starts    the packages you have work together, and the quickstart ends where it ends elsewhere
@@ -242,7 +243,7 @@ def main(args: list[str] | None = None) -> int:
     if options.device == "cpu" and options.size == "full":
         parser.error("There is no card here, and on a CPU the full form would take days: add --small.")
     options.out.mkdir(parents=True, exist_ok=True)
-    print(f"{len(rows)} rows, about {sum(row.cost for row in rows) / 60:.1f} minutes on an H100", file=sys.stderr)
+    print(f"{len(rows)} rows, about {sum(row.cost for row in rows) / 60:.1f} minutes on an H200", file=sys.stderr)
     with (options.out / "log.txt").open("w", encoding="utf-8") as log:
         check = Check(options, log)
         check.run(rows)

@@ -113,8 +113,9 @@ class Step:
 
 def _timed(card: Card, call: Callable[[], float], repeats: int) -> Step:
     losses: list[float] = []
-    seconds, peak = card.seconds_and_peak(lambda: losses.append(call()), repeats)
-    return Step(seconds, peak, losses[0])
+    # The first call also finds out how the model reads, and loads kernels, so it is not the one that is timed.
+    peak = card.peak(lambda: losses.append(call()))
+    return Step(card.seconds(call, repeats, warm_up=False), peak, losses[0])
 
 
 def _our_step(card: Card, sizes: Sizes, quantization: str) -> tuple[Step, float]:

@@ -19,7 +19,7 @@ def keep_inputs(model: Any, whole: Any) -> None:
     """
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module.weight is not whole:
-            module.forward = partial(_forward, module)
+            module.forward = partial(_forward, module)  # type: ignore[method-assign]
 
 
 def _forward(module: torch.nn.Linear, hidden: Tensor) -> Tensor:

@@ -62,10 +62,14 @@ def layers_of_text(model: Any) -> set[str]:
     Returns:
         None of them if the twin cannot be read.
     """
-    config = model.config
-    key = type(model), config.to_json_string(use_diff=False), config._attn_implementation
-    if key not in _known:
-        _known[key] = _layers_of_twin(model)
+    try:
+        config = model.config
+        key = type(model), config.to_json_string(use_diff=False), config._attn_implementation
+        if key not in _known:
+            _known[key] = _layers_of_twin(model)
+    except Exception as error:  # models of unknown make raise anything where numbers are missing
+        log.debug("No twin of %s can be read: %s", type(model).__name__, error)
+        return set()
     return set(_known[key])
 
 
@@ -76,24 +80,20 @@ _known: dict[tuple[type, str, str], frozenset[str]] = {}
 def _layers_of_twin(model: Any) -> frozenset[str]:
     from torch._subclasses.fake_tensor import FakeTensorMode  # here, since it brings in much of the compiler
 
-    try:
-        with torch.random.fork_rng(devices=[]), FakeTensorMode():
-            twin = type(model)._from_config(copy.deepcopy(model.config), dtype=torch.bfloat16).eval()
-            layers = {name: module for name, module in twin.named_modules()
-                      if getattr(module, "weight", None) is not None}  # fmt: skip
-            odd: set[str] = set()
-            for name, module in layers.items():
-                module.weight.requires_grad_(True)
-                module.register_forward_hook(
-                    lambda _, inputs, output, name=name: None if isinstance(output, torch.Tensor) else odd.add(name)
-                )
-            logits = twin(input_ids=torch.ones(1, _TRIAL_TOKENS, dtype=torch.long), use_cache=False).logits
-            found = torch.autograd.grad(
-                logits.float().sum(), [module.weight for module in layers.values()], allow_unused=True
+    with torch.random.fork_rng(devices=[]), FakeTensorMode():
+        twin = type(model)._from_config(copy.deepcopy(model.config), dtype=torch.bfloat16).eval()
+        layers = {name: module for name, module in twin.named_modules()
+                  if getattr(module, "weight", None) is not None}  # fmt: skip
+        odd: set[str] = set()
+        for name, module in layers.items():
+            module.weight.requires_grad_(True)
+            module.register_forward_hook(
+                lambda _, inputs, output, name=name: None if isinstance(output, torch.Tensor) else odd.add(name)
             )
-    except Exception as error:  # models of unknown make raise anything where numbers are missing
-        log.debug("No twin of %s can be read: %s", type(model).__name__, error)
-        return frozenset()
+        logits = twin(input_ids=torch.ones(1, _TRIAL_TOKENS, dtype=torch.long), use_cache=False).logits
+        found = torch.autograd.grad(
+            logits.float().sum(), [module.weight for module in layers.values()], allow_unused=True
+        )
     return frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is not None) - odd
 
 
