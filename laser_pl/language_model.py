@@ -203,7 +203,7 @@ class Weights:
         except (MemoryError, RuntimeError):  # the device's, which may pass
             raise
         except Exception as error:
-            raise ConfigurationError(f"Cannot load {what} from '{self.name}': {_first_sentence(error)}") from error
+            raise ConfigurationError(f"Cannot load {what} from '{self.name}': {_first_sentence(error)}.") from error
 
     def _refuse_missing_folder(self) -> None:
         # A hub's names have one slash at most.
@@ -329,4 +329,4 @@ def _refuse_pattern(targets: str) -> None:
 def _first_sentence(error: Exception) -> str:
     """The useful part of transformers' long messages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -13,6 +13,7 @@ A model has ``VOCABULARY`` ids: 0 pads, 1 ends, 2 begins; it takes texts of up t
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import torch
@@ -225,4 +226,16 @@ def lora_targets(model: Any) -> list[str]:
         for name, module in decoder.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     }
-    return sorted(name for name in names if not name.isdigit())
+    fused = {"out_proj", "conv1d"} if "mamba" in model.config.model_type else set()  # PEFT refuses an adapter on them
+    return sorted(name for name in names - fused if not name.isdigit())
+
+
+RATE = 0.3
+
+
+def drawing(family: str) -> dict[str, float]:
+    """Every setting of a family's configuration that draws something in training, at a rate that nobody overlooks."""
+    settings = config(family).get_text_config().to_dict()
+    noise = re.compile("drop|jitter|noise")
+    return {name: RATE for name, value in settings.items()
+            if noise.search(name) and not isinstance(value, (bool, str, dict, list, type(None)))}  # fmt: skip

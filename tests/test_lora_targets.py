@@ -65,7 +65,8 @@ def test_a_tower_for_images_gets_no_adapter(sees_images: Path, targets: Any) -> 
 
 # Attention to an encoder, indices that choose tokens, towers within the decoder, keys and values of other layers,
 # routers, a head whose name is that of a decoder.
-FAMILIES = ["bart", "deepseek_v32", "git", "gemma3n_text", "mixtral", "modernbert-decoder", "bert", "gpt2", "mllama"]
+FAMILIES = ["bart", "deepseek_v32", "git", "gemma3n_text", "mixtral", "modernbert-decoder", "bert", "gpt2", "mllama",
+            "mamba", "falcon_h1"]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:peft", "ignore::RuntimeWarning:peft")  # its own, on experts and GPT-2

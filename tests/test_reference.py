@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,15 +85,6 @@ DRAWING = [
     "gpt2", "opt", "phi", "gpt_bigcode", "falcon", "bloom", "mixtral", "minimax", "bart", "biogpt", "dbrx",
     "qwen3_next", "llama", "gemma3_text",
 ]  # fmt: skip
-RATE = 0.3
-
-
-def drawing(family: str) -> dict[str, float]:
-    """Every setting of a family's configuration that draws something in training."""
-    settings = causal_families.config(family).get_text_config().to_dict()
-    noise = re.compile("drop|jitter|noise")
-    return {name: RATE for name, value in settings.items()
-            if noise.search(name) and not isinstance(value, (bool, str, dict, list))}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
@@ -103,7 +93,7 @@ def drawing(family: str) -> dict[str, float]:
 @pytest.mark.parametrize("family", DRAWING)
 def test_policy_and_reference_are_one_model_in_every_family(family: str, dtype: torch.dtype) -> None:
     """The step's forward, in training mode, against the one that makes the reference: bit for bit."""
-    settings = drawing(family)
+    settings = causal_families.drawing(family)
     assert settings
     base = causal_families.make(family, dtype, **settings)
     model = Lora(dropout=0.0, targets=causal_families.lora_targets(base)).wrap(base)

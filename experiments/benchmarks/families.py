@@ -1,7 +1,9 @@
 """Every family of causal language models that transformers has: how it is read and written, and how right that is.
 
 A tiny model of each, with random weights, reads responses as training does and samples greedily as rollouts do; both
-are compared with the model's own forward of each whole text alone. It says nothing of speed.
+are compared with the model's own forward of each whole text alone. Then an adapter is trained a step, with all dropout
+and router noise of the base turned on, and policy and reference are compared at the step's start. It says nothing of
+speed.
 
 Run:  OMP_NUM_THREADS=1 python experiments/benchmarks/families.py
 Cost: 1 CPU core, a few minutes, 1 GB. ``--families llama mamba`` tries only some.
@@ -33,6 +35,8 @@ from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.way import WAYS, way_of
+from laser_pl.language_model import Lora
+from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families
 
@@ -62,6 +66,8 @@ class Found:
         written: How they are sampled.
         nats: Largest difference of a response's log-probability from that of the text alone.
         gap: How far the likeliest logit lay above that of a token that was sampled greedily, at most.
+        margin: Largest difference of a response's log-probability under the policy, in training mode, from that under
+            the reference, in nats.
         failed: Whether it ended in neither an answer nor a sentence.
     """
 
@@ -69,6 +75,7 @@ class Found:
     written: str = ""
     nats: float = 0.0
     gap: float = 0.0
+    margin: float = 0.0
     failed: bool = False
 
 
@@ -101,13 +108,14 @@ def tried(family: str, dtype: torch.dtype) -> Found:
     """Read and write with one model, and compare."""
     batch = prompts()
     try:
-        model = causal_families.make(family, dtype)
+        model = causal_families.make(family, dtype, **causal_families.drawing(family))
         reader, way = ResponseReader(model, 1000), way_of(model)
         greedy = Sampling(n=RESPONSES, temperature=0, max_new_tokens=TOKENS)
         responses, _ = sample(model, TOKENIZER, batch, greedy, seed=0)
         of = torch.arange(len(LENGTHS)).repeat_interleave(RESPONSES)
         tokens, mask = responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1)
-        logprobs = reader.all_logprobs(Reading(batch, of, tokens, mask))
+        reading = Reading(batch, of, tokens, mask)
+        logprobs = reader.all_logprobs(reading)
         nats = gap = 0.0
         for row, prompt in enumerate(of.tolist()):
             own = tokens[row][mask[row].bool()]
@@ -116,11 +124,37 @@ def tried(family: str, dtype: torch.dtype) -> Found:
             nats = max(nats, float((said - logits.logsumexp(-1)).sum().sub(logprobs[row]).abs()))
             logits[:, 0] = -torch.inf  # padding is never sampled
             gap = max(gap, float((logits.amax(-1) - said).max()))
+        margin = stepped(model, reading)
     except ConfigurationError as error:
         return Found(f"refused: {error}")
     except Exception as error:  # is what this page is to find
         return Found(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", failed=True)
-    return Found("shared" if reader.shares else "each with its prompt", WORDS[WAYS.index(way)], nats, gap)
+    return Found("shared" if reader.shares else "each with its prompt", WORDS[WAYS.index(way)], nats, gap, margin)
+
+
+def stepped(model: Any, reading: Reading) -> float:
+    """Differentiate the responses' log-probabilities as a step does, the policy in training mode.
+
+    Returns:
+        How far they were from the reference's, which the same model gave in evaluation mode.
+
+    Raises:
+        ArithmeticError: If no gradient reaches the adapter, or one that is not finite.
+    """
+    policy = Lora(dropout=0.0, targets=causal_families.lora_targets(model)).wrap(model)
+    reader = ResponseReader(policy, 1000)
+    with evaluating(policy):
+        reference = reader.all_logprobs(reading)
+    margin = 0.0
+    for group in reader.groups(reading):
+        found = reader.group_logprobs(reading, group, recompute=False)
+        found.sum().backward()
+        rows = [row for part in group for row in part]
+        margin = max(margin, float((found.detach() - reference[rows]).abs().max()))
+    gradients = [p.grad for p in policy.parameters() if p.grad is not None]
+    if not gradients or not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        raise ArithmeticError("no gradient, or one that is not finite, reached the adapter")
+    return margin
 
 
 def page(found: dict[str, dict[str, Found]], command: str) -> str:
@@ -131,7 +165,8 @@ def page(found: dict[str, dict[str, Found]], command: str) -> str:
         f"Tiny models of {len(found)} families with random weights, transformers {transformers.__version__}, torch"
         f" {torch.__version__}. `nats`: the largest difference of a response's log-probability ({TOKENS} tokens) from"
         " that of its text read alone by the model itself. `gap`: how far the likeliest logit lay above that of a token"
-        " that was sampled greedily. In bfloat16 both hold the rounding of two ways to compute one number.",
+        " that was sampled greedily. In bfloat16 both hold the rounding of two ways to compute one number. `margin`:"
+        " how far policy and reference are apart when a step begins, whatever the base draws in training.",
         "",
         "| | " + " | ".join(next(iter(found.values()))) + " |",
         "|---|---|---|",
@@ -140,10 +175,11 @@ def page(found: dict[str, dict[str, Found]], command: str) -> str:
              zip(*(by_type.values() for by_type in found.values()), strict=True)]  # fmt: skip
     for kind in sorted(set().union(*kinds)):
         lines.append(f"| {kind} | " + " | ".join(str(count[kind]) for count in kinds) + " |")
-    lines += ["", "| family | type | read | written | nats | gap |", "|---|---|---|---|---|---|"]
+    lines += ["", "| family | type | read | written | nats | gap | margin |", "|---|---|---|---|---|---|---|"]
     for family, by_type in found.items():
         for dtype, one in by_type.items():
-            lines.append(f"| {family} | {dtype} | {one.read} | {one.written} | {one.nats:.1e} | {one.gap:.1e} |")
+            lines.append(f"| {family} | {dtype} | {one.read} | {one.written} | {one.nats:.1e} | {one.gap:.1e} |"
+                         f" {one.margin:.1e} |")  # fmt: skip
     left_out = "; ".join(f"{name} ({why})" for name, why in causal_families.NOT_BUILT.items())
     return "\n".join([*lines, "", f"Not built: {left_out}.", "", f"Written by `{command}`.", ""])
 

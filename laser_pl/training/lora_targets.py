@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 ALL_LINEAR = "all-linear"
 _TRIAL_TOKENS = 8
 
+_FUSED = "out_proj", "conv1d"
+_FUSING = "mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"
+"""Layers of these families whose weights a kernel takes as they are, so that PEFT refuses an adapter on them."""
+
 
 def untrained_targets(model: Any, targets: Collection[str] | str) -> str | None:
     """A pattern of those layers that ``targets`` match and that no text's gradient reaches; None if there are none.
@@ -36,6 +40,8 @@ def untrained_targets(model: Any, targets: Collection[str] | str) -> str | None:
     """
     layers = {name: module for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
     reached = layers_of_text(model) or _layers_of_decoder(model, layers)
+    if targets == ALL_LINEAR and model.config.model_type in _FUSING:
+        reached = {name for name in reached if not name.endswith(_FUSED)}
     _refuse_unmatched(targets, layers, reached)
     untrained = [name for name in layers if name not in reached and _matches(targets, name, layers[name])]
     if not untrained:
@@ -84,17 +90,17 @@ def _layers_of_twin(model: Any) -> frozenset[str]:
         twin = type(model)._from_config(copy.deepcopy(model.config), dtype=torch.bfloat16).eval()
         layers = {name: module for name, module in twin.named_modules()
                   if getattr(module, "weight", None) is not None}  # fmt: skip
-        odd: set[str] = set()
+        ran: set[str] = set()  # the others' weights are used behind an adapter's back
         for name, module in layers.items():
             module.weight.requires_grad_(True)
             module.register_forward_hook(
-                lambda _, inputs, output, name=name: None if isinstance(output, torch.Tensor) else odd.add(name)
+                lambda _, inputs, output, name=name: ran.add(name) if isinstance(output, torch.Tensor) else None
             )
         logits = twin(input_ids=torch.ones(1, _TRIAL_TOKENS, dtype=torch.long), use_cache=False).logits
         found = torch.autograd.grad(
             logits.float().sum(), [module.weight for module in layers.values()], allow_unused=True
         )
-    return frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is not None) - odd
+    return frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is not None) & ran
 
 
 def _layers_of_decoder(model: Any, layers: Collection[str]) -> set[str]:
