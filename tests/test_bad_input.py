@@ -395,7 +395,7 @@ CASES: dict[str, tuple[Make, str]] = {
     ),
     "tokenizer that is none": (
         policy(lambda model: (model / "tokenizer.json").write_text("{}")),
-        "Cannot load a tokenizer from '<folder>/model': 'added_tokens'",
+        "Cannot load a tokenizer from '<folder>/model': 'added_tokens'.",
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,9 @@ Overlong = Literal["drop", "cut", "middle"]
 """What becomes of long prompts: ``drop`` leaves them out, ``cut`` takes away the oldest tokens, ``middle`` those in the
 middle, as LongBench does, since instructions stand at both ends."""
 
+
+TEXTS_TOGETHER = 1000
+"""Texts that a tokenizer reads at once."""
 
 _SETTINGS = ("prompt", "answer", "category", "response")
 
@@ -246,25 +249,38 @@ def fit_to_length(
     Raises:
         ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
-    fits = [_length(prompt.text, tokenizer, special_tokens) <= limit for prompt in prompts]
+    fits = [length <= limit for length in _lengths([prompt.text for prompt in prompts], tokenizer, special_tokens)]
     kept = list(prompts) if overlong != "drop" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
 
 
-def _length(text: str, tokenizer: Any, special_tokens: bool) -> int:
+def _lengths(texts: Sequence[str], tokenizer: Any, special_tokens: bool) -> Iterator[int]:
+    """Tokens of each text. Many are read together, which a tokenizer does several times faster."""
+    for start in range(0, len(texts), TEXTS_TOGETHER):
+        some = list(texts[start : start + TEXTS_TOGETHER])
+        try:
+            rows = tokenizer(some, add_special_tokens=special_tokens, verbose=False)["input_ids"]
+        except Exception:  # some tokenizers have no token for what they do not know, and raise no more than that
+            rows = [_ids_of(text, tokenizer, special_tokens) for text in some]
+        for text, ids in zip(some, rows, strict=True):
+            length = len(to_go_on_from(ids, text, tokenizer))
+            if length == 0:
+                raise ConfigurationError(
+                    f"The prompt {reprlib.repr(text)} comes to no token of '{tokenizer.name_or_path}'. Change"
+                    " data.template, or take it out."
+                )
+            yield length
+
+
+def _ids_of(text: str, tokenizer: Any, special_tokens: bool) -> list[int]:
     try:
-        length = len(prompt_ids(text, tokenizer, special_tokens))
-    except Exception as error:  # some tokenizers have no token for what they do not know, and raise no more than that
+        ids: list[int] = tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"]
+    except Exception as error:
         raise ConfigurationError(
             f"The tokenizer of '{tokenizer.name_or_path}' cannot read the prompt {reprlib.repr(text)}: {error}. Take"
             " the prompt out, or another tokenizer."
         ) from error
-    if length == 0:
-        raise ConfigurationError(
-            f"The prompt {reprlib.repr(text)} comes to no token of '{tokenizer.name_or_path}'. Change data.template, or"
-            " take it out."
-        )
-    return length
+    return ids
 
 
 def encode(
