@@ -13,7 +13,8 @@ from callbacks.run_record import RunRecord
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.policy import Policy
-from laser_pl.run.folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.files import append_lines
+from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.pair_record import plain
 from laser_pl.seeds import derive_seed
 

@@ -12,7 +12,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
-from laser_pl.run.folder import RunFolder, writing
+from laser_pl.run.files import written_aside
+from laser_pl.run.folder import RunFolder
 
 
 class RunCheckpoint(Checkpoint):
@@ -100,8 +101,8 @@ class RunCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         if trainer.is_global_zero:
-            with writing(self.folder.checkpoint) as temporary:
-                trainer.save_checkpoint(temporary, weights_only=False)
+            with written_aside(self.folder.checkpoint, self.folder.path) as aside:
+                trainer.save_checkpoint(aside / self.folder.checkpoint.name, weights_only=False)
         else:
             trainer.save_checkpoint(self.folder.checkpoint, weights_only=False)  # takes part and writes nothing
         trainer.strategy.barrier("checkpoint")

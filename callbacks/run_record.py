@@ -14,7 +14,8 @@ from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.policy import Policy
 from laser_pl.run.decision import Decision
-from laser_pl.run.folder import RunFolder, append_lines, keep_steps_before
+from laser_pl.run.files import append_lines, written_aside
+from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.metrics_csv import MetricsRow
 from laser_pl.run.metrics_file import keep_metrics_before, row_to_come
 from laser_pl.run.pair_record import pair_lines
@@ -137,7 +138,8 @@ class RunRecord(Callback):
         self._continue_metrics(trainer)  # training was over already when the run was interrupted
         assert isinstance(pl_module, Policy)
         if trainer.is_global_zero:
-            pl_module.model.save_pretrained(str(self.folder.adapter), safe_serialization=True)
+            with written_aside(self.folder.adapter / "adapter_model.safetensors", self.folder.path) as aside:
+                pl_module.model.save_pretrained(str(aside), safe_serialization=True)
 
     def _continue_metrics(self, trainer: Trainer) -> None:
         if self._goes_on:

@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from laser_pl.before_start import checks, connect
 from laser_pl.command_line.changed_settings import tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
+from laser_pl.command_line.looked_at import LookedAt
 from laser_pl.command_line.parser import Parser
 from laser_pl.command_line.predict_command import PredictCommand
 from laser_pl.data.datamodule import PreferenceData
@@ -38,10 +39,12 @@ from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
 from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import check_checkpoint
+from laser_pl.run.files import write_json, write_whole
 from laser_pl.run.fit_summary import summary_of_fit
-from laser_pl.run.folder import RunFolder, write_json, write_whole
+from laser_pl.run.folder import RunFolder
 from laser_pl.run.loggers import go_offline_without_key, log_end
 from laser_pl.run.metrics_file import MetricsFile, keep_metrics_before
+from laser_pl.run.named_code import nothing_of_its_own
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 
@@ -80,6 +83,7 @@ class LaserCLI(PredictCommand):
         self.interruption = interruption
         # Each command's parser takes a quarter of a second to make.
         every, given = self.subcommands(), sys.argv[1:] if args is None else args
+        self.looked_at = LookedAt.by(given)
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
         super().__init__(
@@ -150,6 +154,19 @@ class LaserCLI(PredictCommand):
         Ours hold none; somebody else's could name other weights, or let code that comes with them run.
         """
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Lightning's, which imports what the configurations name; of a run that is looked at, nothing of its own."""
+        with self._guarded():
+            super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Lightning's, with the same care."""
+        with self._guarded():
+            super().instantiate_classes()
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.looked_at is None else nothing_of_its_own(self.looked_at.named)
+
     # -- set-up ------------------------------------------------------------------------------------------------------
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -207,7 +224,7 @@ class LaserCLI(PredictCommand):
         else:
             self.folder = RunFolder.claim(runs_dir, name)
             with self._no_folder_without_run():
-                write_whole(self.folder.config, self._resolved())
+                write_whole(self.folder.config, self._resolved(), self.folder.path)
 
     def _resolved(self) -> str:
         """The whole configuration, as YAML."""
@@ -247,6 +264,8 @@ class LaserCLI(PredictCommand):
             ConfigurationError: If the checkpoint is not there, or is none, or predictions have no place.
         """
         checkpoint = self._get(self.config, "ckpt_path")
+        if self.looked_at is not None:
+            self.looked_at.refuse_code(self.config[self.subcommand].as_dict(), asks=self.subcommand == "predict")
         self.find_place_for_predictions()
         if checkpoint is None:
             return
@@ -286,7 +305,7 @@ class LaserCLI(PredictCommand):
             after = self._test_accuracy() if known is None else known
             self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after)
             if self.trainer.is_global_zero:
-                write_json(self.folder.summary, self.summary)
+                write_json(self.folder.summary, self.summary, self.folder.path)
                 with progress.task("writing the report"):
                     report_after_fit(self.folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from laser_pl.errors import writable
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
+from laser_pl.report.records import told_of
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets, strategy_called
-from laser_pl.run.folder import write_whole
+from laser_pl.run.files import write_whole
 from laser_pl.terminal import shown
 
 
@@ -37,6 +39,11 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
     options = arguments().parse_args(args)
+    with told_of(Path(options.runs[0])):
+        return _compare(options)
+
+
+def _compare(options: Namespace) -> list[Row]:
     strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
     if not options.different_budgets:
         refuse_different_budgets(strategies)

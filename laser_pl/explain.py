@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.contexts import Seen, contexts_of
 from laser_pl.report.neighbours import Neighbour, experience, nearest
-from laser_pl.report.records import Line, RunRecords, read_records
+from laser_pl.report.records import Line, RunRecords, read_records, told_of
 from laser_pl.report.sample import responses_of
 from laser_pl.report.text import line
+from laser_pl.terminal import as_markup
 
 NEIGHBOURS = 20
 """Earlier decisions that are asked how each arm did."""
@@ -29,6 +31,7 @@ def arguments() -> Arguments:
     parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on similar ones.")
     parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
     parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
+    parser.add_consent()
     return parser
 
 
@@ -46,6 +49,11 @@ def explain_step(args: Sequence[str], console: Console | None = None) -> list[Se
         ConfigurationError: If there is no run or no such step, or its rollouts are gone.
     """
     options = arguments().parse_args(args)
+    with told_of(options.run):
+        return _explain(options, console)
+
+
+def _explain(options: Namespace, console: Console | None) -> list[Seen]:
     records = read_records(options.run)
     steps = sorted({one["step"] for one in records.decisions})
     if options.step not in steps:
@@ -53,7 +61,7 @@ def explain_step(args: Sequence[str], console: Console | None = None) -> list[Se
         raise ConfigurationError(f"explain: the run '{options.run}' has no step {options.step}; {known}. Set --step.")
     console = console or Console(highlight=False)
     earlier: list[Seen] = []
-    for decisions in contexts_of(records):
+    for decisions in contexts_of(records, options.trust_run):
         if decisions[0].decision["step"] == options.step:
             _print_step(console, records, decisions, earlier)
             return decisions
@@ -107,7 +115,8 @@ def reason(decision: Line) -> str:
     >>> reason({"arm": "a", "mean": {"a": 0.2, "b": 0.5}, "bonus": {"a": 0.9, "b": 0.1}})
     'Its expected reward, +0.200, is number 2 of 2; with its bonus of 0.900 for what is unknown it has the largest sum.'
     """
-    arm, mean, bonus = decision["arm"], decision["mean"], decision["bonus"]
+    arm, mean = decision["arm"], decision["mean"]
+    bonus = {name: decision["bonus"].get(name, 0.0) for name in mean}
     tied = decision.get("tied") or []
     passed = [f"'{line(name)}'" for name in decision.get("passed_over") or [] if name not in tied]
     aside = f" {', '.join(passed)} came first, but was aside or gave no label." if passed else ""
@@ -150,7 +159,7 @@ def outcome(decision: Line) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(escape(text), soft_wrap=True)
+    console.print(as_markup(text), soft_wrap=True)
 
 
 def _arms_table(decision: Line, neighbours: Sequence[Neighbour]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from itertools import count, groupby, islice
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
 from laser_pl.errors import ConfigurationError, writable
-from laser_pl.run.folder import RunFolder, writing
+from laser_pl.report.kinds import OF_PAIRS, holds, lies_within
+from laser_pl.report.records import told_of
+from laser_pl.run.files import whole_lines, writing
+from laser_pl.run.folder import RunFolder
 from laser_pl.terminal import shown
 
 Line = dict[str, Any]
@@ -39,6 +43,11 @@ def export_pairs(args: Sequence[str]) -> int:
         ConfigurationError: If there is no run with pairs, its rollouts are gone, or nothing can be written.
     """
     options = arguments().parse_args(args)
+    with told_of(options.run):
+        return _export(options)
+
+
+def _export(options: Namespace) -> int:
     folder, out = RunFolder(options.run), options.out
     lines = _lines(folder)
     gone = sorted({line["iteration"] for line in lines if not _rollouts(folder, line["iteration"]).path(0).is_file()})
@@ -50,8 +59,9 @@ def export_pairs(args: Sequence[str]) -> int:
         )
     with writable(out, "Set --out."):
         if out.suffix == ".jsonl":
-            with writing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in preference_pairs(folder, lines))
+            with writing(out) as file:
+                for pair in preference_pairs(folder, lines):
+                    file.write((json.dumps(pair, ensure_ascii=False) + "\n").encode())
         elif out.exists():
             raise ConfigurationError(f"export: '{out}' is there already. Give --out another name.")
         else:
@@ -122,18 +132,18 @@ def _lines(folder: RunFolder) -> list[Line]:
             f"export: '{folder.path}' has no pairs.jsonl: it has not trained yet, or an older version wrote it, which"
             " kept no more pairs than the sample in judged.jsonl."
         )
-    with folder.pairs.open(encoding="utf-8") as file:
-        return [_line(text, folder.pairs, number) for number, text in enumerate(file, 1) if text.endswith("\n")]
+    lines = whole_lines(folder.pairs, folder.path)
+    return [_line(text, folder.pairs, number) for number, text in enumerate(lines, 1) if text.endswith("\n")]
 
 
 def _line(text: str, path: Path, number: int) -> Line:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
-    if not isinstance(line, dict) or not {"iteration", "step", "prompt_id", "arm", "scores", "pairs"} <= line.keys():
+    if not holds(line, OF_PAIRS, {}) or not lies_within(line, len(line["scores"])):
         raise ConfigurationError(f"{path}, line {number}: this is no line that a run wrote.")
-    return line
+    return dict(line)
 
 
 def main(args: Sequence[str]) -> int:

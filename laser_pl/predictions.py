@@ -15,7 +15,8 @@ from rich.table import Table
 
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.statistics import interval, mean_and_interval
-from laser_pl.run.folder import RunFolder, append_lines, writing
+from laser_pl.run.files import append_lines, writing
+from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of, lines_by_prompt
 from laser_pl.terminal import as_markup
 
@@ -108,8 +109,8 @@ class Predictions:
             ConfigurationError: If they cannot be written.
         """
         with writable(self.path, "Make room, or set --out."):
-            with writing(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
+            with writing(self.path) as file:
+                file.writelines((json.dumps(line) + "\n").encode() for line in lines)
             for part in self._parts():
                 part.unlink()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, HfApi, RepoCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.repocard import metadata_load, metadata_save
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from laser_pl.command_line.arguments import Arguments, run_command
@@ -17,11 +17,13 @@ from laser_pl.errors import ConfigurationError, writable
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import read_run
-from laser_pl.run.folder import RunFolder, write_whole
+from laser_pl.run.files import read_text, reading, write_whole
+from laser_pl.run.folder import RunFolder
 from laser_pl.terminal import shown
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 """What is uploaded, and nothing else that may lie there."""
+_MOST = 2**40
 
 
 def push_adapter(args: Sequence[str]) -> str:
@@ -76,12 +78,16 @@ def write_card(folder: RunFolder, license_: str | None = None) -> None:
         ConfigurationError: If that is no such name.
     """
     card = folder.adapter / "README.md"
-    if not card.is_file() or not is_ours(card.read_text(encoding="utf-8", errors="replace")):
-        write_whole(card, model_card(read_records(folder.path)))
+    text = read_text(card, folder.path, errors="replace") if card.is_file() else ""
+    if not is_ours(text):
+        text = model_card(read_records(folder.path))
+        write_whole(card, text, folder.path)
     if license_ is not None:
         if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license_) is None:
             raise ConfigurationError(f"--license is '{license_}'; give it as the hub names it, such as apache-2.0.")
-        metadata_save(card, {**(metadata_load(card) or {}), "license": license_})
+        headed = RepoCard(text)
+        headed.data["license"] = license_
+        write_whole(card, str(headed), folder.path)
 
 
 def _refuse_repo(repo: str) -> None:
@@ -102,12 +108,13 @@ def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
 
     try:
         api.create_repo(repo, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder.adapter,
-            allow_patterns=list(FILES),
-            commit_message=f"Adapter of the run {folder.path.resolve().name}",
-        )
+        with ExitStack() as stack:  # as they are opened here: what is put in their place meanwhile is not sent
+            files = [(name, stack.enter_context(reading(folder.adapter / name, folder.path, _MOST))) for name in FILES]
+            done = api.create_commit(
+                repo_id=repo,
+                operations=[CommitOperationAdd(name, file) for name, file in files],
+                commit_message=f"Adapter of the run {folder.path.resolve().name}",
+            )
     except OfflineModeIsEnabled:
         raise ConfigurationError("push: HF_HUB_OFFLINE is set, so nothing can be sent. Unset it.") from None
     except HfHubHTTPError as error:

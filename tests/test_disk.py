@@ -13,7 +13,8 @@ import torch
 from callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.run.folder import RunFolder, writing
+from laser_pl.run.files import writing
+from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import metrics_without_clock
 
 Fit = Callable[..., LaserCLI]
@@ -105,8 +106,8 @@ def test_a_place_that_cannot_be_written_is_named(
 def test_a_failed_write_leaves_the_file_of_before(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match="File too large"), no_file_larger_than(10), writing(path) as temporary:
-        temporary.write_bytes(b"new" * 10_000)
+    with pytest.raises(OSError, match="File too large"), no_file_larger_than(10), writing(path) as file:
+        file.write(b"new" * 10_000)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -74,10 +74,10 @@ def test_a_new_column_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     logger.log_metrics({"loss": 0.5}, 0)
     before = path.read_bytes()
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pathlib.Path.replace", killed)
+    monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         logger.log_metrics({"accuracy": 0.5}, 1)
     assert path.read_bytes() == before

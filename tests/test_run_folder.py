@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.run.folder import RunFolder, write_json, write_whole
+from laser_pl.run.files import write_json, write_whole
+from laser_pl.run.folder import RunFolder
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:

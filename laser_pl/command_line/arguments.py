@@ -27,6 +27,12 @@ class Arguments(argparse.ArgumentParser):
         super().__init__(prog=f"python -m laser_pl {command}", description=description)
         self.command = command
 
+    def add_consent(self) -> None:
+        """The option by which the user lets a run's own code run."""
+        self.add_argument("--trust_run", "--trust-run", action="store_true",
+                          help="Let the code run that the run's configuration names, as in training. Only if you trust"
+                          " whoever made it as you trust a program.")  # fmt: skip
+
     def error(self, message: str) -> NoReturn:
         """Tell the user.
 

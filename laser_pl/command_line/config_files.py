@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.plain_yaml import load_yaml
 from laser_pl.suggestions import closest_path, perhaps
 
 
@@ -23,7 +24,7 @@ def refuse_broken_yaml(args: Sequence[str]) -> None:
         ConfigurationError: If a file is not there, is no UTF-8, no YAML or no mapping, or a mapping has the same key
             twice, of which YAML would take the last without a word.
     """
-    for word in _configs(args):
+    for word in configs_of(args):
         _refuse_config(word)
     for before, word in zip(["", *args], args, strict=False):
         option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
@@ -43,7 +44,7 @@ def place_of(section: str, setting: str, args: Sequence[str]) -> str:
     Returns:
         ``own.yaml, line 3: ``, of the last file that has it; empty if none does.
     """
-    for word in reversed(_configs(args)):
+    for word in reversed(configs_of(args)):
         path = Path(word)
         with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
             for name, line in _settings(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)):
@@ -52,7 +53,7 @@ def place_of(section: str, setting: str, args: Sequence[str]) -> str:
     return ""
 
 
-def _configs(args: Sequence[str]) -> list[str]:
+def configs_of(args: Sequence[str]) -> list[str]:
     """Paths of configurations, or the configurations themselves."""
     return [
         word.removeprefix("--config=")
@@ -96,7 +97,7 @@ def _text_of(path: Path) -> str:
 def _refuse_file(path: Path) -> None:
     text = _text_of(path)
     try:
-        found = yaml.safe_load(text)
+        found = load_yaml(text)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ConfigurationError(f"{path}{line}: this is no YAML ({error.problem}).") from None

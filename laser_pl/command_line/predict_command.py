@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from callbacks.best_of_n import BestOfN
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.predictions import Predictions, predictions_file, print_predictions, summarise
+from laser_pl.run.named_code import CONSENT
 
 
 class PredictCommand(LightningCLI):
@@ -30,8 +31,11 @@ class PredictCommand(LightningCLI):
     best_of_n: BestOfN
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Lightning's, and where predictions are written."""
+        """Lightning's, where predictions are written, and whether a run's own code may run."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand != "fit":
+            parser.add_argument(CONSENT, type=bool, default=False, nargs="?", const=True,
+                                help="Let what a run's own config.yaml names run, as in training.")  # fmt: skip
         if subcommand == "predict":
             parser.add_argument("--out", type=str | None, default=None,
                                 help="File of the predictions; null writes to the checkpoint's run.")  # fmt: skip

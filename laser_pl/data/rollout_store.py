@@ -15,7 +15,7 @@ from torch import Tensor
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
 from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
-from laser_pl.run.folder import writing
+from laser_pl.run.files import writing
 from laser_pl.run.origin import Origin, refuse_other_origin
 
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ class RolloutStore:
         self, chunk: int, prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor
     ) -> None:
         """Write one chunk; it appears under its name only when it is complete and on disk."""
-        with writing(self.path(chunk)) as temporary, temporary.open("wb") as file:
+        with writing(self.path(chunk), self.folder.parents[1]) as file:
             write_rows(rows_of(prompts, responses, contexts, reference_logprobs), file, self.origin or {})
 
     def read(self, chunk: int) -> list[Row]:

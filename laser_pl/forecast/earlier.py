@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from laser_pl.run.folder import RunFolder
 
@@ -49,11 +48,11 @@ def earlier_run(runs_dir: str, name: str, sampled: tuple[Any, ...]) -> Earlier |
         ):
             continue
         try:
-            config = yaml.safe_load(RunFolder(path).config.read_text(encoding="utf-8"))
+            config = RunFolder(path).read_config()
             if how_sampled(config) != sampled:
                 continue
             counts = [_lengths(file) for file in _chunks(path)]
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, pa.ArrowException):
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
             continue  # whatever it is, it is no run that could tell
         responses = sum(count for count, _ in counts)
         if responses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,9 +75,14 @@ def pairs_alike(one: Scores, other: Scores) -> tuple[int, int]:
     ((1, 1), (0, 0))
     """
     alike = counted = 0
-    both = [(a, b) for a, b in zip(one, other, strict=False) if a is not None and b is not None]
-    for (a, b), (c, d) in itertools.combinations(both, 2):
-        if a != c and b != d:
-            counted += 1
-            alike += (a < c) == (b < d)
+    both = [(a, b) for a, b in zip(one, other, strict=False) if a is not None and b is not None and a == a and b == b]
+    lower: list[float] = []  # the other's scores of what the one holds to be less, sorted
+    for _, equal in itertools.groupby(sorted(both), key=lambda scores: scores[0]):
+        own = [b for _, b in equal]
+        for b in own:
+            below, above = bisect_left(lower, b), len(lower) - bisect_right(lower, b)
+            alike += below
+            counted += below + above
+        for b in own:
+            insort(lower, b)
     return alike, counted

@@ -11,10 +11,11 @@ from laser_pl.errors import writable
 from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
 from laser_pl.report.png import write_figures
-from laser_pl.report.records import read_records
+from laser_pl.report.records import read_records, told_of
 from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
-from laser_pl.run.folder import RunFolder, write_whole
+from laser_pl.run.files import write_whole
+from laser_pl.run.folder import RunFolder
 from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
@@ -41,14 +42,15 @@ def report_run(args: Sequence[str]) -> Path:
         ConfigurationError: If there is no run, or nothing can be written to its folder.
     """
     options = arguments().parse_args(args)
-    records = read_records(options.run)
-    with writable(options.run):
-        write_whole(records.folder.report, page(records))
-        written = write_figures(figures(records), records.folder.path / "figures") if options.png else []
-    for warning in warnings_of(records):
+    with told_of(options.run), writable(options.run):
+        records = read_records(options.run)
+        write_whole(records.folder.report, page(records), records.folder.path)
+        written = write_figures(figures(records), records.folder.path) if options.png else []
+        warnings = warnings_of(records)
+    for warning in warnings:
         print(f"Worth a look: {shown(str(warning))}")
     for path in [records.folder.report, *written]:
-        print(f"Written: {path}")
+        print(f"Written: {shown(str(path))}")
     return records.folder.report
 
 
@@ -61,8 +63,8 @@ def report_after_fit(folder: RunFolder) -> None:
         records = read_records(folder.path)
         for warning in warnings_of(records):
             log.warning("Worth a look: %s", warning)
-        write_whole(folder.report, page(records))
-        write_whole(folder.adapter / "README.md", model_card(records))
+        write_whole(folder.report, page(records), folder.path)
+        write_whole(folder.adapter / "README.md", model_card(records), folder.path)
     except Exception as error:
         log.warning("The report could not be written (%s). Once that is mended: python -m laser_pl report %s",
                     " ".join(f"{type(error).__name__}: {error}".split()), folder.path)  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laser_pl.report.comparison import Row
+from laser_pl.run.files import writing
 from laser_pl.terminal import shown
 
 
@@ -49,7 +50,8 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> bool:
     right.set_title("share of prompts judged")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colors(number % 20)) for number in range(len(arms))]
     right.legend(handles, map(_literal, arms), loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
     plt.close(figure)
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -15,6 +16,7 @@ from torch import Tensor
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.records import Line, RunRecords
+from laser_pl.run.named_code import nothing_of_its_own, refuse_code
 
 T = TypeVar("T")
 
@@ -34,29 +36,46 @@ class Seen:
     texts: Sequence[str]
 
 
-def part(records: RunRecords, name: str, kind: type[T]) -> T:
+def part(records: RunRecords, name: str, kind: type[T], trusted: bool = False) -> T:
     """A part of ``selection``, made from the run's configuration as it was for the run.
 
     Args:
         records: Of the run.
         name: The part's name, such as ``bandit``.
         kind: What it is.
+        trusted: Whether a class of the run's own may be it.
+
+    Raises:
+        ConfigurationError: If the configuration names a class of its own, or none that can be made.
     """
+    config = records.config.get("selection")
+    settings = config.get(name) if isinstance(config, dict) else None
+    if not trusted:
+        refuse_code({f"selection.{name}": settings}, str(records.folder.config))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, name, required=True)
-    made: T = parser.instantiate(parser.parse_object({name: records.config["selection"][name]}))[name]
+    try:
+        with nullcontext() if trusted else nothing_of_its_own():
+            made: T = parser.instantiate(parser.parse_object({name: settings}))[name]
+    except Exception as error:  # whatever the parser says, or a constructor
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{records.folder.config}: selection.{name} cannot be made ({reason}).") from error
     return made
 
 
-def contexts_of(records: RunRecords) -> Iterator[list[Seen]]:
+def contexts_of(records: RunRecords, trusted: bool = False) -> Iterator[list[Seen]]:
     """Every step's decisions with their contexts, in the order in which they were made.
 
     The preparation's running mean takes every iteration's rollouts in at its start, as it did in the run.
 
+    Args:
+        records: Of the run.
+        trusted: Whether the class that prepares them may be the run's own.
+
     Raises:
         ConfigurationError: If an iteration's rollouts are not there, or are other prompts'.
     """
-    preparation = part(records, "context", ContextPreparation)
+    preparation = part(records, "context", ContextPreparation, trusted)
     for iteration, lines in groupby(records.decisions, key=lambda line: int(line["iteration"])):
         rows = _rollouts(records, iteration)
         preparation.observe(rows.hidden)

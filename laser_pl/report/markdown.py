@@ -20,4 +20,5 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def safe(text: str) -> str:
     """Names come from files: no table, no HTML, no link is made of them."""
     text = html.escape(shown(" ".join(text.split())), quote=False)
-    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in text)
+    text = "".join(f"\\{c}" if c in "\\|`*_[]~$" else c for c in text)
+    return text.replace("://", "&#58;//").replace("www.", "www&#46;")  # else a bare address becomes a link

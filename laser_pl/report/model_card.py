@@ -126,20 +126,24 @@ def _training(records: RunRecords) -> list[str]:
     config, summary = records.config, records.summary or {}
     data, model, selection = (_table(config, name) for name in ("data", "model", "selection"))
     rollouts, lora = _table(data, "rollouts"), _table(model, "lora")
+
+    def told(values: Mapping[str, Any], name: str) -> str:
+        return safe(str(values.get(name)))
+
     per_iteration = data.get("prompts_per_iteration")
     models = [f"{safe(str(name))} ({_described(one)})" for name, one in _table(selection, "reward_models").items()]
     start = lora.get("start")
     steps = (
-        f"{summary.get('iterations')} iterations of {'all' if per_iteration is None else per_iteration} prompts,"
-        f" {summary.get('steps')} steps of {data.get('batch_size')}"
+        f"{told(summary, 'iterations')} iterations of {'all' if per_iteration is None else safe(str(per_iteration))}"
+        f" prompts, {told(summary, 'steps')} steps of {told(data, 'batch_size')}"
     )
     adapter = (
-        f"LoRA of rank {lora.get('rank')}, alpha {lora.get('alpha')}, dropout {lora.get('dropout')}, on"
+        f"LoRA of rank {told(lora, 'rank')}, alpha {told(lora, 'alpha')}, dropout {told(lora, 'dropout')}, on"
         f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
     )
     loss = (
-        f"Loss: DPO with beta {model.get('beta')}, and {model.get('nll_weight')} times the chosen response's negative"
-        " log-likelihood per token; the reference is the policy at the iteration's start."
+        f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
+        " negative log-likelihood per token; the reference is the policy at the iteration's start."
     )
     written = [
         f"{steps}.",
@@ -147,8 +151,8 @@ def _training(records: RunRecords) -> list[str]:
         adapter,
     ]
     sampled = [
-        f"{steps}; {rollouts.get('n')} responses each at temperature {rollouts.get('temperature')},"
-        f" {rollouts.get('max_new_tokens')} tokens at most.",
+        f"{steps}; {told(rollouts, 'n')} responses each at temperature {told(rollouts, 'temperature')},"
+        f" {told(rollouts, 'max_new_tokens')} tokens at most.",
         *([loss] if records.trains else []),
         adapter,
         f"Reward models: {'; '.join(models)}.",

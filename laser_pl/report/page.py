@@ -19,6 +19,7 @@ from laser_pl.report.summary import avoided_in_words
 from laser_pl.report.svg import draw
 from laser_pl.report.text import line, visible
 from laser_pl.report.warnings import warnings_of
+from laser_pl.run.files import read_text
 
 
 def page(records: RunRecords) -> str:
@@ -48,7 +49,7 @@ def page(records: RunRecords) -> str:
         left_out=records.left_out,
         figures=figures(records),
         sample=sample_of(records),
-        config=visible(records.folder.config.read_text(encoding="utf-8")),
+        config=visible(read_text(records.folder.config, records.folder.path)),
     )
 
 

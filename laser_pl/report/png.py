@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.charts import DASHES, PALETTE, Bars, Chart, Figure, Heat, Lines, Stack
 from laser_pl.report.series import unbroken
 from laser_pl.report.text import line
+from laser_pl.run.files import writing
 
 STYLE = {
     "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -22,8 +23,8 @@ COLUMNS = 3
 """Charts side by side, each 3.2 inches wide: a figure fills a page's width at its own size."""
 
 
-def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Each figure that has charts as ``folder/<name>.png``.
+def write_figures(figures: Sequence[Figure], run: Path) -> list[Path]:
+    """Each figure that has charts as ``figures/<name>.png`` in a run's folder.
 
     Raises:
         ConfigurationError: Without matplotlib.
@@ -33,18 +34,18 @@ def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
         plt: Any = importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
         raise ConfigurationError("--png needs matplotlib: pip install 'laser_pl[report]'") from error
-    folder.mkdir(exist_ok=True)
     written = []
     with plt.rc_context(STYLE):
         for figure in figures:
             if figure.charts:
-                path = folder / f"{figure.name}.png"
-                _write(plt, figure, path)
+                path = run / "figures" / f"{figure.name}.png"
+                with writing(path, run) as file:
+                    _write(plt, figure, file)
                 written.append(path)
     return written
 
 
-def _write(plt: Any, figure: Figure, path: Path) -> None:
+def _write(plt: Any, figure: Figure, file: BinaryIO) -> None:
     columns = min(COLUMNS, len(figure.charts))
     rows = math.ceil(len(figure.charts) / columns)
     names = [_literal(name, 24) for name, _ in figure.legend]
@@ -61,7 +62,7 @@ def _write(plt: Any, figure: Figure, path: Path) -> None:
     if names:
         handles = [plt.Line2D([], [], linewidth=4, **_look(key)) for _, key in figure.legend]
         picture.legend(handles, names, loc="outside lower center", ncols=side_by_side)
-    picture.savefig(path)
+    picture.savefig(file, format="png")
     plt.close(picture)
 
 

@@ -6,25 +6,33 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from laser_pl.errors import ConfigurationError
+from laser_pl.report.kinds import (
+    ALSO_OF_DECISION,
+    ALSO_OF_JUDGED,
+    OF_DECISION,
+    OF_JUDGED,
+    OF_PROBED,
+    OF_SUMMARY,
+    holds,
+    lies_within,
+)
+from laser_pl.run.files import read_text, whole_lines
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.metrics_csv import MetricsRow, read_metrics
 
 Line = dict[str, Any]
 """One line of a JSONL file."""
 
-_OF_DECISION = {"iteration": int, "step": int, "prompt_ids": list, "arm": str, "mean": dict, "bonus": dict}
-_OF_JUDGED = {"iteration": int, "step": int, "prompt_id": str, "category": str, "prompt": str, "arm": str,
-              "responses": list, "scores": dict, "pairs": list}  # fmt: skip
-_OF_PROBED = {"iteration": int, "step": int, "prompt_id": str, "scores": dict}
+MOST_ARMS, MOST_CATEGORIES = 100, 1000
+"""That are shown: each two arms are compared, and no picture holds more."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class RunRecords:
     @cached_property
     def arms(self) -> list[str]:
         """Every arm, in the order of the configuration; those that are gone by now come last."""
-        configured = self.config.get("selection", {}).get("reward_models") or {}
+        configured = table(self.config, "selection", "reward_models")
         return list(dict.fromkeys([*configured, *(arm for line in self.decisions for arm in line["mean"])]))
 
     @cached_property
@@ -73,22 +81,22 @@ class RunRecords:
     @property
     def bandit(self) -> str:
         """The class of the bandit, without its module."""
-        return str(self.config.get("selection", {}).get("bandit", {}).get("class_path", "")).rpartition(".")[2]
+        return str(table(self.config, "selection", "bandit").get("class_path", "")).rpartition(".")[2]
 
     @property
     def signal(self) -> str:
         """The class of the signal, without its module."""
-        return str(self.config.get("selection", {}).get("signal", {}).get("class_path", "")).rpartition(".")[2]
+        return str(table(self.config, "selection", "signal").get("class_path", "")).rpartition(".")[2]
 
     @property
     def supervised(self) -> bool:
         """Whether it trained on written responses, which nobody judged."""
-        return bool((self.config.get("model") or {}).get("supervised"))
+        return bool(table(self.config, "model").get("supervised"))
 
     @property
     def trains(self) -> bool:
         """Whether what the policy writes could change: it is not frozen, and does not read what others wrote."""
-        return not self.supervised and not (self.config.get("model") or {}).get("frozen")
+        return not self.supervised and not table(self.config, "model").get("frozen")
 
     @cached_property
     def steps(self) -> int:
@@ -104,7 +112,7 @@ class RunRecords:
     @property
     def iterations(self) -> int | None:
         """How many were asked for, if that is known."""
-        asked = self.config.get("trainer", {}).get("max_epochs")
+        asked = table(self.config, "trainer").get("max_epochs")
         return asked if isinstance(asked, int) and asked > 0 else None
 
     def metric(self, name: str) -> list[tuple[int, int, float]]:
@@ -137,23 +145,69 @@ def read_records(path: Path) -> RunRecords:
     """
     folder = RunFolder(path)
     folder.refuse_other()
-    try:
-        config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"{folder.config} cannot be read ({' '.join(str(error).split())}). Without it nothing can be told of a run."
-        ) from error
     left_out: list[str] = []
-    return RunRecords(
+    records = RunRecords(
         folder,
-        config if isinstance(config, dict) else {},
+        folder.read_config(),
         _summary(folder.summary, left_out),
         _metrics(folder.metrics, left_out),
-        _lines(folder.selection, _OF_DECISION, left_out),
-        _lines(folder.judged, _OF_JUDGED, left_out),
-        _lines(folder.agreement, _OF_PROBED, left_out),
+        _lines(folder.selection, lambda line: holds(line, OF_DECISION, ALSO_OF_DECISION), left_out),
+        _lines(
+            folder.judged,
+            lambda line: (
+                holds(line, OF_JUDGED, ALSO_OF_JUDGED)
+                and line["arm"] in line["scores"]
+                and lies_within(line, len(line["responses"]))
+            ),
+            left_out,
+        ),
+        _lines(folder.agreement, lambda line: holds(line, OF_PROBED, {}), left_out),
         left_out,
     )
+    _refuse_crowds(records)
+    return records
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Run a block over a run's records, which may contradict one another in ways that nobody has thought of.
+
+    Raises:
+        ConfigurationError: If it cannot be done with them.
+    """
+    try:
+        yield
+    except (ConfigurationError, OSError):
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigurationError(
+            f"The records of the run '{path}' are damaged, or contradict one another ({reason}). Get the run again."
+        ) from error
+
+
+def table(config: Any, *names: str) -> dict[str, Any]:
+    """A part of a configuration; empty if it is none.
+
+    >>> table({"model": {"lora": 5}}, "model"), table({"model": {"lora": 5}}, "model", "lora")
+    ({'lora': 5}, {})
+    """
+    found = config
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _refuse_crowds(records: RunRecords) -> None:
+    arms = {*records.arms, *(arm for one in [*records.judged, *records.probed] for arm in one["scores"])}
+    categories = {one.get("category") for one in [*records.decisions, *records.judged]}
+    categories |= set(records.metric_names("test/accuracy/sampled/")) | set(records.shares)
+    for found, most, what in ((arms, MOST_ARMS, "reward models"), (categories, MOST_CATEGORIES, "categories")):
+        if len(found) > most:
+            raise ConfigurationError(
+                f"The records of '{records.folder.path}' name {len(found):,} {what}, and no more than {most:,} are"
+                " shown. Take out the files that are not the run's own."
+            )
 
 
 def shares_by_category(decisions: Iterable[Line]) -> dict[str, dict[str, float]]:
@@ -177,37 +231,38 @@ def _summary(path: Path, left_out: list[str]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads(read_text(path, path.parent))
+    except (OSError, ValueError, RecursionError):
         summary = None
-    if not isinstance(summary, dict):
+    if not holds(summary, {}, OF_SUMMARY):
         left_out.append("summary.json cannot be read")
         return None
-    return summary
+    return dict(summary)
 
 
 def _metrics(path: Path, left_out: list[str]) -> list[MetricsRow]:
     try:
         return read_metrics(path)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error):
         left_out.append("metrics.csv cannot be read")
         return []
 
 
-def _lines(path: Path, kinds: Mapping[str, type], left_out: list[str]) -> list[Line]:
+def _lines(path: Path, is_sound: Callable[[Any], bool], left_out: list[str]) -> list[Line]:
     """The lines that are whole and hold what they should."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    found = []
-    for text in lines[:-1]:
+    found: list[Line] = []
+    torn = 0
+    for text in whole_lines(path):
         try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and all(isinstance(line.get(name), kind) for name, kind in kinds.items()):
+            line: Any = json.loads(text) if text.endswith("\n") else None
+        except (ValueError, RecursionError):
+            line = None
+        if is_sound(line):
             found.append(line)
-    torn = len(lines) - 1 - len(found) + bool(lines[-1])
+        else:
+            torn += 1
     if torn:
         left_out.append(f"{torn} of the {len(found) + torn} lines of {path.name} cannot be read")
     return found

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from laser_pl.errors import ConfigurationError
+from laser_pl.report.kinds import OF_SUMMARY, holds
+from laser_pl.report.records import MOST_CATEGORIES
 from laser_pl.report.strategy_names import Setting, names, stems
+from laser_pl.run.files import read_text
 from laser_pl.run.folder import RunFolder
 from laser_pl.suggestions import closest, perhaps
+
+_NEEDED = {name: OF_SUMMARY[name] for name in ("accuracy", "arm_share", "seconds", "reward_model_forwards")}
 
 NO_STRATEGY = {
     ("seed_everything",), ("model", "seed"), ("data", "seed"), ("selection", "seed"),
@@ -109,11 +112,16 @@ def read_run(folder: Path) -> Run:
     if not files.summary.is_file():
         raise ConfigurationError(f"The run '{folder}' is not finished. Go on with it by --resume, or leave it out.")
     try:
-        summary = json.loads(files.summary.read_text(encoding="utf-8"))
-        config = yaml.safe_load(files.config.read_text(encoding="utf-8"))
-        run = Run(folder, config, summary)
+        summary = json.loads(read_text(files.summary, folder))
+        if not holds(summary, _NEEDED, OF_SUMMARY):
+            raise ValueError("summary.json holds other things than a run writes there")
+        if max(map(len, (summary["arm_share"], *summary["arm_share"].values())), default=0) > MOST_CATEGORIES:
+            raise ValueError(f"summary.json names more than {MOST_CATEGORIES:,} categories or reward models")
+        run = Run(folder, files.read_config(), summary)
         _ = run.seed, run.budget, run.measure, run.accuracy, run.forwards, run.seconds, summary["arm_share"]
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except ConfigurationError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"The run '{folder}' cannot be read ({reason}). Leave it out.") from error
     return run

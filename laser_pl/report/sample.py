@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,7 @@ def responses_of(one: dict[str, Any], limit: int = RESPONSE_SHOWN) -> list[Judge
     texts, pairs, scores = one["responses"], one["pairs"], one["scores"]
     own: list[float | None] = scores.get(one["arm"]) or [None] * len(texts)
     known = [score for score in own if score is not None]
+    chosen, rejected = Counter(first for first, _ in pairs), Counter(second for _, second in pairs)
     low, high = min(known, default=0.0), max(known, default=0.0)
     found = [
         Judged(
@@ -119,8 +121,8 @@ def responses_of(one: dict[str, Any], limit: int = RESPONSE_SHOWN) -> list[Judge
             score=own[r],
             others={arm: values[r] for arm, values in scores.items() if arm != one["arm"]},
             height=None if own[r] is None else (own[r] - low) / ((high - low) or 1.0),  # type: ignore[operator]
-            chosen=sum(chosen == r for chosen, _ in pairs),
-            rejected=sum(rejected == r for _, rejected in pairs),
+            chosen=chosen[r],
+            rejected=rejected[r],
             right=(one.get("right") or [None] * len(texts))[r],
             finished=(one.get("finished") or [True] * len(texts))[r],
             length=(one.get("lengths") or [0] * len(texts))[r],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from laser_pl.report.caution import Caution
-from laser_pl.report.records import Line, RunRecords
+from laser_pl.report.records import Line, RunRecords, table
 from laser_pl.report.series import mean
 
 COLLAPSED = 0.95
@@ -146,9 +146,7 @@ def idle(records: RunRecords) -> Caution | None:
         return Caution(
             what, f"Every response was forbidden: see the threshold of {_listed(names)} in selection.constraints."
         )
-    truncated = (((records.config.get("selection") or {}).get("pairs") or {}).get("init_args") or {}).get(
-        "truncated", "keep"
-    )
+    truncated = table(records.config, "selection", "pairs", "init_args").get("truncated", "keep")
     if truncated != "keep" and mean([value for *_, value in records.metric("train/truncated")]) > 0.5:
         return Caution(
             what,
@@ -191,7 +189,7 @@ def noisy_rewards(records: RunRecords) -> Caution | None:
 
 def _clearer_rewards(records: RunRecords) -> str:
     """What would tell arms apart that the run does not do yet."""
-    selection, share = records.config.get("selection") or {}, _share(records)
+    selection, share = table(records.config, "selection"), _share(records)
     ways = ["more iterations"]
     if selection.get("granularity") != "prompt":
         ways.insert(0, "more decisions (selection.granularity: prompt)")
@@ -204,13 +202,13 @@ def _clearer_rewards(records: RunRecords) -> str:
 
 def _share(records: RunRecords) -> float | None:
     """On what share of the prompts the signal asks all; None for signals that do not."""
-    share = (((records.config.get("selection") or {}).get("signal") or {}).get("init_args") or {}).get("share")
+    share = table(records.config, "selection", "signal", "init_args").get("share")
     return float(share) if isinstance(share, (int, float)) else None
 
 
 def _explore(records: RunRecords) -> str:
     """How this run's bandit is made to try more."""
-    settings = ((records.config.get("selection") or {}).get("bandit") or {}).get("init_args") or {}
+    settings = table(records.config, "selection", "bandit", "init_args")
     name = next((name for name in EXPLORES_BY if name in settings), None)
     return "choose a bandit that explores" if name is None else f"raise selection.bandit.{name}"
 
@@ -256,7 +254,7 @@ def _forbidden(steps: Sequence[Sequence[Line]], n: int | None) -> list[str]:
 
 
 def _responses(records: RunRecords) -> int | None:
-    n = ((records.config.get("data") or {}).get("rollouts") or {}).get("n")
+    n = table(records.config, "data", "rollouts").get("n")
     return n if isinstance(n, int) else None
 
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.files import delete_folder, delete_leftovers, entered, read_text, refuse_links, write_whole
+from laser_pl.run.plain_yaml import load_yaml
 from laser_pl.suggestions import closest, closest_path, perhaps
+
+_OWN = ("config.yaml", "metrics.csv", "selection.jsonl", "judged.jsonl", "pairs.jsonl", "agreement.jsonl",
+        "summary.json", "report.html", "predictions.jsonl", "checkpoints", "adapter", "rollouts", "figures",
+        "responses")  # fmt: skip
+"""What a run and the commands that look at it write; a user's logger may have links of its own beside it."""
+_MOST_BYTES_OF_CONFIG = 2**22
 
 
 class RunFolder:
@@ -65,8 +74,35 @@ class RunFolder:
     def discard_rollouts(self, iteration: int) -> None:
         """Remove those of an iteration and of all before it."""
         while iteration >= 0 and self.rollouts(iteration).exists():
-            shutil.rmtree(self.rollouts(iteration))
+            refuse_links(self.path, [str(self.rollouts(iteration).relative_to(self.path))])
+            with entered(self.rollouts(iteration).parent, self.path) as rollouts:
+                delete_folder(self.rollouts(iteration).name, rollouts)
             iteration -= 1
+
+    def read_config(self) -> dict[str, Any]:
+        """What stands in ``config.yaml``; empty if that is no mapping.
+
+        Raises:
+            ConfigurationError: If it cannot be read.
+        """
+        try:
+            found = load_yaml(read_text(self.config, self.path, _MOST_BYTES_OF_CONFIG))
+        except ConfigurationError:
+            raise
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            raise ConfigurationError(
+                f"{self.config} cannot be read ({' '.join(str(error).split())}). Without it nothing can be told of a"
+                " run."
+            ) from error
+        return found if isinstance(found, dict) else {}
+
+    def refuse_links(self) -> None:
+        """Make sure that none of the run's own files and folders is a link, and nothing in them.
+
+        Raises:
+            ConfigurationError: If one is.
+        """
+        refuse_links(self.path, _OWN)
 
     def refuse_other(self) -> None:
         """Make sure that it is one.
@@ -78,6 +114,7 @@ class RunFolder:
             raise ConfigurationError(
                 f"'{self.path}' is no run's folder: there is no config.yaml in it.{perhaps(_near_run(self.path))}"
             )
+        self.refuse_links()
 
     def discard_unused(self) -> None:
         """Remove the folder of a run that ended before it sampled anything to train on; a supervised one, or saved."""
@@ -100,6 +137,9 @@ class RunFolder:
                 ) from None
             except OSError:  # a file system without locks
                 pass
+            self.refuse_links()
+            for folder in (self.checkpoint.parent, self.path / "rollouts", *(self.path / "rollouts").glob("*")):
+                delete_leftovers(folder, self.path)
             yield
 
     def is_what_cannot_be_written(self, error: OSError) -> bool:
@@ -128,6 +168,7 @@ class RunFolder:
                 f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}."
                 + perhaps(near, "Leave --resume out to start one.")
             )
+        unfinished[-1].refuse_links()
         return unfinished[-1]
 
 
@@ -161,50 +202,9 @@ def _candidates(runs_dir: str, name: str) -> Iterator[Path]:
         number += 1
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file that gets its name once it is complete and on the disk: it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk names none
-        raise
-
-
-def _sync(place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears complete or not at all."""
-    with writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it appears complete or not at all."""
-    write_whole(path, json.dumps(value, indent=2) + "\n")
-
-
-def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines at the end of a JSONL file, which is made if it is not there."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
 def keep_steps_before(step: int, path: Path) -> None:
     """Drop the lines of a JSONL file from a step on, and what was torn; nothing is done if it is not there."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_whole(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step))
+        lines = read_text(path, path.parent).splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+        write_whole(path, "".join(kept), path.parent)

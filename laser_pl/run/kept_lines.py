@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.run.folder import append_lines, write_whole
+from laser_pl.run.files import append_lines, entered, read_text, write_whole
 from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]
@@ -34,6 +34,7 @@ def kept_lines(
     batches: Sequence[Sequence[Prompt]],
     make: Callable[[int, Sequence[Prompt]], tuple[list[Line], bool]],
     title: str,
+    within: Path | None = None,
 ) -> list[Line]:
     """A line for each prompt, from the file where it holds the prompt's whole batch, otherwise made and written there.
 
@@ -42,6 +43,7 @@ def kept_lines(
         batches: Prompts that are dealt with together.
         make: From a batch's number and its prompts to their lines, and whether these are worth keeping.
         title: Of the progress bar.
+        within: The run's folder that the file lies in, if any: no link in it is followed.
 
     Returns:
         In the order of the prompts.
@@ -49,9 +51,8 @@ def kept_lines(
     Raises:
         ConfigurationError: If the file cannot be read or written.
     """
-    with _telling(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        known = lines_by_prompt(path)
+    with _telling(path), entered(path.parent, within, make=True):
+        known = lines_by_prompt(path, within)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(as_markup(title), total=sum(map(len, batches)))
@@ -60,7 +61,7 @@ def kept_lines(
                 lines, worth_keeping = make(number, prompts)
                 if worth_keeping:
                     with _telling(path):
-                        append_lines(path, lines)
+                        append_lines(path, lines, within)
                 known |= {line["prompt_id"]: line for line in lines}
             bar.advance(task, len(prompts))
     return [known[prompt.id] for prompts in batches for prompt in prompts]
@@ -77,21 +78,21 @@ def _telling(path: Path) -> Iterator[None]:
         ) from error
 
 
-def lines_by_prompt(path: Path) -> dict[str, Line]:
+def lines_by_prompt(path: Path, within: Path | None = None) -> dict[str, Line]:
     """What an earlier command wrote, but for a line that was torn, which is taken out of the file."""
     if not path.exists():
         return {}
     found: dict[str, Line] = {}
-    texts = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    texts = read_text(path, within, errors="replace").splitlines(keepends=True)
     whole = []
     for text in texts:
         try:
             line = json.loads(text) if text.endswith("\n") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if isinstance(line, dict) and isinstance(line.get("prompt_id"), str):
             found[line["prompt_id"]] = line
             whole.append(text)
     if len(whole) < len(texts):
-        write_whole(path, "".join(whole))
+        write_whole(path, "".join(whole), within)
     return found

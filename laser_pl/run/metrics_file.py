@@ -12,8 +12,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from laser_pl.run.folder import write_whole
-from laser_pl.run.metrics_csv import MetricsRow, read_cells
+from laser_pl.run.files import append_text, write_whole
+from laser_pl.run.metrics_csv import MetricsRow, one_line, read_cells
 
 
 class MetricsFile(Logger):
@@ -52,10 +52,9 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write a row."""
-        row = {"step": str(step), **{name: str(value) for name, value in metrics.items()}}
+        row = {"step": str(step), **{one_line(name): str(value) for name, value in metrics.items()}}
         if self._columns and row.keys() <= set(self._columns):
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(_text([], [row], self._columns))
+            append_text(self.path, _text([], [row], self._columns))
         else:
             columns, rows = read_cells(self.path)
             self._write(columns, [*rows, row])
@@ -71,7 +70,7 @@ class MetricsFile(Logger):
         columns, rows = read_cells(self.path)
         kept = [row for row in rows if int(row["step"]) < step]
         if last is not None:
-            row = {"step": str(last[0]), **{name: str(value) for name, value in last[1].items()}}
+            row = {"step": str(last[0]), **{one_line(name): str(value) for name, value in last[1].items()}}
             if all(row != {name: value for name, value in other.items() if value} for other in kept):
                 kept.append(row)
         self._write(columns, kept)
@@ -79,7 +78,8 @@ class MetricsFile(Logger):
     def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
         self._columns = [name for name in names if any(row.get(name) for row in rows)]
-        write_whole(self.path, _text([dict(zip(self._columns, self._columns, strict=True))], rows, self._columns))
+        head = dict(zip(self._columns, self._columns, strict=True))
+        write_whole(self.path, _text([head], rows, self._columns), self.path.parent)
 
 
 def _text(head: list[dict[str, str]], rows: list[dict[str, str]], columns: list[str]) -> str:

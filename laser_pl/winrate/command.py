@@ -11,7 +11,7 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.noise import quieten
-from laser_pl.run.folder import write_json, write_whole
+from laser_pl.run.files import write_json, write_whole
 from laser_pl.terminal import shown
 from laser_pl.winrate.finished_run import FinishedRun
 from laser_pl.winrate.judgement import by_category, compare, read_judge
@@ -47,9 +47,10 @@ def win_rate(args: Sequence[str]) -> WinRates:
     parser = Arguments("winrate", "Compare the responses of finished runs to the same test prompts, by a judge.")
     for name, how in _ARGUMENTS.items():
         parser.add_argument(name, **how)
+    parser.add_consent()
     options = parser.parse_args(args)
     judge, judge_digest = read_judge(options.judge)
-    run, other = FinishedRun(options.run), _opened(options.other)
+    run, other = FinishedRun(options.run, options.trust_run), _opened(options.other, options.trust_run)
     prompts, device = run.prompts, run.trainer.strategy.root_device
     theirs, their_name = _of_other(other, run, options.sampled)
     ours = responses_of(run, options.sampled)
@@ -90,9 +91,9 @@ def main(args: Sequence[str]) -> WinRates:
         raise SystemExit(128 + end.signum) from end
 
 
-def _opened(other: Path | None) -> FinishedRun | Path | None:
+def _opened(other: Path | None, trusted: bool) -> FinishedRun | Path | None:
     """The second side, which is a run unless it is a file or nothing."""
-    return other if other is None or other.suffix == ".jsonl" else FinishedRun(other)
+    return other if other is None or other.suffix == ".jsonl" else FinishedRun(other, trusted)
 
 
 def _of_other(other: FinishedRun | Path | None, run: FinishedRun, sampled: bool) -> tuple[Responses, str]:

@@ -23,6 +23,7 @@ from laser_pl.interruption import Interruption
 from laser_pl.policy import Policy
 from laser_pl.report.runs import read_run
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.named_code import CONSENT
 from laser_pl.training.adapter import as_started, load_adapter
 
 # Whatever the run used, one device is enough, and nothing is logged.
@@ -43,12 +44,14 @@ class FinishedRun:
 
     Args:
         path: ``runs/<name>``.
+        trusted: Whether code may run that the run's configuration names.
 
     Raises:
         ConfigurationError: If there is no finished run.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trusted: bool = False) -> None:
+        self.trusted = trusted
         self.folder = RunFolder(path)
         self.config = read_run(path).config
         if not _weights_in(self.folder.adapter).is_file():
@@ -57,7 +60,8 @@ class FinishedRun:
     @cached_property
     def _parts(self) -> tuple[Trainer, Policy, PreferenceData]:
         try:
-            cli = _Opened(["test", f"--config={self.folder.config}", *_ALONE], Interruption())
+            consent = [CONSENT] if self.trusted else []
+            cli = _Opened(["test", f"--config={self.folder.config}", *_ALONE, *consent], Interruption())
             cli.trainer.strategy.connect(cli.model)
             cli.datamodule.trainer = cli.trainer
             cli.datamodule.setup("test")

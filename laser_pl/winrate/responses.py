@@ -57,7 +57,7 @@ def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Respo
         ], True
 
     path = run.folder.path / "responses" / f"{kind}-{digest_of(on_what)}.jsonl"
-    lines = kept_lines(path, run.batches, answer, f"Responses of {run.folder.path.name}, {kind}")
+    lines = kept_lines(path, run.batches, answer, f"Responses of {run.folder.path.name}, {kind}", run.folder.path)
     return {line["prompt_id"]: line["responses"] for line in lines}
 
 

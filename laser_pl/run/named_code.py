@@ -1,0 +1,103 @@
+"""Which classes and functions a run's configuration may name when somebody only looks at the run.
+
+Whoever trains with a configuration runs what it names. Whoever looks at a run, or answers with it, runs nothing of it:
+classes are ours, torch's or Lightning's, code that comes with weights stays where it is, and no server is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import set_parsing_settings
+from jsonargparse._common import parsing_settings
+
+from laser_pl.errors import ConfigurationError
+
+KNOWN = ("laser_pl", "callbacks", "torch.nn", "torch.optim", "lightning.pytorch", "lightning.fabric")
+"""Where classes may come from: of torch the modules and the optimizers, not what loads or downloads something."""
+CONSENT = "--trust_run"
+"""What the user says who wants all that a run's configuration names, as ``fit`` would have it."""
+
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_WRITTEN = ("metrics.csv", "selection.jsonl", "summary.json", "checkpoints", "rollouts", "adapter")
+
+
+def is_of_a_run(config: Path, checkpoint: str | None = None) -> bool:
+    """Whether a configuration came with a run, rather than from the user's hands.
+
+    Args:
+        config: The file.
+        checkpoint: The checkpoint that is named beside it, if any.
+    """
+    folder = config.resolve().parent
+    of_checkpoint = checkpoint is not None and folder == Path(checkpoint).resolve().parent.parent
+    return of_checkpoint or any((folder / name).exists() for name in _WRITTEN)
+
+
+def names_in(texts: Iterable[str]) -> set[str]:
+    """All that could be the import path of something in what the user wrote."""
+    return {name for text in texts for name in _NAME.findall(text)}
+
+
+def refuse_code(config: Any, whose: str, named: Collection[str] = (), asks: bool = False) -> None:
+    """See that a configuration asks for nothing of its own to run.
+
+    Args:
+        config: The configuration, or a part of it.
+        whose: Where it lies, for the message.
+        named: Import paths that the user has named besides.
+        asks: Whether its reward models are going to be asked.
+
+    Raises:
+        ConfigurationError: If it does.
+    """
+    for name, value in _settings(config):
+        setting = name.rpartition(".")[2]
+        if setting in {"class_path", "function"} and isinstance(value, str) and not _is_known(value, named):
+            raise _refused(whose, f"{name} is '{value}', which is neither ours nor torch's nor Lightning's")
+        if setting == "trust_remote_code" and value not in (False, None):
+            raise _refused(whose, f"{name} lets code that comes with weights run")
+        if asks and setting == "class_path" and str(value).rpartition(".")[2] == "RemoteReward":
+            raise _refused(whose, f"{name} is '{value}', so prompts and perhaps a key would be sent to a server")
+
+
+@contextmanager
+def nothing_of_its_own(named: Collection[str] = ()) -> Iterator[None]:
+    """Let parsers import nothing that a value names unless it is known, or the user has named it.
+
+    Args:
+        named: Import paths that the user has named.
+    """
+    before = {name: parsing_settings[name] for name in ("import_path_verdicts", "import_paths_enforced")}
+    allowed = [*KNOWN, *(name for name in named if name.partition(".")[0] != "jsonargparse")]
+    try:
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
+        yield
+    finally:
+        parsing_settings.update(before)
+
+
+def _is_known(name: str, named: Collection[str]) -> bool:
+    return "." not in name or name in named or any(f"{name}.".startswith(f"{known}.") for known in KNOWN)
+
+
+def _refused(whose: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{whose}: {what}. A run that is looked at runs nothing of its own. If you trust whoever made it as you trust a"
+        f" program, say so by {CONSENT}."
+    )
+
+
+def _settings(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(config, dict):
+        for key, value in config.items():
+            name = f"{above}.{key}".lstrip(".")
+            yield name, value
+            yield from _settings(value, name)
+    elif isinstance(config, Sequence) and not isinstance(config, str | bytes):
+        for number, value in enumerate(config):
+            yield from _settings(value, f"{above}.{number}".lstrip("."))
