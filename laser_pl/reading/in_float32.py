@@ -25,6 +25,11 @@ class InFloat32(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def is_narrow(model: torch.nn.Module) -> bool:
+    """Whether any weight or buffer of a model has 16 bits, or fewer as quantised ones do."""
+    return any(tensor.element_size() < 4 for tensor in (*model.parameters(), *model.buffers()))
+
+
 def _wide(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float() if value.dtype in _NARROW else value

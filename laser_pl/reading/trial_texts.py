@@ -13,7 +13,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.reading.common_start import padded_right
-from laser_pl.reading.in_float32 import InFloat32
+from laser_pl.reading.in_float32 import InFloat32, is_narrow
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.padding import pad_left
 
@@ -91,7 +91,7 @@ class TrialTexts:
 
 @contextmanager
 def unblurred(base: Any) -> Iterator[None]:
-    """A block in which a model computes in evaluation mode and in float32 at least, whatever its own type.
+    """A block in which a model computes in evaluation mode and in float32 at least, whatever type its weights have.
 
     Its attention is torch's where it is a kernel's that has no float32. Where other kernels have none either, it stays
     with its own type.
@@ -101,7 +101,7 @@ def unblurred(base: Any) -> Iterator[None]:
         if "flash" in usual:
             config._attn_implementation = "sdpa"
         try:
-            with InFloat32() if _computes_wide(base) else nullcontext():
+            with InFloat32() if is_narrow(base) and _computes_wide(base) else nullcontext():
                 yield
         finally:
             config._attn_implementation = usual
