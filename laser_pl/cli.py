@@ -32,6 +32,7 @@ from laser_pl.command_line.predict_command import PredictCommand
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
+from laser_pl.keys import masked, refuse_keys
 from laser_pl.noise import only_warnings, quieten
 from laser_pl.policy import Policy
 from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
@@ -44,7 +45,7 @@ from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.loggers import go_offline_without_key, log_end
 from laser_pl.run.metrics_file import MetricsFile, keep_metrics_before
-from laser_pl.run.named_code import nothing_of_its_own
+from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 
@@ -264,6 +265,7 @@ class LaserCLI(PredictCommand):
             ConfigurationError: If the checkpoint is not there, or is none, or predictions have no place.
         """
         checkpoint = self._get(self.config, "ckpt_path")
+        refuse_keys(each_setting(self.config[self.subcommand].as_dict()))
         if self.looked_at is not None:
             self.looked_at.refuse_code(self.config[self.subcommand].as_dict(), asks=self.subcommand == "predict")
         self.find_place_for_predictions()
@@ -433,4 +435,4 @@ def _how_to_go_on(given: Sequence[str]) -> str:
 
 def _say(what: str) -> None:
     rank = "" if process_number() == 0 else f"[process {process_number()}] "
-    print(f"laser_pl: {rank}{shown(what)}", file=sys.stderr)
+    print(f"laser_pl: {rank}{shown(masked(what))}", file=sys.stderr)

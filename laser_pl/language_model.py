@@ -53,8 +53,7 @@ class Weights:
         Raises:
             ConfigurationError: If there is no such model, or it is not of ``model_class``'s kind.
         """
-        self._refuse_missing_folder()
-        self._refuse_unsound_files()
+        self.load_config()  # refuses what must not be loaded
         options: dict[str, Any] = {"dtype": self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)}
         if device is not None and device.type != "cpu":
             options["device_map"] = {"": device}  # straight there, without a second copy in the host's memory
@@ -149,7 +148,9 @@ class Weights:
         self._refuse_missing_folder()
         self._refuse_unsound_files()
         with self._telling("a model"):
-            return AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
+            config = AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
+        self._refuse_kernels(config)
+        return config
 
     def load_generation_config(self) -> Any:
         """How the model is said to be sampled, and what ends it, without its weights."""
@@ -231,6 +232,19 @@ class Weights:
                 raise ConfigurationError(
                     f"'{path}' is cut off, or no safetensors file ({_first_sentence(error)}). Get the model again."
                 ) from None
+
+    def _refuse_kernels(self, config: Any) -> None:
+        """Attention that a hub's kernel would compute, which is compiled code; a configuration's parts may name one."""
+        parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+        asked = [getattr(part, name, None) for part in parts
+                 for name in ("_attn_implementation", "_experts_implementation")]  # fmt: skip
+        for kernel in [self.attention, *asked]:
+            if "/" in str(kernel) and not self.trust_remote_code:
+                raise ConfigurationError(
+                    f"'{self.name}' asks for the kernel '{kernel}' of a hub to compute its attention: that is code, and"
+                    " is not loaded. Take attn_implementation out of its config.json; weights.attention takes eager,"
+                    " sdpa or flash_attention_2."
+                )
 
     def _bitsandbytes(self) -> BitsAndBytesConfig:
         if self.quantization == "int8":

@@ -7,10 +7,14 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from laser_pl.terminal import PlainFormatter
+from laser_pl.keys import masked
+from laser_pl.terminal import PlainFormatter, shown
+
+_format = warnings.formatwarning
 
 
 def quieten() -> None:
@@ -18,6 +22,7 @@ def quieten() -> None:
     screen = logging.StreamHandler()
     screen.setFormatter(PlainFormatter("%(message)s"))  # it may quote models, data sets and servers
     logging.basicConfig(level=logging.INFO, handlers=[screen])
+    warnings.formatwarning = _as_text
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning at every fork
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # which accelerator, tips, "max_epochs reached"
@@ -35,6 +40,12 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # `main([...])` in a test or notebook is what our entry is for.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+
+
+def _as_text(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """A warning of another library, which may quote anything: where it was raised, and what it says."""
+    text = _format(message, category, *where, **more)
+    return "".join(f"{shown(masked(line))}\n" for line in text.splitlines())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.keys import masked
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import read_run
@@ -104,7 +105,7 @@ def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
 
     def told(error: Exception) -> str:
         """In a line; a server may send back what it was sent."""
-        return " ".join(str(error).split()).replace(str(api.token), "[token]") or type(error).__name__
+        return masked(" ".join(str(error).split()), str(api.token)) or type(error).__name__
 
     try:
         api.create_repo(repo, exist_ok=True)
@@ -129,7 +130,7 @@ def _upload(api: HfApi, folder: RunFolder, repo: str) -> str:
 def _reason(error: HfHubHTTPError, token: str) -> str:
     """What the status means here; of the server's words no more than a line, and never the token."""
     status = error.response.status_code
-    words = " ".join((error.server_message or "").replace(token, "[token]").split())[:200]
+    words = " ".join(masked(error.server_message or "", token).split())[:200]
     told = f"{status} {words}".strip()
     if status == 401:
         return f"{told}. The token in HF_TOKEN is not known there, or has expired; make a new one."

@@ -6,6 +6,8 @@ import logging
 
 from rich.markup import escape
 
+from laser_pl.keys import masked
+
 
 def shown(text: str) -> str:
     r"""Text with everything escaped that a terminal would act on, or that would hide what it says.
@@ -27,5 +29,5 @@ class PlainFormatter(logging.Formatter):
     """Formats a message as text that may be shown; its own line breaks stay."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message, and the traceback where there is one."""
-        return "\n".join(map(shown, super().format(record).split("\n")))
+        """The message, without keys, and the traceback where there is one."""
+        return "\n".join(map(shown, masked(super().format(record)).split("\n")))

@@ -177,7 +177,7 @@ def test_a_card_holds_no_markup_but_its_own_and_not_where_it_was_logged(run: Pat
     }  # fmt: skip
     shown, _, configured = text.partition("## Configuration")
     for expected in (
-        "# my run", "| &lt;b&gt;sums&lt;/b&gt; | 0.500 | 0.750 |", "a\\|\\[x\\](http://evil) (Classifier, o/rm)",
+        "# my run", "| &lt;b&gt;sums&lt;/b&gt; | 0.500 | 0.750 |", "a\\|\\[x\\](http&#58;//evil) (Classifier, o/rm)",
         "| &lt;b&gt;sums&lt;/b&gt; | 100% |", "LinUCB with alpha 0.7", "rank 4", "q\\_proj, v\\_proj",
         "| peft | 0.18 |", "Seed 3.", 'base = "owner/base"', "t.jsonl; tested on a part of the training data",
         "2 iterations of all prompts",
@@ -245,7 +245,7 @@ def test_a_hub_that_refuses_is_quoted_in_a_sentence(hub: Hub, run: Path, refuse:
 
 def test_a_hub_that_sends_the_token_back_does_not_get_it_shown(hub: Hub, run: Path) -> None:
     hub.refuse, hub.words = {"/api": 400}, f"Bearer {TOKEN} is odd"
-    assert "400 Bearer [token] is odd" in refused(push(run, hub.address, "--repo", "me/it"))
+    assert "400 Bearer *** is odd" in refused(push(run, hub.address, "--repo", "me/it"))
 
 
 def test_a_hub_that_is_not_there_is_told(hub: Hub, run: Path) -> None:

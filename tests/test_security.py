@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,8 +27,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from laser_pl.bounds import bounded
 from laser_pl.cli import LaserCLI, main
 from laser_pl.compare import main as compare
+from laser_pl.data.tables import Table
 from laser_pl.data.templates import SandboxedText
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
@@ -292,6 +296,43 @@ def test_hostile_templates_end_with_a_sentence(
         "remote": [remote("http://127.0.0.1:9/", text=template)],
     }
     refused([*command, *arguments[where]])
+
+
+@pytest.mark.parametrize("attack", ["{{ 'a' * 10**11 }}", "{{ 'a'.ljust(10**11) }}", "{{ 10**10**10 }}"])
+def test_templates_take_no_more_memory_than_they_may(attack: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be filled"):
+        SandboxedText(attack, "data.template").fill({})
+
+
+def test_templates_take_no_longer_than_they_may() -> None:
+    def spin() -> None:
+        with bounded(seconds=0.05):
+            while True:
+                pass
+
+    with pytest.raises(TimeoutError, match=r"longer than 0\.05 seconds"):
+        spin()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["attn_implementation", "_attn_implementation", "weights.attention"])
+def test_no_kernel_of_a_hub_is_loaded(tmp_path: Path, where: str) -> None:
+    model = copied("policy", tmp_path)
+    kernel = "publisher/kernel"
+    if where != "weights.attention":
+        with_code(model, tmp_path / "mark", "config.json", **{where: kernel})
+    weights = Weights(str(model), attention=kernel if where == "weights.attention" else None)
+    for use in (weights.load, weights.skeleton):
+        with pytest.raises(ConfigurationError, match="asks for the kernel 'publisher/kernel' of a hub"):
+            use()
+
+
+def test_a_table_that_unzips_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
+        for _ in range(32):
+            file.write(b"\n" * 2**20)
+    with pytest.raises(ConfigurationError, match="no text is that repetitive"):
+        Table(str(tmp_path / "bomb.jsonl.gz")).rows()
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------

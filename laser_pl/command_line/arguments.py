@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.keys import masked
 from laser_pl.suggestions import closest, perhaps
 from laser_pl.terminal import shown
 
@@ -56,5 +57,5 @@ def run_command(command: Callable[[Sequence[str]], T], args: Sequence[str]) -> T
     try:
         return command(args)
     except ConfigurationError as error:
-        print(f"laser_pl: {shown(str(error))}", file=sys.stderr)
+        print(f"laser_pl: {shown(masked(str(error)))}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -21,6 +21,10 @@ from laser_pl.suggestions import closest_path, perhaps
 
 Row = dict[str, Any]
 
+_MOST_BYTES_OF_LINE = 2**26
+_LEAST_BOMB, _MOST_TIMES = 2**24, 200
+"""Bytes of an unzipped file, and how many times its own size that may be: text has 3 to 20."""
+
 
 @dataclass
 class Table:
@@ -104,7 +108,16 @@ def _decoded(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
+            size, read = path.stat().st_size, 0
+            most = max(_LEAST_BOMB, _MOST_TIMES * size) if path.suffix == ".gz" else sys.maxsize
+            while line := lines.readline(_MOST_BYTES_OF_LINE):
+                number, read = number + 1, read + len(line)
+                if len(line) == _MOST_BYTES_OF_LINE:
+                    raise ConfigurationError(f"{path}, line {number}: it has more than {len(line):,} bytes. Cut it up.")
+                if read > most:
+                    raise ConfigurationError(
+                        f"{path} unzips to more than {most:,} bytes, of {size:,}: no text is that repetitive. Unzip it."
+                    )
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}, line {number}: this is no UTF-8 ({error.reason}).") from None

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from laser_pl.batches import Message
+from laser_pl.bounds import bounded
 from laser_pl.errors import ConfigurationError
 
 
@@ -21,6 +23,22 @@ def content_of(prompt: str | list[Message]) -> str:
 def messages_of(prompt: str | list[Message]) -> list[Message]:
     """A prompt as a chat: a string is the user's first turn."""
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Without powers: one that takes hours is a single step, which no clock interrupts."""
+
+    intercepted_binops = frozenset({"**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Small ones only.
+
+        Raises:
+            SecurityError: Of a larger one.
+        """
+        if abs(left) > 2**32 or abs(right) > 64:
+            raise SecurityError(f"{left} ** {right} is too large")
+        return left**right
 
 
 class SandboxedText:
@@ -36,7 +54,7 @@ class SandboxedText:
 
     def __init__(self, template: str, setting: str) -> None:
         self.setting = setting
-        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        environment = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True)
         try:
             self._template = environment.from_string(template)
             self.names = meta.find_undeclared_variables(environment.parse(template))
@@ -50,7 +68,8 @@ class SandboxedText:
             ConfigurationError: If the template asks for a value that is not there, or does with one what it cannot.
         """
         try:
-            return self._template.render(values)
+            with bounded():
+                return self._template.render(values)
         except Exception as error:  # a template is a program, and may raise anything
             raise ConfigurationError(f"{self.setting} cannot be filled from a row: {_reason(error)}.") from error
 
@@ -67,7 +86,8 @@ def chat_text(tokenizer: Any, messages: Sequence[Message], **options: Any) -> st
         ConfigurationError: If the template refuses the chat, or is broken.
     """
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+        with bounded():
+            return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
     except Exception as error:  # it came with the model, and may raise anything
         raise ConfigurationError(
             f"The chat template of '{tokenizer.name_or_path}' refuses a prompt: {_reason(error)}."

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from laser_pl.percentages import in_per_cent
 from laser_pl.report.comparison import Row, categories
-from laser_pl.report.markdown import safe, table
+from laser_pl.report.markdown import cell, safe, table
 from laser_pl.report.statistics import interval
 from laser_pl.terminal import as_markup
 
@@ -95,7 +95,7 @@ def tidy_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         rest = [_plain(value) for value in (row.difference, row.p, row.seconds, row.forwards)]
         for category, (mean, half) in row.accuracy.items() or [("", (math.nan, math.nan))]:
-            writer.writerow([row.name, len(row.seeds), category, _plain(mean), _plain(half), *rest])
+            writer.writerow([cell(row.name), len(row.seeds), cell(category), _plain(mean), _plain(half), *rest])
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Markdown of text that others wrote."""
+"""Markdown and CSV of text that others wrote."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         "|" + "---|" * len(heads),
         *(f"| {' | '.join(map(safe, row))} |" for row in rows),
     ]
+
+
+def cell(text: str) -> str:
+    """Text for a CSV file: spreadsheets take what begins like a formula for one, unless it stands behind an apostrophe.
+
+    >>> cell("=HYPERLINK(1)"), cell("sums")
+    ("'=HYPERLINK(1)", 'sums')
+    """
+    text = shown(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def safe(text: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.keys import masked
 from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import named
@@ -138,7 +139,7 @@ class Pool:
         except Exception as error:
             kind = "timeout" if isinstance(error, TimeoutError) else "exception"
             found, missing = torch.full(shape, float("nan"), dtype=torch.float64), Counter({kind: shape[0] * shape[1]})
-            failure = f"{type(error).__name__}: {error}"
+            failure = masked(f"{type(error).__name__}: {error}")
         else:
             values = as_tensor(scores, shape, f"The reward model '{name}'")
             found, missing = labels(scores, values)

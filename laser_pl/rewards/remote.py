@@ -18,6 +18,7 @@ from laser_pl.batches import Prompt
 from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText, content_of, messages_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.keys import key_in_address, masked, masked_in
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.protocols import Item, Protocol, ProtocolError, checked
 
@@ -139,11 +140,12 @@ class RemoteReward(RewardModel):
         try:
             parts = self._background.wait(self._ask_all(split_every(items, self.batch_size)))
         except (RuntimeError, ProtocolError) as error:  # their messages quote the server, which knows the key
-            key = os.environ.get(self.api_key_variable or "")
-            if key and key in str(error):
-                raise type(error)(str(error).replace(key, "***")) from None
-            raise
+            raise type(error)(masked(str(error), self._key)) from None
         return split_every([score for part in parts for score in part], len(responses[0]))
+
+    @property
+    def _key(self) -> str | None:
+        return os.environ.get(self.api_key_variable or "")
 
     def _authorization(self) -> dict[str, str]:
         if self.api_key_variable is None:
@@ -205,7 +207,7 @@ class RemoteReward(RewardModel):
             ProtocolError: If it is not what the protocol says.
         """
         try:
-            return checked(self.protocol.scores(json.loads(answer)), count)
+            return checked(self.protocol.scores(masked_in(json.loads(answer), self._key)), count)
         except ProtocolError as error:
             raise ProtocolError(f"{self.url}: {error}") from None
         except (ValueError, RecursionError) as error:
@@ -227,7 +229,8 @@ class RemoteReward(RewardModel):
             if status in {408, 429} or status >= 500:
                 raise UnavailableError(f"{self.url} answered with status {status}")
             if status != 200:
-                where = f" to {answer.headers['location'][:200]!r}" if "location" in answer.headers else ""
+                location = masked(answer.headers.get("location", ""), self._key)[:200]
+                where = f" to {location!r}" if location else ""
                 raise RuntimeError(f"{self.url} answered with status {status}{where}")
             async for part in answer.aiter_raw():  # as it came: what unpacks to gigabytes is never unpacked
                 received += part
@@ -274,9 +277,9 @@ def _check_address(url: str) -> None:
         address.raw_host.decode().encode("idna")  # as the look-up will, if only when the first score is asked for
     except (httpx.InvalidURL, UnicodeError, TypeError) as error:
         raise ConfigurationError(f"{url!r} is no address: {error}. Set the remote reward model's url.") from error
-    if address.userinfo:
+    if found := key_in_address(url):
         raise ConfigurationError(
-            f"The remote reward model's url holds a name or password for {host}, and would stand in logs. Leave it out,"
+            f"The remote reward model's url holds {found} for {host}, and would stand in logs. Leave it out,"
             " and name the environment variable that holds a key in api_key_variable."
         )
     if address.scheme not in {"http", "https"} or not host or "%" in host or not 0 < port < 2**16:

@@ -55,7 +55,7 @@ def refuse_code(config: Any, whose: str, named: Collection[str] = (), asks: bool
     Raises:
         ConfigurationError: If it does.
     """
-    for name, value in _settings(config):
+    for name, value in each_setting(config):
         setting = name.rpartition(".")[2]
         if setting in {"class_path", "function"} and isinstance(value, str) and not _is_known(value, named):
             raise _refused(whose, f"{name} is '{value}', which is neither ours nor torch's nor Lightning's")
@@ -92,12 +92,13 @@ def _refused(whose: str, what: str) -> ConfigurationError:
     )
 
 
-def _settings(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+def each_setting(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings, at every depth."""
     if isinstance(config, dict):
         for key, value in config.items():
             name = f"{above}.{key}".lstrip(".")
             yield name, value
-            yield from _settings(value, name)
+            yield from each_setting(value, name)
     elif isinstance(config, Sequence) and not isinstance(config, str | bytes):
         for number, value in enumerate(config):
-            yield from _settings(value, f"{above}.{number}".lstrip("."))
+            yield from each_setting(value, f"{above}.{number}".lstrip("."))

@@ -94,6 +94,7 @@ def refuse_other_base(base: Any, folder: str | Path, name: str) -> None:
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.base_model_name_or_path = base.name_or_path  # where it lies is of no account
+        config.megatron_config = None  # with it PEFT imports whatever `megatron_core` names
         with torch.device("meta"):
             model = get_peft_model(base, config)
         with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:

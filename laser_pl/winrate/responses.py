@@ -57,7 +57,15 @@ def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Respo
         ], True
 
     path = run.folder.path / "responses" / f"{kind}-{digest_of(on_what)}.jsonl"
+    n = sampling.n
     lines = kept_lines(path, run.batches, answer, f"Responses of {run.folder.path.name}, {kind}", run.folder.path)
+    for line in lines:
+        texts = line.get("responses")
+        if not isinstance(texts, list) or len(texts) != n or not all(isinstance(text, str) for text in texts):
+            raise ConfigurationError(
+                f"'{path}': the line of prompt '{line['prompt_id']}' holds no {n} responses. Delete the file, and they"
+                " are made again."
+            )
     return {line["prompt_id"]: line["responses"] for line in lines}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laser_pl.report.markdown import safe, table
+from laser_pl.report.markdown import cell, safe, table
 from laser_pl.terminal import as_markup
 from laser_pl.winrate.rates import RESAMPLES, Interval, Rate
 
@@ -103,7 +103,7 @@ def tidy_csv(found: WinRates) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["category", *_flat(next(iter(found.rates.values())))])
     for category, rate in found.rates.items():
-        writer.writerow([category, *("" if value is None else value for value in _flat(rate).values())])
+        writer.writerow([cell(category), *("" if value is None else value for value in _flat(rate).values())])
     return file.getvalue()
 
 
