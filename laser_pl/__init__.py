@@ -1,5 +1,12 @@
 """Train a language model from several reward models; a contextual bandit learns which one to trust where."""
 
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and "fit" not in sys.argv and os.path.exists("config.yaml") and not os.path.exists(__name__):
+    # Started in a run's folder, to look at it: what lies there, be it called logging.py, is not imported.
+    sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != os.path.realpath(".")]
+
 import logging
 
 __version__ = "0.1.0"

@@ -23,7 +23,7 @@ def bounded(seconds: float = SECONDS, size: int = BYTES) -> Iterator[None]:
         TimeoutError: If it takes longer.
         MemoryError: If it needs more.
     """
-    with _in_memory(size), _in_time(seconds):
+    with in_memory(size), _in_time(seconds):
         yield
 
 
@@ -45,7 +45,12 @@ def _in_time(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _in_memory(size: int) -> Iterator[None]:
+def in_memory(size: int) -> Iterator[None]:
+    """Run a block that takes no more memory than so many bytes besides.
+
+    Raises:
+        MemoryError: If it needs more.
+    """
     try:
         import resource  # no such thing on Windows
 

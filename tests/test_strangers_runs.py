@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -147,6 +148,18 @@ def test_a_run_that_is_looked_at_runs_nothing_of_its_own(
         assert code == 2
     else:
         assert code == (2 if command == "push" else 0)
+
+
+@pytest.mark.parametrize("name", ["logging", "rich"])
+def test_a_run_that_one_stands_in_is_not_imported_from(run: Path, tmp_path: Path, name: str) -> None:
+    mark = tmp_path / "mark"
+    (run / f"{name}.py").write_text(PAYLOAD.format(mark=str(mark)))
+    change_config(run, lambda c: c["selection"].update(context={"class_path": f"{name}.X"}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for command in (["report", "."], ["export", ".", "--out", str(tmp_path / "pairs.jsonl")]):
+        done = subprocess.run([sys.executable, "-m", "laser_pl", *command], cwd=run, env=environment, check=False)
+        assert done.returncode == 0
+    assert not mark.exists()
 
 
 def test_who_consents_is_taken_at_their_word(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from laser_pl.bounds import in_memory
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.kinds import (
     ALSO_OF_DECISION,
@@ -33,6 +34,8 @@ Line = dict[str, Any]
 
 MOST_ARMS, MOST_CATEGORIES = 100, 1000
 """That are shown: each two arms are compared, and no picture holds more."""
+_MOST_MEMORY = 2**33
+"""Bytes for all that is read of a run; Parquet of some kilobytes can hold any number of values."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def told_of(path: Path) -> Iterator[None]:
         ConfigurationError: If it cannot be done with them.
     """
     try:
-        yield
+        with in_memory(_MOST_MEMORY):
+            yield
     except (ConfigurationError, OSError):
         raise
     except Exception as error:
