@@ -24,6 +24,8 @@ NEIGHBOURS = 20
 """Earlier decisions that are asked how each arm did."""
 SHOWN = 5
 """Of them, those that are listed."""
+MOST_RESPONSES = 50
+"""To a prompt that are listed, the scorer's favourites."""
 
 
 def arguments() -> Arguments:
@@ -201,9 +203,12 @@ def _responses_table(one: Line) -> Table:
     table.add_column("response")
     for heading in (one["arm"], *others, "chosen", "rejected"):
         table.add_column(escape(line(heading, 20)), justify="right")
-    for response in responses_of(one):
+    responses = responses_of(one)
+    for response in responses[:MOST_RESPONSES]:
         scores = [response.score, *(response.others[arm] for arm in others)]
         counts = [str(count) if count else "" for count in (response.chosen, response.rejected)]
         shown = ["" if score is None else f"{score:.3g}" for score in scores]
         table.add_row(escape(line(response.text.shown)), *shown, *counts)
+    if len(responses) > MOST_RESPONSES:
+        table.caption = f"{len(responses) - MOST_RESPONSES:,} more in judged.jsonl"
     return table

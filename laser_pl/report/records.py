@@ -34,7 +34,7 @@ Line = dict[str, Any]
 
 MOST_ARMS, MOST_CATEGORIES = 100, 1000
 """That are shown: each two arms are compared, and no picture holds more."""
-_MOST_MEMORY = 2**33
+_MOST_MEMORY = 2**32
 """Bytes for all that is read of a run; Parquet of some kilobytes can hold any number of values."""
 
 
