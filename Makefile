@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke test lint docs
+.PHONY: help install quickstart study-smoke resume-table test lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -24,6 +24,9 @@ quickstart: $(INSTALLED) ## train the quickstart's policy by LASeR (2 CPU cores,
 study-smoke: $(INSTALLED) ## five ways to choose, two seeds each, to runs/study-smoke/RESULTS.md (under 10 minutes)
 	$(BIN)/python experiments/study/run.py --parts quickstart --granularities prompt --seeds 2 \
 		--strategies cooling default random mean oracle --out runs/study-smoke --results runs/study-smoke/RESULTS.md
+
+resume-table: $(INSTALLED) ## each of Lightning's settings, killed at four moments and resumed (about 20 minutes)
+	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python experiments/resume/table.py --jobs 2
 
 # The variable silences a notice of the theme about its successor.
 docs: $(INSTALLED) ## the manual with its reference, to build/docs/index.html

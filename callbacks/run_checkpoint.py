@@ -19,6 +19,8 @@ from laser_pl.run.folder import RunFolder
 class RunCheckpoint(Checkpoint):
     """Keeps ``checkpoints/last.ckpt``: adapter, optimizer, bandit and cursor, never the frozen base.
 
+    The trainer's ``FitLoop`` asks it to, where nothing is under way.
+
     It is written at the end of every iteration, and within one every ``every`` batches. Lightning's
     ``ModelCheckpoint`` does one or the other, and not under a name that is replaced atomically; add it to
     ``trainer.callbacks`` to keep the best by some metric.
@@ -58,27 +60,28 @@ class RunCheckpoint(Checkpoint):
         """
         self.interruption.patient = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save within an iteration, between optimizer steps; its last batch is left to the iteration's end."""
-        assert isinstance(pl_module, Policy)
-        done = batch_idx + 1
-        between_steps = done % trainer.accumulate_grad_batches == 0
+    def batch_over(self, trainer: Trainer) -> None:
+        """Save within an iteration, between optimizer steps."""
+        loop = trainer.fit_loop.epoch_loop
+        policy = trainer.lightning_module
+        assert isinstance(policy, Policy)
         asked = self._asked(trainer)
-        wanted = asked is not None or self.selection.stuck is not None or done % self.every == 0
-        if wanted and between_steps and done < trainer.num_training_batches and pl_module.step.bad is None:
+        wanted = asked is not None or self.selection.stuck is not None or (loop.batch_idx + 1) % self.every == 0
+        if wanted and not loop._should_accumulate() and policy.step.bad is None:
             self.save(trainer)
             self._end_if_wanted(asked)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save at the iteration's end, after validation."""
+    def iteration_over(self, trainer: Trainer) -> None:
+        """Save at an iteration's end."""
         self.save(trainer)
         if self.keep is not None and trainer.is_global_zero:
-            # This iteration's own are read once more if the run goes on from here.
-            self.folder.discard_rollouts(trainer.current_epoch - self.keep)
+            self.folder.discard_rollouts(trainer.current_epoch - 1 - self.keep)
         self._end_if_wanted(self._asked(trainer))
         self.interruption.patient = False
+
+    def training_over(self, trainer: Trainer) -> None:
+        """Save what was trained."""
+        self.iteration_over(trainer)
 
     def _asked(self, trainer: Trainer) -> int | None:
         """The signal that any process got, the same in all."""

@@ -16,8 +16,7 @@ from laser_pl.policy import Policy
 from laser_pl.run.decision import Decision
 from laser_pl.run.files import append_lines, written_aside
 from laser_pl.run.folder import RunFolder, keep_steps_before
-from laser_pl.run.metrics_csv import MetricsRow
-from laser_pl.run.metrics_file import keep_metrics_before, row_to_come
+from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.pair_record import pair_lines
 
 log = logging.getLogger(__name__)
@@ -76,8 +75,8 @@ class RunRecord(Callback):
         self.skipped = 0
         self.bad = 0
         self.seconds = {"steps": 0.0, "validation": 0.0}
-        self._row: MetricsRow | None = None
-        self._goes_on = False
+        self._metrics: list[MetricsFile] = []
+        self._rows: int | None = None  # of metrics.csv, in the checkpoint that the run goes on from
         self._elapsed_before = 0.0
         self._began = time.perf_counter()
         self._clock = 0.0
@@ -90,9 +89,13 @@ class RunRecord(Callback):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find where metrics are written."""
+        self._metrics = metrics_files(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, keep what was recorded up to the checkpoint and drop the rest."""
-        self._continue_metrics(trainer)
+        self._continue_metrics()
         if trainer.is_global_zero:
             keep_steps_before(self.steps, self.folder.selection)
             keep_steps_before(self.steps, self.folder.pairs)
@@ -127,24 +130,20 @@ class RunRecord(Callback):
                 if self.selection.probed:
                     step = {"step": self.steps - 1}
                     append_lines(self.folder.agreement, (step | line for line in self.selection.probed))
-        self._row = row_to_come(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All is written by now."""
-        self._row = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""
-        self._continue_metrics(trainer)  # training was over already when the run was interrupted
+        self._continue_metrics()  # training was over already when the run was interrupted
         assert isinstance(pl_module, Policy)
         if trainer.is_global_zero:
             with written_aside(self.folder.adapter / "adapter_model.safetensors", self.folder.path) as aside:
                 pl_module.model.save_pretrained(str(aside), safe_serialization=True)
 
-    def _continue_metrics(self, trainer: Trainer) -> None:
-        if self._goes_on:
-            keep_metrics_before(trainer, trainer.global_step, self._row)
-        self._goes_on, self._row = False, None
+    def _continue_metrics(self) -> None:
+        if self._rows is not None:
+            for metrics in self._metrics:
+                metrics.keep_first(self._rows)
+        self._rows = None
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
@@ -178,7 +177,7 @@ class RunRecord(Callback):
             "bad": self.bad,
             "seconds": dict(self.seconds),
             "elapsed": self.elapsed,
-            "row": self._row,
+            "rows": max((metrics.count for metrics in self._metrics), default=0),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -190,4 +189,4 @@ class RunRecord(Callback):
         self.skipped, self.bad = state_dict["skipped"], state_dict["bad"]
         self.seconds = dict(state_dict["seconds"])
         self._elapsed_before = state_dict["elapsed"]
-        self._row, self._goes_on = state_dict["row"], True
+        self._rows = state_dict["rows"]

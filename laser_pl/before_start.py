@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import Signal
+from laser_pl.monitored import logged_metrics, refuse_unknown_metric
+from laser_pl.planned_steps import planned_steps
 from laser_pl.policy import Policy
 from laser_pl.rewards.pool import Pool
-from laser_pl.training.optimizers import check_optimizers
+from laser_pl.training.optimizers import check_optimizers, monitored
 
 
 def connect(trainer: Trainer, policy: Policy, data: PreferenceData) -> None:
@@ -35,9 +39,11 @@ def checks(
     """
     yield lambda: policy.setup("fit")
     yield data.check_trainer
-    yield lambda: check_optimizers(policy.optimizer, policy.lr_scheduler)
+    yield lambda: _refuse_late_checkpoints(trainer)
     if not data.prompts:  # out of plan's reach
+        yield lambda: check_optimizers(policy.optimizer, policy.lr_scheduler)
         return
+    yield lambda: _check_monitored(trainer, policy, data, list(pool.reward_models))
     yield lambda: _refuse_rare_validation(trainer, data)
     if any(prompt.answer is not None for prompts in data.prompts.values() for prompt in prompts):
         yield lambda: policy.matcher.check(data.categories)
@@ -46,6 +52,39 @@ def checks(
         yield lambda: signal.check(asked)
         for reward_model in pool.reward_models.values():
             yield lambda model=reward_model: model.check_categories(asked)  # type: ignore[misc]
+
+
+def _check_monitored(trainer: Trainer, policy: Policy, data: PreferenceData, arms: list[str]) -> None:
+    """See that optimizer and schedule are right, and that each metric that anything waits for will be there."""
+    check_optimizers(policy.optimizer, policy.lr_scheduler, lambda: planned_steps(trainer, data))
+    waits = {"lr_scheduler.init_args.monitor": monitored(policy.lr_scheduler)}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping) and callback.strict:
+            waits[f"The monitor of {type(callback).__name__}"] = callback.monitor
+            _refuse_unmeasured(trainer, callback)
+        if isinstance(callback, ModelCheckpoint) and callback.monitor not in {"step", "epoch"}:
+            waits[f"The monitor of {type(callback).__name__}"] = callback.monitor
+    logged = logged_metrics(trainer, policy, data, arms)
+    for who, metric in waits.items():
+        if metric is not None:
+            refuse_unknown_metric(metric, who, logged)
+
+
+def _refuse_late_checkpoints(trainer: Trainer) -> None:
+    if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
+        raise ConfigurationError(
+            "AsyncCheckpointIO writes a checkpoint when the run has moved on, and ours have to be whole before they take"
+            " the last one's place. Take it out of trainer.plugins."
+        )
+
+
+def _refuse_unmeasured(trainer: Trainer, callback: EarlyStopping) -> None:
+    asks = callback._check_on_train_epoch_end and callback.monitor.startswith("validation/")
+    if asks and trainer.check_val_every_n_epoch != 1:
+        raise ConfigurationError(
+            f"{type(callback).__name__} looks at '{callback.monitor}' at the end of every iteration, and not every"
+            " iteration is validated. Set check_on_train_epoch_end to false, or trainer.check_val_every_n_epoch to 1."
+        )
 
 
 def _refuse_rare_validation(trainer: Trainer, data: PreferenceData) -> None:

@@ -43,11 +43,12 @@ from laser_pl.run.checkpoints import check_checkpoint
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.loggers import go_offline_without_key, log_end
-from laser_pl.run.metrics_file import MetricsFile, keep_metrics_before
+from laser_pl.run.loggers import go_offline_without_key, go_on_with_versions, log_end, note_versions
+from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
+from laser_pl.training.fit_loop import FitLoop
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,8 @@ class LaserCLI(PredictCommand):
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
+        versions = self.folder.path / "loggers.json"
+        go_on_with_versions(loggers, versions)
         with self._no_folder_without_run():
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
             sample = JudgedSample(self.folder, self.selection, self.record)
@@ -192,9 +195,13 @@ class LaserCLI(PredictCommand):
             written = [self.record] if self.model.supervised else [self.record, sample]
             self.trainer_defaults["callbacks"] = [*written, checkpoint, *views]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
+            own = [self.selection, *written, checkpoint]
+            trainer.fit_loop = FitLoop(trainer, checkpoint, own, stays_stopped=self.resumed)
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
+        if process_number() == 0 and len(loggers) > 1:
+            note_versions(trainer.loggers, versions)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -293,9 +300,11 @@ class LaserCLI(PredictCommand):
             self._check()
             if self.resumed and self.folder.checkpoint.exists():
                 kwargs["ckpt_path"] = str(self.folder.checkpoint)
+                self.model.configure_model()  # as it is after the test of a new run, for callbacks that copy the policy
             else:
                 if self.resumed:  # from the beginning
-                    keep_metrics_before(self.trainer, 0)
+                    for metrics in metrics_files(self.trainer):
+                        metrics.keep_first(0)
                 self.record.before = self._test_accuracy()
                 self.record.before_on = self.datamodule.test_digest
             self.trainer.fit(**kwargs)
@@ -378,10 +387,10 @@ def refuse_second_selection(configured: Any) -> None:
         )
 
 
-def _loggers(configured: Any, folder: RunFolder) -> list[Logger] | bool:
+def _loggers(configured: Any, folder: RunFolder) -> list[Logger]:
     """What the user asked for, and always metrics.csv, unless logging is off."""
     if configured is False:
-        return False
+        return []
     own = [logger for logger in (configured if isinstance(configured, list) else [configured])
            if isinstance(logger, Logger)]  # fmt: skip
     return [*own, MetricsFile(folder.metrics)]

@@ -32,9 +32,10 @@ from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.training.optimizers import make_optimizers
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.supervised_step import supervised_loss
+from laser_pl.training.trained_state import keep_trained, miss_only_trained
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
-_OF_PAIRS = ("train/loss", "train/dpo", "train/nll", "train/margin", "train/chosen_logprob", "train/pairs")
+OF_PAIRS = ("train/loss", "train/dpo", "train/nll", "train/margin", "train/chosen_logprob", "train/pairs")
 """What is logged of a step that has pairs."""
 
 
@@ -122,6 +123,8 @@ class Policy(LightningModule):
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
+        self.register_state_dict_post_hook(keep_trained)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(miss_only_trained)  # type: ignore[no-untyped-call]
         self.tokenizer = self.load_tokenizer(pad_token)
         self.language_model: Any = None  # a PeftModel, once it is loaded
         self.origin: dict[str, str] = {}
@@ -196,12 +199,10 @@ class Policy(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return make_optimizers(self.optimizer, self.lr_scheduler, trained)
+        return make_optimizers(self.optimizer, self.lr_scheduler, trained, self.trainer.check_val_every_n_epoch or 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is trained; the base is loaded from where it came."""
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        """Say what the adapter is for."""
         checkpoint["origin"] = self.origin
         checkpoint["format"] = FORMAT
 
@@ -274,7 +275,7 @@ class Policy(LightningModule):
             }
             self.log_dict(logged, batch_size=len(batch))
         elif self._trainer is not None:
-            forget_last(self._trainer, _OF_PAIRS)
+            forget_last(self._trainer, OF_PAIRS)
         trains = self.step.learned and not self.frozen
         return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
 
@@ -330,6 +331,16 @@ class Policy(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
         self.step.before_step(optimizer, self.parameters(), look=scaler_of(self._trainer) is None)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's, where there is a gradient: clipping none by value is an error of torch."""
+        if any(parameter.grad is not None for parameter in self.parameters()):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
         """Give up when steps are bad again and again."""

@@ -32,7 +32,26 @@ SELECTION = {"class_path": "callbacks.reward_selection.RewardSelection", "init_a
     "signal": "laser_pl.feedback.signals.Loss", "scale": "laser_pl.feedback.scales.Raw",
     "pairs": "laser_pl.data.pairs.RandomPairs",
 }}  # fmt: skip
+PLATEAU = {"class_path": "lightning.pytorch.cli.ReduceLROnPlateau", "init_args": {"monitor": "val_loss"}}
+STOPPING = {
+    "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+    "init_args": {"monitor": "validation/accuracy/sampled/averag"},
+}
+ONE_CYCLE = ["--lr_scheduler=torch.optim.lr_scheduler.OneCycleLR", "--lr_scheduler.max_lr=0.1"]
 REFUSED = {
+    "a schedule without a length": (ONE_CYCLE, "You must define either total_steps OR"),
+    "a schedule that the run exceeds": (
+        [*ONE_CYCLE, "--lr_scheduler.total_steps=3"],
+        "OneCycleLR has 3 steps, and the run has 4. Set lr_scheduler.init_args.total_steps to 4",
+    ),
+    "a schedule by a metric that is not logged": (
+        [f"--lr_scheduler={json.dumps(PLATEAU)}"],
+        "lr_scheduler.init_args.monitor is 'val_loss', and no such metric is logged.",
+    ),
+    "a stop by a metric that is not logged": (
+        [f"--trainer.callbacks+={json.dumps(STOPPING)}"],
+        "and no such metric is logged. Did you mean 'validation/accuracy/sampled/average'?",
+    ),
     "no grader for a category": (["--model.matcher=" + json.dumps(PARTIAL)], "no grader for the category"),
     "no grader under the signal": (
         ["--selection.signal=laser_pl.feedback.signals.Trusted", "--selection.signal.matcher=" + json.dumps(PARTIAL)],

@@ -269,6 +269,9 @@ class PreferenceData(LightningDataModule):
         assert self.trainer is not None
         self.check_trainer()
         iteration = self.trainer.current_epoch
+        if self._cursor and self.loader is None and self.trainer.fit_loop.done:
+            # Lightning asks all the same when a run goes on that was trained to its end.
+            return RolloutLoader.ended(self._cursor["batches"], iteration)
         started = time.perf_counter()
         root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
         store = RolloutStore(RunFolder(Path(root)).rollouts(iteration), self.policy.origin, self.policy.weights.name)

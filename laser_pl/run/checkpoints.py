@@ -11,7 +11,7 @@ import torch
 
 from laser_pl.errors import ConfigurationError
 
-FORMAT = 2
+FORMAT = 3
 """Counts the forms that the state of a run had, so that an older one is refused in a sentence."""
 
 _PARTS = {"state_dict", "pytorch-lightning_version"}

@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from laser_pl.run.folder import write_json
 
 SAMPLE_COLUMNS = (
     "iteration", "step", "category", "prompt", "answer", "arm", "response", "score", "chosen", "rejected", "right"
 )  # fmt: skip
+
+_GO_ON = (TensorBoardLogger, WandbLogger, MLFlowLogger)
 
 
 def go_offline_without_key() -> None:
@@ -23,6 +27,36 @@ def go_offline_without_key() -> None:
 
 def _has_netrc() -> bool:
     return any(os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc"))
+
+
+def note_versions(loggers: Sequence[Logger], path: Path) -> None:
+    """Write down which run of theirs each logger has begun, so that a resumed run goes on with it.
+
+    Args:
+        loggers: The trainer's.
+        path: ``loggers.json`` in the run's folder.
+    """
+    versions = [logger.version if isinstance(logger, _GO_ON) else None for logger in loggers]
+    write_json(path, {"versions": versions})
+
+
+def go_on_with_versions(loggers: Sequence[Logger], path: Path) -> None:
+    """Let loggers that can go on with their run do so, before they begin another one.
+
+    ``CSVLogger`` cannot: it deletes what is there.
+
+    Args:
+        loggers: As they are configured now.
+        path: What ``note_versions`` wrote, if the run came so far.
+    """
+    noted = json.loads(path.read_text(encoding="utf-8"))["versions"] if path.exists() else []
+    for logger, version in zip(loggers, noted, strict=False):
+        if isinstance(logger, TensorBoardLogger) and version is not None:
+            logger._version = version
+        elif isinstance(logger, WandbLogger) and version is not None:
+            logger._id = logger._wandb_init["id"] = version
+        elif isinstance(logger, MLFlowLogger) and version is not None:
+            logger._run_id = version
 
 
 def log_end(loggers: Sequence[Logger], summary: Mapping[str, Any], judged: Path) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from laser_pl.run.files import append_text, write_whole
-from laser_pl.run.metrics_csv import MetricsRow, one_line, read_cells
+from laser_pl.run.metrics_csv import one_line, read_cells
 
 
 class MetricsFile(Logger):
@@ -24,11 +24,15 @@ class MetricsFile(Logger):
 
     Args:
         path: The file.
+
+    Attributes:
+        count: Rows in it, of this run and of what it goes on from.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.count = 0
         self._columns: list[str] = []
 
     @property
@@ -55,29 +59,21 @@ class MetricsFile(Logger):
         row = {"step": str(step), **{one_line(name): str(value) for name, value in metrics.items()}}
         if self._columns and row.keys() <= set(self._columns):
             append_text(self.path, _text([], [row], self._columns))
+            self.count += 1
         else:
             columns, rows = read_cells(self.path)
             self._write(columns, [*rows, row])
 
     @rank_zero_only
-    def keep_before(self, step: int, last: MetricsRow | None = None) -> None:
-        """Drop what was logged from a step on, since it will be again.
-
-        Args:
-            step: The checkpoint's.
-            last: What was about to be logged when the checkpoint was saved.
-        """
+    def keep_first(self, count: int) -> None:
+        """Drop all rows but the first, since the others will be logged again."""
         columns, rows = read_cells(self.path)
-        kept = [row for row in rows if int(row["step"]) < step]
-        if last is not None:
-            row = {"step": str(last[0]), **{one_line(name): str(value) for name, value in last[1].items()}}
-            if all(row != {name: value for name, value in other.items() if value} for other in kept):
-                kept.append(row)
-        self._write(columns, kept)
+        self._write(columns, rows[:count])
 
     def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
         self._columns = [name for name in names if any(row.get(name) for row in rows)]
+        self.count = len(rows)
         head = dict(zip(self._columns, self._columns, strict=True))
         write_whole(self.path, _text([head], rows, self._columns), self.path.parent)
 
@@ -88,11 +84,9 @@ def _text(head: list[dict[str, str]], rows: list[dict[str, str]], columns: list[
     return text.getvalue()
 
 
-def keep_metrics_before(trainer: Trainer, step: int, last: MetricsRow | None = None) -> None:
-    """The same for a trainer's loggers, if its metrics are logged at all."""
-    for logger in trainer.loggers:
-        if isinstance(logger, MetricsFile):
-            logger.keep_before(step, last)
+def metrics_files(trainer: Trainer) -> list[MetricsFile]:
+    """The trainer's loggers of this kind: one, or none if nothing is logged."""
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
 
 
 def forget_last(trainer: Trainer, names: Collection[str]) -> None:
@@ -100,15 +94,3 @@ def forget_last(trainer: Trainer, names: Collection[str]) -> None:
     for result in (trainer._results or {}).values():
         if result.meta.name in names:
             result.reset()
-
-
-def row_to_come(trainer: Trainer) -> MetricsRow | None:
-    """What Lightning logs of a training batch once the hooks at its end are over, if it logs anything.
-
-    A checkpoint that is saved in such a hook has to hold it, since the run may be interrupted in between.
-    """
-    connector, results = trainer._logger_connector, trainer._results
-    if results is None or not connector.should_update_logs:
-        return None
-    metrics = {name: float(value) for name, value in results.metrics(on_step=True)["log"].items()}
-    return trainer.fit_loop.epoch_loop._batches_that_stepped, {**metrics, "epoch": trainer.current_epoch}
