@@ -73,8 +73,8 @@ def _check_monitored(trainer: Trainer, policy: Policy, data: PreferenceData, arm
 def _refuse_late_checkpoints(trainer: Trainer) -> None:
     if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
         raise ConfigurationError(
-            "AsyncCheckpointIO writes a checkpoint when the run has moved on, and ours have to be whole before they take"
-            " the last one's place. Take it out of trainer.plugins."
+            "AsyncCheckpointIO writes a checkpoint when the run has moved on, and ours have to be whole before they"
+            " take the last one's place. Take it out of trainer.plugins."
         )
 
 

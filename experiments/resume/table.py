@@ -65,11 +65,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--kept", type=Path, help="JSON lines of outcomes, read and added to")
+    parser.add_argument("--only-kept", action="store_true", help="write the table of those alone")
     parser.add_argument("--table", type=Path, default=HERE / "TABLE.md")
     options = parser.parse_args(arguments)
     kept = options.kept.read_text(encoding="utf-8").splitlines() if options.kept and options.kept.exists() else []
     found = {(kind, name): outcome for kind, name, outcome in map(json.loads, kept)}
-    left = [setting for setting in SETTINGS if (setting.kind, setting.name) not in found]
+    left = [one for one in SETTINGS if (one.kind, one.name) not in found and not options.only_kept]
     with ProcessPoolExecutor(options.jobs) as pool:
         jobs = {pool.submit(found_out, setting): setting for setting in left}
         for job in as_completed(jobs):
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
             if options.kept:
                 with options.kept.open("a", encoding="utf-8") as file:
                     file.write(f"{line}\n")
-    every = [(setting, found[setting.kind, setting.name]) for setting in SETTINGS]
+    every = [(one, found[one.kind, one.name]) for one in SETTINGS if (one.kind, one.name) in found]
     faults = [setting.name for setting, its in every if is_fault(setting, its)]
     resumed = sum(its.get(moment) == "equal" for _, its in every for moment in MOMENTS)
     text = [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from laser_pl.run.folder import write_json
+from laser_pl.run.files import write_json
 
 SAMPLE_COLUMNS = (
     "iteration", "step", "category", "prompt", "answer", "arm", "response", "score", "chosen", "rejected", "right"
@@ -36,8 +37,8 @@ def note_versions(loggers: Sequence[Logger], path: Path) -> None:
         loggers: The trainer's.
         path: ``loggers.json`` in the run's folder.
     """
-    versions = [logger.version if isinstance(logger, _GO_ON) else None for logger in loggers]
-    write_json(path, {"versions": versions})
+    versions = [logger.version if isinstance(logger, _GO_ON) else "" for logger in loggers]
+    write_json(path, {"versions": versions}, path.parent)
 
 
 def go_on_with_versions(loggers: Sequence[Logger], path: Path) -> None:
@@ -49,14 +50,22 @@ def go_on_with_versions(loggers: Sequence[Logger], path: Path) -> None:
         loggers: As they are configured now.
         path: What ``note_versions`` wrote, if the run came so far.
     """
-    noted = json.loads(path.read_text(encoding="utf-8"))["versions"] if path.exists() else []
-    for logger, version in zip(loggers, noted, strict=False):
+    for logger, version in zip(loggers, _noted(path), strict=False):
         if isinstance(logger, TensorBoardLogger) and version is not None:
             logger._version = version
         elif isinstance(logger, WandbLogger) and version is not None:
             logger._id = logger._wandb_init["id"] = version
         elif isinstance(logger, MLFlowLogger) and version is not None:
             logger._run_id = version
+
+
+def _noted(path: Path) -> list[Any]:
+    """What is noted; nothing for what is no name of a version, since the run's folder may be a stranger's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["versions"]
+        return [one if isinstance(one, int) or re.fullmatch(r"\w[\w.-]*", one) else None for one in found]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def log_end(loggers: Sequence[Logger], summary: Mapping[str, Any], judged: Path) -> None:
