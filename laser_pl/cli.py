@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,13 @@ class LaserCLI(PredictCommand):
         return {name: skipped | {"weights_only", "return_predictions"} for name, skipped in every.items()}
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Lightning's, and that nothing in a checkpoint may run code."""
-        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+        """Lightning's, and that nothing in a checkpoint may run code.
+
+        Before 2.6 Lightning cannot be told; `check_checkpoint`, which refuses such a file before, is the only guard.
+        """
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        can_be_told = "weights_only" in signature(getattr(Trainer, subcommand)).parameters
+        return {**kwargs, "weights_only": True} if can_be_told else kwargs
 
     def _parse_ckpt_path(self) -> None:
         """Nothing, where Lightning's lets the checkpoint's hyperparameters overrule the configuration.

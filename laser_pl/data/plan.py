@@ -52,8 +52,9 @@ def batches_of_iteration(
     """
     if not one_category_per_batch:
         return split_every(prompts, size)
-    names = sorted({prompt.category for prompt in prompts})
-    groups = [[prompt for prompt in prompts if prompt.category == name] for name in names]
-    batches = [batch for group in groups for batch in split_every(group, size)]
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(prompt.category, []).append(prompt)
+    batches = [batch for name in sorted(groups) for batch in split_every(groups[name], size)]
     order = np.random.default_rng(derive_seed(seed, "batches", iteration)).permutation(len(batches))
     return [batches[index] for index in order]
