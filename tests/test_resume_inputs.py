@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ import transformers.utils.chat_template_utils
 from safetensors.torch import load_file, save_file
 
 from laser_pl.cli import LaserCLI, main
+from laser_pl.data.datamodule import PreferenceData
+from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.policy import Policy
 from laser_pl.run.folder import RunFolder
@@ -195,3 +198,45 @@ def test_a_checkpoint_of_another_base_is_not_measured(
             main([subcommand, *command[1:], checkpoint])
         assert end.value.code == 2
         assert "The checkpoint was made with other weights" in capsys.readouterr().err
+
+
+def test_another_run_goes_on_after_an_iteration_that_was_cut_short(
+    tmp_path: Path, fit: Callable[..., LaserCLI]
+) -> None:
+    """The rest of the iteration is nobody's: its policy is gone, and so are its rollouts."""
+    tiny = [
+        "--data.prompts_per_iteration=8",
+        "--data.batch_size=2",
+        "--data.rollouts.n=2",
+        "--trainer.limit_val_batches=0",
+    ]
+    tiny += ["--trainer.limit_train_batches=0.5", "--trainer.limit_test_batches=0"]
+    ended = fit(tmp_path, *tiny).folder.checkpoint
+    run = fit(tmp_path, *tiny, f"--ckpt_path={ended}", "--trainer.max_epochs=2", "--name=next")
+    decided = [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
+    assert [line["iteration"] for line in decided] == [1, 1]
+    assert [path.name for path in (run.folder.path / "rollouts").iterdir()] == ["iteration-001"]
+
+
+@pytest.mark.parametrize(
+    ("served", "limit", "processed", "expected"),
+    [(2, 4, 0, 2), (2, 2, 0, 4), (3, 4, 1, 4), (4, 4, 1, 4)],
+    ids=["within", "at its limit", "at max_steps", "whole"],
+)
+def test_an_iteration_that_ended_early_has_no_batch_left(
+    served: int, limit: int, processed: int, expected: int
+) -> None:
+    current = SimpleNamespace(processed=processed)
+    loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=current))
+    data = PreferenceData("unused.jsonl")
+    data.trainer = SimpleNamespace(num_training_batches=limit, fit_loop=loop)  # type: ignore[assignment]
+    data.loader = RolloutLoader([None] * 4, iteration=0)  # type: ignore[list-item]
+    data.loader.served = served
+    assert data.state_dict()["cursor"] == {"iteration": 0, "served": expected, "batches": 4}
+
+
+def test_an_ended_iteration_stays_ended() -> None:
+    """Lightning gives the loader the state that it had when the iteration was cut short."""
+    loader = RolloutLoader.ended(4, iteration=0)
+    loader.load_state_dict({"iteration": 0, "served": 2})
+    assert list(loader) == []

@@ -389,8 +389,16 @@ class PreferenceData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, where in which iteration training is, and of which prompts."""
-        cursor = self._cursor if self.loader is None else {**self.loader.state_dict(), "batches": len(self.loader)}
+        cursor = self._cursor if self.loader is None else self._place_in(self.loader)
         return {"rollout_seconds": self.rollout_seconds, "cursor": cursor, "prompts": self._digests}
+
+    def _place_in(self, loader: RolloutLoader) -> dict[str, int]:
+        """How many batches of an iteration are done: all, where the trainer ends it before, by a limit or max_steps."""
+        assert self.trainer is not None
+        limited = loader.served >= self.trainer.num_training_batches
+        ended = limited or self.trainer.fit_loop.epoch_progress.current.processed > loader.iteration
+        served = len(loader) if ended else loader.served
+        return {"iteration": loader.iteration, "served": served, "batches": len(loader)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""

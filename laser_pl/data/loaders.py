@@ -61,6 +61,6 @@ class RolloutLoader:
         return {"iteration": self.iteration, "served": self.served}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after them, if they were of this iteration."""
+        """Go on after them, if they were of this iteration; one that has ended stays so."""
         if state_dict["iteration"] == self.iteration:
-            self.served = state_dict["served"]
+            self.served = max(self.served, state_dict["served"])
