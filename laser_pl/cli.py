@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from inspect import signature
@@ -36,7 +36,13 @@ from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.keys import masked, refuse_keys
 from laser_pl.noise import only_warnings, quieten
 from laser_pl.policy import Policy
-from laser_pl.ranks import ending_those_started, is_loss_of_a_process, process_number, refuse_other_processes
+from laser_pl.ranks import (
+    ending_those_started,
+    is_loss_of_a_process,
+    process_number,
+    refuse_other_processes,
+    settle_processes,
+)
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
 from laser_pl.rewards.characters import characters_of
@@ -180,6 +186,7 @@ class LaserCLI(PredictCommand):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
         configured = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = self._settle_processes(kwargs)
         self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
         wanted = not self.quiet and configured.get("enable_progress_bar") is not False
         bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
@@ -215,11 +222,14 @@ class LaserCLI(PredictCommand):
         judges = [] if self.subcommand == "fit" and self.model.supervised else callbacks
         return super()._instantiate_trainer(config, judges)
 
+    def _settle_processes(self, changed: Mapping[str, Any]) -> list[Any]:
+        with _trainer_in_one_sentence():
+            return settle_processes({**self._get(self.config_init, "trainer"), **changed})
+
     def _trainer(self, **kwargs: Any) -> Trainer:
-        try:
+        kwargs.setdefault("plugins", self._settle_processes(kwargs))
+        with _trainer_in_one_sentence():
             trainer = super().instantiate_trainer(**kwargs)
-        except (ValueError, MisconfigurationException) as error:
-            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
         refuse_other_processes(trainer)
         # Lightning's own would end a step without saving it, and broadcasts within the handler.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -358,6 +368,15 @@ class LaserCLI(PredictCommand):
         measured = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         metrics = measured[0] if measured else {}
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _trainer_in_one_sentence() -> Iterator[None]:
+    """Tell the user what Lightning says of the trainer's settings."""
+    try:
+        yield
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def _given_callbacks(configured: Any) -> list[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
@@ -113,8 +116,49 @@ def is_loss_of_a_process(error: RuntimeError) -> bool:
 
 
 def process_number() -> int:
-    """This process's number, known from the launcher's environment before there is a trainer. The first one writes."""
+    """This process's number, as ``settle_processes`` found it; before that, a launcher's variables say it."""
     return int(rank_zero_only.rank)  # type: ignore[attr-defined]
+
+
+def settle_processes(settings: Mapping[str, Any]) -> list[Any]:
+    """Let the trainer that is to be made say which process this is, before anything is written.
+
+    A single process has the number 0, also where a job's ``RANK`` or SLURM's variables, which Lightning would believe,
+    stand in its environment. Where ``srun`` or ``torchrun`` started several, Lightning compares them with the settings.
+
+    Args:
+        settings: The trainer's.
+
+    Returns:
+        Plugins for the trainer: those of the settings, and for a single process one that looks at no job.
+
+    Raises:
+        ValueError: If no trainer can be made of the settings. So do RuntimeError and MisconfigurationException.
+    """
+    given = settings.get("plugins")
+    plugins = list(given) if isinstance(given, list | tuple) else [given] * (given is not None)
+
+    def trainer_with(plugins: list[Any]) -> Trainer:
+        of_processes = {name: settings[name] for name in ("accelerator", "devices", "num_nodes") if name in settings}
+        strategy = copy(settings.get("strategy", "auto"))  # a trainer writes into it
+        return Trainer(
+            **of_processes,
+            strategy=strategy,
+            plugins=plugins,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    several = TorchElasticEnvironment.detect() or (tasks.isdecimal() and int(tasks) > 1)
+    if not several and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        alone = [*plugins, LightningEnvironment()]
+        if isinstance(trainer_with(alone).strategy, SingleDeviceStrategy):
+            plugins = alone
+    rank_zero_only.rank = trainer_with(plugins).global_rank  # type: ignore[attr-defined]
+    return plugins
 
 
 def refuse_other_processes(trainer: Trainer) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning_utilities.core.rank_zero import rank_zero_only
 
-from laser_pl.ranks import Ranks
+from laser_pl.ranks import Ranks, process_number, settle_processes
 from laser_pl.run.state import digest
 
 
@@ -76,3 +81,56 @@ def test_digests_see_every_bit_of_a_tensor(other: torch.Tensor) -> None:
     state = {"a": torch.tensor([1.0, 2.0])}
     assert digest(state) == digest({"a": torch.tensor([0.0, 1.0, 2.0])[1:]})
     assert digest(state) != digest({"a": other})
+
+
+@pytest.fixture
+def _rank_of_the_tests() -> Iterator[None]:
+    before = rank_zero_only.rank
+    yield
+    rank_zero_only.rank = before
+
+
+OF_A_JOB = [
+    {"RANK": "1"},
+    {"LOCAL_RANK": "3"},
+    {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": "elsewhere", "MASTER_PORT": "1"},
+    {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_NAME": "packed", "SLURM_JOB_ID": "11", "SLURM_LOCALID": "2"},
+    {"JSM_NAMESPACE_RANK": "1"},
+]
+
+
+@pytest.mark.usefixtures("_rank_of_the_tests")
+@pytest.mark.parametrize("variables", OF_A_JOB, ids=lambda variables: " ".join(variables))
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "instance"])
+def test_a_single_process_is_the_first_whatever_its_environment_says(
+    variables: dict[str, str], strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if strategy == "ddp" and ("LOCAL_RANK" in variables or "SLURM_NTASKS" in variables):
+        return  # it asks for processes that others start, and these say that they have
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    rank_zero_only.rank = 1  # as lightning_utilities reads it when it is imported
+    chosen = SingleDeviceStrategy(torch.device("cpu")) if strategy == "instance" else strategy
+    settings = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": chosen}
+    plugins = settle_processes(settings)
+    assert process_number() == 0
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(**settings, **quiet, plugins=plugins)
+    assert (trainer.global_rank, trainer.world_size) == (0, 1)
+
+
+@pytest.mark.usefixtures("_rank_of_the_tests")
+def test_one_of_several_processes_is_who_its_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    rank_zero_only.rank = 0
+    assert settle_processes({"accelerator": "cpu", "devices": 2, "strategy": "ddp"}) == []
+    assert process_number() == 1
+
+
+@pytest.mark.usefixtures("_rank_of_the_tests")
+def test_tasks_that_srun_started_are_compared_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OF_A_JOB[3].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(RuntimeError, match="ntasks-per-node=4"):
+        settle_processes({"accelerator": "cpu", "devices": 1})
