@@ -24,7 +24,7 @@ from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
 from laser_pl import progress
 from laser_pl.before_start import checks, connect
-from laser_pl.command_line.changed_settings import tell_of_changes
+from laser_pl.command_line.changed_settings import changes_since, tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.command_line.looked_at import LookedAt
@@ -35,6 +35,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.keys import masked, refuse_keys
 from laser_pl.noise import only_warnings, quieten
+from laser_pl.places import absolute, briefly
 from laser_pl.policy import Policy
 from laser_pl.ranks import (
     ending_those_started,
@@ -85,7 +86,6 @@ class LaserCLI(PredictCommand):
     model: Policy
     datamodule: PreferenceData
     folder: RunFolder
-    resumed: bool
     summary: dict[str, Any]
 
     def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
@@ -130,8 +130,14 @@ class LaserCLI(PredictCommand):
         parser.add_lr_scheduler_args(nested_key="lr_scheduler", link_to="model.lr_scheduler")
         parser.add_argument("--name", type=str, default="laser", help="Name of the run and of its folder.")
         parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of the runs' folders.")
-        parser.add_argument("--resume", type=bool, default=False, nargs="?", const=True,
-                            help="Continue the newest unfinished run of that name.")  # fmt: skip
+        parser.add_argument(
+            "--resume",
+            type=bool | str,
+            default=False,
+            nargs="?",
+            const=True,
+            help="Continue the unfinished run of that name and these settings, or the one in a folder.",
+        )
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip
         parser.add_argument("--keep_iterations", type=int | None, default=None,
@@ -236,10 +242,9 @@ class LaserCLI(PredictCommand):
         return trainer
 
     def _open_folder(self) -> None:
-        name, runs_dir = self._get(self.config, "name"), self._get(self.config, "runs_dir")
-        self.resumed = self._get(self.config, "resume")
+        name, runs_dir = self._get(self.config, "name"), str(absolute(self._get(self.config, "runs_dir")))
         if self.resumed:
-            self.folder = RunFolder.newest_unfinished(runs_dir, name)
+            self.folder = self._resumed_folder(runs_dir, name)
             if process_number() == 0:
                 tell_of_changes(self.folder.config, self._resolved())
             refuse_unsound_checkpoint(self.folder)
@@ -249,6 +254,19 @@ class LaserCLI(PredictCommand):
             self.folder = RunFolder.claim(runs_dir, name)
             with self._no_folder_without_run():
                 write_whole(self.folder.config, self._resolved(), self.folder.path)
+        self.interruption.run = self.folder.path
+
+    @property
+    def resumed(self) -> bool:
+        """Whether a run is to go on."""
+        return bool(self._get(self.config, "resume"))
+
+    def _resumed_folder(self, runs_dir: str, name: str) -> RunFolder:
+        where = self._get(self.config, "resume")
+        if isinstance(where, str):
+            return RunFolder.unfinished_at(absolute(where))
+        now = self._resolved()
+        return RunFolder.unfinished(runs_dir, name, lambda folder: changes_since(folder.config, now) == [])
 
     def _resolved(self) -> str:
         """The whole configuration, as YAML."""
@@ -358,7 +376,7 @@ class LaserCLI(PredictCommand):
             with showing(self.trainer):
                 super()._run_subcommand(subcommand)
             if subcommand == "fit" and self.trainer.is_global_zero:
-                print_end(self.summary, str(self.folder.path), self.quiet)
+                print_end(self.summary, briefly(self.folder.path), self.quiet)
                 # Last, since a server may fail it, and all is saved by now.
                 log_end(self.trainer.loggers, self.summary, self.folder.judged)
 
@@ -449,22 +467,27 @@ def main(args: list[str] | None = None) -> LaserCLI:
     except Interrupted as end:
         if process_number() > 0:
             raise SystemExit(0) from end  # the first one speaks for all
-        _say(f"{end}.{_how_to_go_on(given)}")
+        _say(f"{end}.{_how_to_go_on(given, interruption.run)}")
         raise SystemExit(128 + end.signum) from end
     except RuntimeError as error:
         if not is_loss_of_a_process(error):
             raise
-        _say(f"Another process of the run ended, or did not answer in time.{_how_to_go_on(given)}")
+        _say(f"Another process of the run ended, or did not answer in time.{_how_to_go_on(given, interruption.run)}")
         raise SystemExit(1) from error
 
 
-def _how_to_go_on(given: Sequence[str]) -> str:
+def _how_to_go_on(given: Sequence[str], run: Path | None) -> str:
     if "predict" in given:
         return " What was predicted is kept: the same command goes on."
-    if "fit" not in given:
+    if "fit" not in given or run is None:
         return ""
-    resume = [] if "--resume" in given else ["--resume"]
-    return f" Go on with: {shlex.join(['python', '-m', 'laser_pl', *given, *resume])}"
+    words: list[str] = []
+    for before, word in zip(["", *given], given, strict=False):
+        of_resume = before == "--resume" and not word.startswith("-")
+        if not of_resume and word != "--resume" and not word.startswith("--resume="):
+            words.append(word)
+    # By its folder, since others may have its name.
+    return f" Go on with: {shlex.join(['python', '-m', 'laser_pl', *words, '--resume', briefly(run)])}"
 
 
 def _say(what: str) -> None:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -35,11 +36,13 @@ class Interruption:
     Attributes:
         patient: Whether something is under way that is worth finishing.
         asked: The signal that waits for it.
+        run: The folder of the run that can go on afterwards, once there is one.
     """
 
     def __init__(self) -> None:
         self.patient = False
         self.asked: int | None = None
+        self.run: Path | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:

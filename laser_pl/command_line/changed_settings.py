@@ -23,12 +23,9 @@ def tell_of_changes(began: Path, now: str) -> None:
         began: Its ``config.yaml``.
         now: The configuration that it goes on with, as YAML.
     """
-    try:
-        before = yaml.safe_load(began.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    changes = changes_since(began, now)
+    if changes is None:
         log.warning("%s cannot be read, so nobody can say whether the run goes on with the settings it had.", began)
-        return
-    changes = list(differences(before, yaml.safe_load(now)))
     if changes:
         log.warning(
             "The run goes on with settings other than those it began with, which stay in %s: %s. The optimizer's own"
@@ -36,6 +33,20 @@ def tell_of_changes(began: Path, now: str) -> None:
             began.name,
             "; ".join(changes),
         )
+
+
+def changes_since(began: Path, now: str) -> list[str] | None:
+    """What differs from the settings that a run began with, a phrase each; None if its file cannot be read.
+
+    Args:
+        began: Its ``config.yaml``.
+        now: The configuration that it goes on with, as YAML.
+    """
+    try:
+        before = yaml.safe_load(began.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return list(differences(before, yaml.safe_load(now)))
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -138,10 +138,10 @@ def _keys_given_twice(root: yaml.Node | None) -> Iterator[tuple[str, int]]:
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
-            known: set[Hashable] = set()
+            known: set[str] = set()
             for key, value in node.value:
                 waiting.append(value)
                 if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                    if (key.tag, key.value) in known:
+                    if key.value in known:  # a name is its text, quoted or not
                         yield key.value, key.start_mark.line + 1
-                    known.add((key.tag, key.value))
+                    known.add(key.value)

@@ -13,7 +13,10 @@ from laser_pl.command_line.config_comments import PrintConfig, commented
 from laser_pl.command_line.help import SECTIONS, Help, page
 from laser_pl.command_line.parse_errors import in_one_sentence, name_unknown_setting
 from laser_pl.command_line.setting_text import SettingComment
+from laser_pl.command_line.yaml_names import read_names_as_text
 from laser_pl.errors import ConfigurationError
+
+read_names_as_text()
 
 
 class Parser(LightningArgumentParser):

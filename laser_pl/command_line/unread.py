@@ -30,7 +30,7 @@ def heedless_of_readers(stream: TextIO) -> TextIO:
         stream: Standard output or error. None, where the process has been started without, and what has no descriptor
             come back as they are.
     """
-    if stream is None or not isinstance(stream, io.TextIOWrapper):  # type: ignore[redundant-expr]
+    if stream is None or not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
     raw = _Heedless(stream.fileno(), "w", closefd=False)

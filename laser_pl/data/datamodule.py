@@ -396,7 +396,7 @@ class PreferenceData(LightningDataModule):
         """How many batches of an iteration are done: all, where the trainer ends it before, by a limit or max_steps."""
         assert self.trainer is not None
         limited = loader.served >= self.trainer.num_training_batches
-        ended = limited or self.trainer.fit_loop.epoch_progress.current.processed > loader.iteration
+        ended = limited or self.trainer.fit_loop.epoch_progress.current.processed > loader.iteration  # type: ignore[attr-defined]
         served = len(loader) if ended else loader.served
         return {"iteration": loader.iteration, "served": served, "batches": len(loader)}
 

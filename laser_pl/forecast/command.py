@@ -26,6 +26,7 @@ from laser_pl.forecast.page import print_forecast
 from laser_pl.forecast.setup import Setup
 from laser_pl.interruption import Interruption
 from laser_pl.noise import quieten
+from laser_pl.places import absolute
 from laser_pl.policy import Policy
 from laser_pl.run.folder import RunFolder, refuse_name
 
@@ -78,9 +79,9 @@ class PlanCLI(LaserCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer; for an accelerator that is not here, one without it."""
         self.selection = self._get(self.config_init, "selection")
-        runs_dir, name = self._get(self.config, "runs_dir"), self._get(self.config, "name")
-        if self._get(self.config, "resume"):
-            folder = RunFolder.newest_unfinished(runs_dir, name)
+        runs_dir, name = str(absolute(self._get(self.config, "runs_dir"))), self._get(self.config, "name")
+        if self.resumed:
+            folder = self._resumed_folder(runs_dir, name)
             refuse_unsound_checkpoint(folder)
         else:
             refuse_name(runs_dir, name)
@@ -102,7 +103,7 @@ class PlanCLI(LaserCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Forecast, where ``fit`` would begin."""
         connect(self.trainer, self.model, self.datamodule)
-        selection, runs_dir = self.selection, self._get(self.config, "runs_dir")
+        selection, runs_dir = self.selection, str(absolute(self._get(self.config, "runs_dir")))
         config = self.config[self.subcommand].as_dict()
         setup = Setup(
             policy=self.model,

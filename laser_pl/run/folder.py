@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.places import briefly
 from laser_pl.run.files import delete_folder, delete_leftovers, entered, read_text, refuse_links, write_whole
 from laser_pl.run.plain_yaml import load_yaml
 from laser_pl.suggestions import closest, closest_path, perhaps
@@ -149,17 +151,18 @@ class RunFolder:
         return error.errno in full or any(name.is_relative_to(self.path.resolve()) for name in names)
 
     @classmethod
-    def newest_unfinished(cls, runs_dir: str, name: str) -> RunFolder:
-        """The last run of that name that was begun and did not end.
+    def unfinished(cls, runs_dir: str, name: str, fits: Callable[[RunFolder], bool]) -> RunFolder:
+        """The run of that name that was begun and did not end; of several, the one that is meant.
+
+        Args:
+            runs_dir: Where runs' folders lie.
+            name: As ``claim`` was given it, or that of the folder.
+            fits: Whether a run began with the settings with which one is to go on.
 
         Raises:
-            ConfigurationError: If there is none.
+            ConfigurationError: If there is none, or it is not clear which.
         """
-        begun = []
-        for path in _candidates(runs_dir, name):
-            if not path.is_dir():
-                break
-            begun.append(cls(path))
+        begun = [cls(path) for path in _begun(Path(runs_dir, name), name)]
         unfinished = [folder for folder in begun if not folder.summary.exists()]
         if not unfinished:
             found = f"all {len(begun)} of that name are finished" if begun else "there is none of that name"
@@ -168,8 +171,50 @@ class RunFolder:
                 f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}."
                 + perhaps(near, "Leave --resume out to start one.")
             )
-        unfinished[-1].refuse_links()
-        return unfinished[-1]
+        if len(begun) == 1:
+            unfinished[0].refuse_links()
+            return unfinished[0]
+        fitting = [folder for folder in unfinished if fits(folder)]
+        if len(fitting) != 1:
+            listed = ", ".join(f"--resume {briefly(folder.path)}" for folder in fitting or unfinished)
+            raise ConfigurationError(
+                f"--resume: {len(begun)} runs are named '{name}', of which {len(unfinished)} did not end and"
+                f" {len(fitting) or 'none'} of these began with these settings. Say which is to go on: {listed}."
+            )
+        fitting[0].refuse_links()
+        return fitting[0]
+
+    @classmethod
+    def unfinished_at(cls, path: Path) -> RunFolder:
+        """The run in a folder.
+
+        Raises:
+            ConfigurationError: If there is none, or it has ended.
+        """
+        folder = cls(path)
+        folder.refuse_other()
+        if folder.summary.exists():
+            raise ConfigurationError(f"--resume: the run in '{path}' is finished. Leave --resume out to start another.")
+        folder.refuse_links()
+        return folder
+
+
+def _begun(own: Path, name: str) -> Iterator[Path]:
+    """Folders of the runs of a name by their numbers, of which some may be gone; ``name-2`` may be another's name."""
+    if (own / "config.yaml").is_file():
+        yield own
+    numbered = re.compile(re.escape(own.name) + r"-([2-9]|[1-9]\d+)")
+    others = [
+        path for path in own.parent.glob("*") if numbered.fullmatch(path.name) and (path / "config.yaml").is_file()
+    ]
+    for path in sorted(others, key=lambda path: int(path.name.rpartition("-")[2])):
+        try:
+            began = load_yaml(read_text(path / "config.yaml", path, _MOST_BYTES_OF_CONFIG))
+            named = began["name"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, ConfigurationError):
+            named = name  # nobody can say, so it is asked for
+        if isinstance(named, str) and Path(named) == Path(name):
+            yield path
 
 
 def _runs_in(folder: Path) -> set[str]:
@@ -190,8 +235,12 @@ def refuse_name(runs_dir: str, name: str) -> None:
     Raises:
         ConfigurationError: If it is not.
     """
-    if Path(name).is_absolute() or ".." in Path(name).parts or not name.strip() or "\0" in name:
+    parts = Path(name).parts
+    if Path(name).is_absolute() or ".." in parts or not name.strip() or not parts or "\0" in name:
         raise ConfigurationError(f"--name '{name}' is no name of a folder in '{runs_dir}'. Choose another.")
+    for above in [Path(runs_dir, *parts[:count]) for count in range(1, len(parts))]:
+        if (above / "config.yaml").exists():
+            raise ConfigurationError(f"--name '{name}' lies in the folder of the run '{above}'. Choose another.")
 
 
 def _candidates(runs_dir: str, name: str) -> Iterator[Path]:
