@@ -16,6 +16,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.policy import Policy
 from laser_pl.predictions import Line, Predictions
 from laser_pl.ranks import Ranks
+from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import selection_in
 from laser_pl.run.origin import tokenizer_digest
@@ -59,6 +60,8 @@ class BestOfN(Callback):
         pl_module.matcher.check(sorted({prompt.category for prompt in data.prompts["test"]}))
         self.selection.load_state_dict(selection_in(self.checkpoint, self.selection.arms))
         self.selection.pool.grade_by(pl_module.matcher)
+        tokenizer = pl_module.tokenizer
+        self.selection.pool.asked_by(Asker(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])))
         self.selection.pool.check(data.prompts["test"], partial(characters_of, pl_module.tokenizer))
         self.selection.pool.health.clear()
         texts = {prompt.id: prompt.text for prompt in data.prompts["test"]}

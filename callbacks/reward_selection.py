@@ -27,6 +27,7 @@ from laser_pl.feedback.told_nothing import observed
 from laser_pl.judging import Judgement, Labels, judge
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
+from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.constraints import Constraint, Verdicts
@@ -132,6 +133,7 @@ class RewardSelection(Callback):
         self._measured = 0  # observations of the signal in this iteration
         self._before = Costs()  # what the pool had cost when the step began
         self._started = False
+        self.asker: Asker | None = None
 
     # -- hooks -------------------------------------------------------------------------------------------------------
 
@@ -142,6 +144,9 @@ class RewardSelection(Callback):
         self.ranks = Ranks.of(trainer)
         assert isinstance(pl_module, Policy)
         self.pool.grade_by(pl_module.matcher)
+        tokenizer = pl_module.tokenizer
+        self.asker = Asker(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        self.pool.asked_by(self.asker)
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PreferenceData)
         if not self.pool.checked:  # the command line does it before anything is measured
@@ -173,6 +178,7 @@ class RewardSelection(Callback):
         self._start(self.context.size(batch.contexts.shape[-1]))
         self._before = self.pool.costs
         self.polled = {}
+        self._show(trainer, batch)
         self.pool.health.step = step = trainer.fit_loop.epoch_loop.total_batch_idx
         self._rows = self._rows_of_decisions(batch)
         hidden, prompts = batch.contexts.cpu(), batch.prompts.prompts
@@ -224,8 +230,20 @@ class RewardSelection(Callback):
         self._teach_judges(batch, seen, rewards)
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
+        assert self.asker is not None
+        pl_module.log_dict(self.asker.told(), on_step=True)
         if self.check_ranks:
             self.ranks.check_equal(self.state_dict(), "The selection")
+
+    def _show(self, trainer: Trainer, batch: RolloutBatch) -> None:
+        """What reward functions may see of the run."""
+        assert self.asker is not None
+        self.asker.shows(batch)
+        state, batches = self.asker.state, int(trainer.num_training_batches)
+        state.global_step = trainer.global_step
+        state.epoch = trainer.fit_loop.epoch_loop.total_batch_idx / batches
+        state.num_train_epochs = trainer.max_epochs or 0
+        state.max_steps = state.num_train_epochs * batches // trainer.accumulate_grad_batches
 
     def _probe(self, trainer: Trainer, batch_idx: int, device: torch.device) -> list[dict[str, Any]]:
         """At an iteration's start, what all arms say of a few of its prompts."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -51,7 +52,7 @@ from laser_pl.run.checkpoints import check_checkpoint
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.loggers import go_offline_without_key, go_on_with_versions, log_end, note_versions
+from laser_pl.run.loggers import begins, go_offline_without_key, go_on_with_versions, log_end, note_versions, outlive
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.suggestions import closest_path, perhaps
@@ -179,15 +180,19 @@ class LaserCLI(PredictCommand):
         with self._guarded():
             super().parse_arguments(parser, args)
 
-    def instantiate_classes(self) -> None:
-        """Lightning's, with the same care."""
-        with self._guarded():
-            super().instantiate_classes()
-
     def _guarded(self) -> AbstractContextManager[None]:
         return nullcontext() if self.looked_at is None else nothing_of_its_own(self.looked_at.named)
 
     # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def instantiate_classes(self) -> None:
+        """Lightning's, where a package that a class needs may be missing."""
+        try:
+            with self._guarded():
+                super().instantiate_classes()
+        except ModuleNotFoundError as error:
+            why = " ".join(str(error).split())
+            raise ConfigurationError(f"A class of the configuration needs a package: {why}. Install it.") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder, record and checkpoints when it is to fit."""
@@ -216,11 +221,18 @@ class LaserCLI(PredictCommand):
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
             own = [self.selection, *written, checkpoint]
             trainer.fit_loop = FitLoop(trainer, checkpoint, own, stays_stopped=self.resumed)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                # Lightning's own choice is a folder of the first logger's, which may have none; last.ckpt is the run's.
+                callback.dirpath = str(self.folder.checkpoint.parent.absolute() / "kept")
+        trainer.loggers = [each for each in trainer.loggers if isinstance(each, MetricsFile) or begins(each)]
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
+                outlive(logger)
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         if process_number() == 0 and len(loggers) > 1:
-            note_versions(trainer.loggers, versions)
+            begun = trainer.loggers
+            note_versions([each if each in begun else begun[-1] for each in loggers], versions)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:

@@ -17,6 +17,7 @@ import torch
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import FunctionReward
+from laser_pl.rewards.asker import Asker
 
 CHAT = [{"role": "user", "content": "2+2?"}]
 PROMPTS = [
@@ -204,3 +205,49 @@ def test_an_exception_of_the_function_comes_through(timeout: float | None) -> No
 def test_a_timeout_is_positive(timeout: float) -> None:
     with pytest.raises(ConfigurationError, match="timeout must be > 0 seconds"):
         FunctionReward(lambda **kwargs: [], timeout)
+
+
+def test_what_trl_passes_is_passed_and_metrics_are_averaged() -> None:
+    def function(completions: Any, completion_ids: Any, trainer_state: Any, log_extra: Any, log_metric: Any) -> Any:
+        log_extra("length", completions)
+        log_metric("a", 1.0)
+        log_metric("a", torch.tensor(4.0))
+        return [len(ids) + trainer_state.global_step for ids in completion_ids]
+
+    asker = Asker(lambda text: [7] * len(text))
+    asker.state.global_step = 10
+    reward = FunctionReward(function)
+    reward.check_texts(PROMPTS, lambda: "")
+    reward.asked_by(asker)
+    assert reward.score(PROMPTS, RESPONSES) == [[11.0, 11.0, 10.0], [11.0, 12.0, 11.0]]
+    assert (asker.told(), asker.told()) == ({"reward/a": 2.5}, {})
+
+
+def test_parameters_that_nobody_gives_are_named() -> None:
+    def function(completions: Any, environments: Any, solution: Any, other: int = 1, **columns: Any) -> Any: ...
+
+    with pytest.raises(ConfigurationError, match="nobody gives it environments, solution"):
+        FunctionReward(function).check_texts(PROMPTS, lambda: "")
+
+
+@pytest.mark.parametrize("values", [dict.fromkeys(range(6), 1.0), "123456", b"123456", set(range(6)), 10**400])
+def test_what_has_no_order_of_numbers_is_refused(values: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must return a list of numbers: "):
+        FunctionReward(lambda **kwargs: values).score(PROMPTS, RESPONSES)
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+def test_a_function_that_ends_the_process_has_failed(timeout: float | None) -> None:
+    def ends(**kwargs: Any) -> Any:
+        raise SystemExit(0)
+
+    with pytest.raises(RuntimeError, match="tried to end the process"):
+        FunctionReward(ends, timeout).score(PROMPTS, RESPONSES)
+
+
+def test_a_type_error_of_every_call_is_a_mistake_of_the_set_up() -> None:
+    reward = FunctionReward(lambda **kwargs: kwargs + 1)
+    with pytest.raises(TypeError):
+        reward.score(PROMPTS, RESPONSES)
+    with pytest.raises(ConfigurationError, match="failed at every call: TypeError"):
+        reward.score(PROMPTS, RESPONSES)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from laser_pl.batches import PairIndices, Prompt
 from laser_pl.metrics.grader import Grader
+from laser_pl.rewards.asker import Asker
 
 Scores = Tensor | Sequence[Sequence[float | None]]
 """Scores of ``B`` prompts' ``n`` responses, higher is better: a tensor ``(B, n)`` or lists of that shape.
@@ -27,6 +28,9 @@ class RewardModel(ABC):
 
     def grade_by(self, grader: Grader) -> None:
         """Learn what says how right a response is, ``model.matcher``; called before ``check``."""
+
+    def asked_by(self, asker: Asker) -> None:
+        """Learn who asks, before the first ``score``; reward functions see and tell a run what TRL lets them."""
 
     def check(self) -> None:
         """Find mistakes that can be found without loading weights; called before the first rollout.

@@ -11,6 +11,7 @@ import torch
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics.grader import Grader
+from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 
 
@@ -35,6 +36,11 @@ class Composite(RewardModel):
         """Hand it on to all of them."""
         for member in self.members:
             member.grade_by(grader)
+
+    def asked_by(self, asker: Asker) -> None:
+        """Let the members know."""
+        for member in self.members:
+            member.asked_by(asker)
 
     def learners(self) -> list[RewardModel]:
         """Itself and those of all of them."""

@@ -17,6 +17,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.keys import masked
 from laser_pl.metrics.grader import Grader
+from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import named
 from laser_pl.rewards.costs import Costs
@@ -86,6 +87,11 @@ class Pool:
         """Let the reward models know what says how right a response is."""
         for reward_model in self.reward_models.values():
             reward_model.grade_by(grader)
+
+    def asked_by(self, asker: Asker) -> None:
+        """Let the reward models know who asks."""
+        for reward_model in self.reward_models.values():
+            reward_model.asked_by(asker)
 
     def check(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
         """Find mistakes that can be found without loading weights.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import netrc
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from laser_pl.run.files import write_json
+
+log = logging.getLogger(__name__)
 
 SAMPLE_COLUMNS = (
     "iteration", "step", "category", "prompt", "answer", "arm", "response", "score", "chosen", "rejected", "right"
@@ -22,12 +27,58 @@ _GO_ON = (TensorBoardLogger, WandbLogger, MLFlowLogger)
 
 def go_offline_without_key() -> None:
     """Let W&B write to disk where nobody is logged in, instead of asking; ``WANDB_MODE`` overrules."""
-    if "WANDB_API_KEY" not in os.environ and not _has_netrc():
+    if "WANDB_API_KEY" not in os.environ and not _netrc_has_key():
         os.environ.setdefault("WANDB_MODE", "offline")
 
 
-def _has_netrc() -> bool:
-    return any(os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc"))
+def _netrc_has_key() -> bool:
+    """Whether a netrc file has a password for W&B's host; others' are there for Git and the like."""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    for path in [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]:
+        try:
+            if netrc.netrc(os.path.expanduser(path)).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+            pass
+    return False
+
+
+def begins(logger: Logger) -> bool:
+    """Whether a logger can begin, which may need a service; a warning says why not."""
+    try:
+        _ = getattr(logger, "experiment", None)
+    except Exception as error:
+        _warn(logger, error)
+        return False
+    return True
+
+
+def outlive(logger: Logger) -> None:
+    """Let the failure of a logger's service cost its log, not the run: it is told of once, and nothing more logged."""
+    failed = False
+
+    def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+        def attempt(*args: Any, **kwargs: Any) -> Any:
+            nonlocal failed
+            if failed:
+                return None
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:
+                failed = True
+                _warn(logger, error)
+                return None
+
+        return attempt
+
+    for name in ("log_metrics", "log_hyperparams", "log_table", "save", "finalize", "after_save_checkpoint"):
+        if hasattr(logger, name):
+            setattr(logger, name, guarded(getattr(logger, name)))
+
+
+def _warn(logger: Logger, error: Exception) -> None:
+    log.warning("%s cannot log any more, and the run goes on without: %s: %s",
+                type(logger).__name__, type(error).__name__, " ".join(str(error).split()))  # fmt: skip
 
 
 def note_versions(loggers: Sequence[Logger], path: Path) -> None:
@@ -78,7 +129,11 @@ def log_end(loggers: Sequence[Logger], summary: Mapping[str, Any], judged: Path)
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update({"summary": dict(summary)})
+            try:
+                logger.experiment.summary.update({"summary": dict(summary)})
+            except Exception as error:
+                _warn(logger, error)
+                continue
             lines = judged.read_text(encoding="utf-8").splitlines() if judged.exists() else []
             rows = list(sample_rows(json.loads(line) for line in lines))
             logger.log_table("judged", columns=list(SAMPLE_COLUMNS), data=rows)

@@ -34,6 +34,7 @@ class MetricsFile(Logger):
         self.path = path
         self.count = 0
         self._columns: list[str] = []
+        self._last = 0  # step that was written
 
     @property
     def name(self) -> None:
@@ -55,8 +56,12 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write a row."""
-        row = {"step": str(step), **{one_line(name): str(value) for name, value in metrics.items()}}
+        """Write a row: of numbers, also as tensors and NumPy has them; without a step, of the last one."""
+        row = {
+            "step": str(self._last if step is None else step),
+            **{one_line(name): _as_text(v) for name, v in metrics.items()},
+        }
+        self._last = int(row["step"])
         if self._columns and row.keys() <= set(self._columns):
             append_text(self.path, _text([], [row], self._columns))
             self.count += 1
@@ -76,6 +81,14 @@ class MetricsFile(Logger):
         self.count = len(rows)
         head = dict(zip(self._columns, self._columns, strict=True))
         write_whole(self.path, _text([head], rows, self._columns), self.path.parent)
+
+
+def _as_text(value: Any) -> str:
+    """A number as it is read back; what is none has no place in the file."""
+    try:
+        return str(value if type(value) in (int, float) else float(value))
+    except (TypeError, ValueError, RuntimeError):
+        return ""
 
 
 def _text(head: list[dict[str, str]], rows: list[dict[str, str]], columns: list[str]) -> str:

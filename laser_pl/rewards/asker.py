@@ -1,0 +1,58 @@
+"""Who asks reward functions: the run, as far as TRL lets functions see and tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from transformers import TrainerState
+
+from laser_pl.batches import Prompt, RolloutBatch
+
+GIVEN = ("completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What a reward function can have beside prompts, completions and columns, by TRL's names."""
+
+
+class Asker:
+    """What a run gives reward functions, and what they told it since it last looked.
+
+    Args:
+        encode: The policy's tokens of a text that was not sampled just now.
+
+    Attributes:
+        state: How far training is.
+    """
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        self.encode = encode
+        self.state = TrainerState()
+        self._sampled: dict[tuple[str, str], list[int]] = {}
+        self._told: dict[str, list[float]] = {}
+
+    def shows(self, batch: RolloutBatch) -> None:
+        """Know the tokens of a batch's responses as they were sampled, the end of text included."""
+        found, mask = batch.responses.tokens.tolist(), batch.responses.mask.tolist()
+        self._sampled = {
+            (prompt.id, text): [token for token, real in zip(tokens, kept, strict=True) if real]
+            for prompt, *rows in zip(batch.prompts.prompts, batch.responses.texts, found, mask, strict=True)
+            for text, tokens, kept in zip(*rows, strict=True)
+        }
+
+    def arguments(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> dict[str, Any]:
+        """``GIVEN``, for responses to as many prompts."""
+        ids = [
+            self._sampled.get((prompt.id, text)) or self.encode(text)
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        return {
+            "completion_ids": ids,
+            "trainer_state": self.state,
+            "log_extra": lambda column, values: None,  # TRL's table of completions; judged.jsonl has columns of its own
+            "log_metric": lambda name, value: self._told.setdefault(name, []).append(float(value)),
+        }
+
+    def told(self) -> dict[str, float]:
+        """The mean of what was told by ``log_metric`` since the last time, as ``reward/<name>``."""
+        means = {f"reward/{name}": sum(values) / len(values) for name, values in self._told.items()}
+        self._told = {}
+        return means
