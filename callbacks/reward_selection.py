@@ -36,6 +36,7 @@ from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.run.decision import Decision, category_of, conclude, decide
+from laser_pl.run.metrics_file import forget_last
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -231,7 +232,9 @@ class RewardSelection(Callback):
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
         assert self.asker is not None
-        pl_module.log_dict(self.asker.told(), on_step=True)
+        told = self.asker.told()
+        pl_module.log_dict({name: value for name, value in told.items() if value is not None}, on_step=True)
+        forget_last(trainer, [name for name, value in told.items() if value is None])
         if self.check_ranks:
             self.ranks.check_equal(self.state_dict(), "The selection")
 

@@ -51,8 +51,9 @@ class Asker:
             "log_metric": lambda name, value: self._told.setdefault(name, []).append(float(value)),
         }
 
-    def told(self) -> dict[str, float]:
-        """The mean of what was told by ``log_metric`` since the last time, as ``reward/<name>``."""
-        means = {f"reward/{name}": sum(values) / len(values) for name, values in self._told.items()}
-        self._told = {}
+    def told(self) -> dict[str, float | None]:
+        """The mean of what was told by ``log_metric`` since the last time, as ``reward/<name>``; None if it was not."""
+        means = {f"reward/{name}": sum(values) / len(values) if values else None for name, values in self._told.items()}
+        for values in self._told.values():
+            values.clear()
         return means
