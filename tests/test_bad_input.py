@@ -573,8 +573,8 @@ def test_a_file_in_the_way_is_named_and_the_run_goes_on_later(
     shutil.rmtree(unfinished / "checkpoints")
     (unfinished / "checkpoints").write_text("in the way")
     assert told([*command, "--resume"], tmp_path, capsys) == (
-        "Cannot write '<folder>/runs/small/checkpoints': File exists. What was saved is intact: make room and go on"
-        " with --resume."
+        "Cannot write '<folder>/runs/small/checkpoints/last.ckpt': Not a directory. What was saved is intact: make room"
+        " and go on with --resume."
     )
     (unfinished / "checkpoints").unlink()
     assert main([*command, "--resume"]).folder.path == unfinished

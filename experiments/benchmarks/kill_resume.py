@@ -13,6 +13,7 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import random
@@ -51,7 +52,7 @@ MOMENTS = [  # the first that is found in the stack: file, function
     ("training step", "policy.py", "training_step"),
     ("choosing and learning", "reward_selection.py", ""),
     ("writing records", "run_record.py", ""),
-    ("writing metrics", "csv_logs.py", ""),
+    ("writing metrics", "metrics_file.py", ""),
     ("backward and optimizer", "automatic.py", "run"),
     ("set-up, resuming and in between", "", ""),
 ]
@@ -73,14 +74,25 @@ class Outcome:
 
 
 def command(runs_dir: Path) -> list[str]:
-    """A fit of two iterations of ten batches, with dropout, a schedule and several chunks of rollouts."""
+    """A fit of two iterations of ten batches, with much of what Lightning lets people set.
+
+    Dropout, several chunks of rollouts, two batches to a step, validation every five batches, a schedule and an end by
+    what is measured there, and two loggers beside the run's own.
+    """
+    measured = {"monitor": "validation/accuracy/sampled/average", "mode": "max"}
+    stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {**measured, "patience": 3}}
+    loggers = [{"class_path": f"lightning.pytorch.loggers.{name}", "init_args": {"save_dir": str(runs_dir / "logs")}}
+               for name in ("TensorBoardLogger", "CSVLogger")]  # fmt: skip
     return [
         "fit", "--config", "experiments/quickstart.yaml", "--config", "experiments/quickstart/per_prompt.yaml",
         "--config", "experiments/presets/cooling.yaml", "--name", "killed", f"--runs_dir={runs_dir}",
         "--trainer.max_epochs=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
         "--data.prompts_per_iteration=80", "--data.batch_size=8", "--data.rollout_batch_size=20",
         "--model.lora.dropout=0.1", "--checkpoint_every=3", "--keep_iterations=1",
-        "--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=7",
+        "--lr_scheduler=lightning.pytorch.cli.ReduceLROnPlateau", "--lr_scheduler.patience=0",
+        *(f"--lr_scheduler.{name}={value}" for name, value in measured.items()),
+        "--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=5",
+        f"--trainer.callbacks+={json.dumps(stop)}", f"--trainer.logger={json.dumps(loggers)}",
     ]  # fmt: skip
 
 
