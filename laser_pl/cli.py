@@ -137,7 +137,7 @@ class LaserCLI(PredictCommand):
             default=False,
             nargs="?",
             const=True,
-            help="Continue the unfinished run of that name and these settings, or the one in a folder.",
+            help="Continue the unfinished run of that name, or in that folder.",
         )
         parser.add_argument("--checkpoint_every", type=int, default=50,
                             help="Batches between checkpoints within an iteration.")  # fmt: skip

@@ -33,7 +33,10 @@ def heedless_of_readers(stream: TextIO) -> TextIO:
     if stream is None or not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
-    raw = _Heedless(stream.fileno(), "w", closefd=False)
+    try:
+        raw = _Heedless(stream.fileno(), "w", closefd=False)
+    except io.UnsupportedOperation:  # it writes into memory
+        return stream
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
