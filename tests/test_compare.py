@@ -297,7 +297,7 @@ def test_names_make_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert "<b>" not in page
     assert "<i>" not in page
-    assert page.count("\\[red\\]x\\|y\\[/red\\]&lt;b&gt;$") == 2
+    assert page.count("\\[red\\]x\\|y\\[/red\\]&lt;b&gt;\\$") == 2
 
 
 def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -342,7 +342,9 @@ def test_of_a_supervised_run_nothing_is_said_of_who_judges(
 def test_resuming_is_told_where_there_is_a_run_to_resume(
     config: dict[str, Any], told: Callable[..., Forecast], tmp_path: Path
 ) -> None:
-    (tmp_path / "runs" / "laser").mkdir(parents=True)
+    begun = tmp_path / "runs" / "laser"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").write_text("name: laser", encoding="utf-8")
     assert told(config, "--resume").work is not None
 
 

@@ -168,8 +168,8 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(check: ModuleType, capsys: p
 
 
 def test_all_of_it_fits_the_time_that_it_is_given(check: ModuleType) -> None:
-    """By estimate; a card's part of nine minutes, the processes' starts included."""
-    assert sum(row.cost for row in check.ROWS) <= 7.5 * 60
+    """By what an H200 took, or an estimate; one call does not reach all, the next goes on."""
+    assert sum(row.cost for row in check.ROWS) <= 15 * 60
     for part, limit in check.PARTS.items():
         assert sum(row.cost for row in check.ROWS if row.part == part) <= limit
     assert len({row.name for row in check.ROWS}) == len(check.ROWS)

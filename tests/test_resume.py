@@ -135,8 +135,8 @@ def test_a_signal_lets_it_finish_and_save(
     assert end.value.code == 128 + signum
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"laser_pl: Interrupted by {signum.name}. Go on with: python -m laser_pl fit --config=")
-    assert told.endswith(" --resume")
     folder = RunFolder(tmp_path / "runs" / "small")
+    assert told.endswith(f" --resume {folder.path}")
     assert not folder.summary.exists()
     assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == step
     assert_same(run_state(finish().folder), run_state(whole["default"].folder))
@@ -164,7 +164,7 @@ def test_a_signal_outside_of_training_ends_it_at_once(
     with pytest.raises(SystemExit) as end:
         fit(tmp_path, plug("on_test_batch_start", 0, signal.SIGTERM))
     assert end.value.code == 128 + signal.SIGTERM
-    assert capsys.readouterr().err.endswith(" --resume\n")
+    assert capsys.readouterr().err.endswith(f" --resume {tmp_path / 'runs' / 'small'}\n")
     assert not (tmp_path / "runs" / "small" / "rollouts").exists()
 
 
@@ -290,12 +290,14 @@ def test_nothing_to_resume_is_refused(
 
 
 def test_second_run_of_a_name_gets_its_own_folder(fit: Fit, interrupt: Callable[..., None], tmp_path: Path) -> None:
-    """And resume continues the one that is unfinished."""
+    """And resume continues the one that is named, since neither began with the settings of now."""
     short = ["--trainer.max_epochs=1", "--data.prompts_per_iteration=4"]
     first = fit(tmp_path, *short)
     kept = first.folder.summary.read_bytes()
     interrupt("on_validation_start", 0, *short)
-    third = fit(tmp_path, *short, "--resume")
+    with pytest.raises(SystemExit):
+        fit(tmp_path, *short, "--resume")
+    third = fit(tmp_path, *short, f"--resume={tmp_path / 'runs' / 'small-2'}")
     assert third.folder.path.name == "small-2"
     assert first.folder.summary.read_bytes() == kept
     assert third.summary["accuracy"] == first.summary["accuracy"]

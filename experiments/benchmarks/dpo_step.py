@@ -122,16 +122,21 @@ def operations(model: Any, batch: Any) -> int:
 
 
 def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
-    """Seconds of that arithmetic, at the rate of a large product of this type."""
+    """Seconds of that arithmetic, at the best rate of products of this type.
+
+    They grow until one takes a fifth of a second: a CPU without units for bfloat16 needs minutes for a large one.
+    """
     import torch
 
-    a, b = (torch.randn(2048, 2048).to(getattr(torch, dtype)) for _ in range(2))
-    a @ b
-    started = time.perf_counter()
-    for _ in range(5):
+    best, size, took = 0.0, 128, 0.0
+    while size <= 2048 and took < 0.2:
+        a, b = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
         a @ b
-    rate = 5 * 2 * 2048**3 / (time.perf_counter() - started)
-    return float(operations(model, batch) / rate)
+        started = time.perf_counter()
+        a @ b
+        took = time.perf_counter() - started
+        best, size = max(best, 2 * size**3 / took), 2 * size
+    return float(operations(model, batch) / best)
 
 
 def measure(arguments: argparse.Namespace, setting: Setting) -> Row:

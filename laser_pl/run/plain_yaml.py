@@ -21,7 +21,7 @@ def load_yaml(text: str) -> Any:
         RecursionError: If it is nested too deeply.
         ValueError: If it holds an impossible date or number.
 
-    >>> load_yaml("a: &x [1, 2]\\nb: *x")
+    >>> load_yaml("a: &x [1, 2]\nb: *x")
     {'a': [1, 2], 'b': [1, 2]}
     """
     _refuse_endless(text)
