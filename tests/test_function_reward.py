@@ -220,7 +220,7 @@ def test_what_trl_passes_is_passed_and_metrics_are_averaged() -> None:
     reward.check_texts(PROMPTS, lambda: "")
     reward.asked_by(asker)
     assert reward.score(PROMPTS, RESPONSES) == [[11.0, 11.0, 10.0], [11.0, 12.0, 11.0]]
-    assert (asker.told(), asker.told()) == ({"reward/a": 2.5}, {})
+    assert (asker.told(), asker.told()) == ({"reward/a": 2.5}, {"reward/a": None})
 
 
 def test_parameters_that_nobody_gives_are_named() -> None:
