@@ -60,8 +60,7 @@ class BestOfN(Callback):
         pl_module.matcher.check(sorted({prompt.category for prompt in data.prompts["test"]}))
         self.selection.load_state_dict(selection_in(self.checkpoint, self.selection.arms))
         self.selection.pool.grade_by(pl_module.matcher)
-        tokenizer = pl_module.tokenizer
-        self.selection.pool.asked_by(Asker(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])))
+        self.selection.pool.asked_by(Asker.with_tokenizer(pl_module.tokenizer))
         self.selection.pool.check(data.prompts["test"], partial(characters_of, pl_module.tokenizer))
         self.selection.pool.health.clear()
         texts = {prompt.id: prompt.text for prompt in data.prompts["test"]}

@@ -145,8 +145,7 @@ class RewardSelection(Callback):
         self.ranks = Ranks.of(trainer)
         assert isinstance(pl_module, Policy)
         self.pool.grade_by(pl_module.matcher)
-        tokenizer = pl_module.tokenizer
-        self.asker = Asker(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        self.asker = Asker.with_tokenizer(pl_module.tokenizer)
         self.pool.asked_by(self.asker)
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PreferenceData)

@@ -231,8 +231,7 @@ class LaserCLI(PredictCommand):
                 outlive(logger)
                 logger.log_hyperparams(self.config[self.subcommand].as_dict())
         if process_number() == 0 and len(loggers) > 1:
-            begun = trainer.loggers
-            note_versions([each if each in begun else begun[-1] for each in loggers], versions)
+            note_versions([each if each in trainer.loggers else None for each in loggers], versions)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -245,7 +244,8 @@ class LaserCLI(PredictCommand):
             return settle_processes({**self._get(self.config_init, "trainer"), **changed})
 
     def _trainer(self, **kwargs: Any) -> Trainer:
-        kwargs.setdefault("plugins", self._settle_processes(kwargs))
+        if "plugins" not in kwargs:
+            kwargs["plugins"] = self._settle_processes(kwargs)
         with _trainer_in_one_sentence():
             trainer = super().instantiate_trainer(**kwargs)
         refuse_other_processes(trainer)

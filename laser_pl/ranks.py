@@ -157,8 +157,10 @@ def settle_processes(settings: Mapping[str, Any]) -> list[Any]:
     several = TorchElasticEnvironment.detect() or (tasks.isdecimal() and int(tasks) > 1)
     if not several and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         alone = [*plugins, LightningEnvironment()]
-        if isinstance(trainer_with(alone).strategy, SingleDeviceStrategy):
-            plugins = alone
+        trainer = trainer_with(alone)
+        if isinstance(trainer.strategy, SingleDeviceStrategy):
+            rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
+            return alone
     rank_zero_only.rank = trainer_with(plugins).global_rank  # type: ignore[attr-defined]
     return plugins
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from laser_pl.run.plain_yaml import load_yaml
+
 log = logging.getLogger(__name__)
 
 OF_THE_CALL = {"name", "runs_dir", "resume", "ckpt_path", "config"}
@@ -43,10 +45,10 @@ def changes_since(began: Path, now: str) -> list[str] | None:
         now: The configuration that it goes on with, as YAML.
     """
     try:
-        before = yaml.safe_load(began.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        before = load_yaml(began.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    return list(differences(before, yaml.safe_load(now)))
+    return list(differences(before, load_yaml(now)))
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:

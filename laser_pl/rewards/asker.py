@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from transformers import TrainerState
-
 from laser_pl.batches import Prompt, RolloutBatch
 
 GIVEN = ("completion_ids", "trainer_state", "log_extra", "log_metric")
@@ -24,26 +22,35 @@ class Asker:
     """
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        # Here, since with what it imports it takes a second or two, which nothing but asking needs.
+        from transformers import TrainerState
+
         self.encode = encode
         self.state = TrainerState()
-        self._sampled: dict[tuple[str, str], list[int]] = {}
+        self._batch: RolloutBatch | None = None
+        self._ids: dict[tuple[str, str], list[int]] | None = None  # of its responses, once somebody wants them
         self._told: dict[str, list[float]] = {}
 
+    @classmethod
+    def with_tokenizer(cls, tokenizer: Any) -> Asker:
+        """One that reads texts as the policy's tokenizer does, which sets nothing of its own around them."""
+        return cls(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
     def shows(self, batch: RolloutBatch) -> None:
-        """Know the tokens of a batch's responses as they were sampled, the end of text included."""
-        found, mask = batch.responses.tokens.tolist(), batch.responses.mask.tolist()
-        self._sampled = {
-            (prompt.id, text): [token for token, real in zip(tokens, kept, strict=True) if real]
-            for prompt, *rows in zip(batch.prompts.prompts, batch.responses.texts, found, mask, strict=True)
-            for text, tokens, kept in zip(*rows, strict=True)
-        }
+        """Know a batch whose responses were sampled just now."""
+        self._batch, self._ids = batch, None
+
+    @property
+    def _sampled(self) -> dict[tuple[str, str], list[int]]:
+        """Tokens of the batch's responses as they were sampled, the end of text included, by prompt and text."""
+        if self._ids is None:
+            self._ids = {} if self._batch is None else _ids_of(self._batch)
+        return self._ids
 
     def arguments(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> dict[str, Any]:
         """``GIVEN``, for responses to as many prompts."""
-        ids = [
-            self._sampled.get((prompt.id, text)) or self.encode(text)
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
+        sampled = self._sampled
+        ids = [sampled.get((prompt.id, text)) or self.encode(text) for prompt, text in zip(prompts, texts, strict=True)]
         return {
             "completion_ids": ids,
             "trainer_state": self.state,
@@ -57,3 +64,12 @@ class Asker:
         for values in self._told.values():
             values.clear()
         return means
+
+
+def _ids_of(batch: RolloutBatch) -> dict[tuple[str, str], list[int]]:
+    found, mask = batch.responses.tokens.tolist(), batch.responses.mask.tolist()
+    return {
+        (prompt.id, text): [token for token, real in zip(tokens, kept, strict=True) if real]
+        for prompt, *rows in zip(batch.prompts.prompts, batch.responses.texts, found, mask, strict=True)
+        for text, tokens, kept in zip(*rows, strict=True)
+    }

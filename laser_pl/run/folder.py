@@ -195,7 +195,6 @@ class RunFolder:
         folder.refuse_other()
         if folder.summary.exists():
             raise ConfigurationError(f"--resume: the run in '{path}' is finished. Leave --resume out to start another.")
-        folder.refuse_links()
         return folder
 
 
@@ -209,9 +208,8 @@ def _begun(own: Path, name: str) -> Iterator[Path]:
     ]
     for path in sorted(others, key=lambda path: int(path.name.rpartition("-")[2])):
         try:
-            began = load_yaml(read_text(path / "config.yaml", path, _MOST_BYTES_OF_CONFIG))
-            named = began["name"]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, ConfigurationError):
+            named = RunFolder(path).read_config().get("name", name)
+        except ConfigurationError:
             named = name  # nobody can say, so it is asked for
         if isinstance(named, str) and Path(named) == Path(name):
             yield path

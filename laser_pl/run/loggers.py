@@ -81,11 +81,11 @@ def _warn(logger: Logger, error: Exception) -> None:
                 type(logger).__name__, type(error).__name__, " ".join(str(error).split()))  # fmt: skip
 
 
-def note_versions(loggers: Sequence[Logger], path: Path) -> None:
+def note_versions(loggers: Sequence[Logger | None], path: Path) -> None:
     """Write down which run of theirs each logger has begun, so that a resumed run goes on with it.
 
     Args:
-        loggers: The trainer's.
+        loggers: As they are configured; None in the place of one that could not begin.
         path: ``loggers.json`` in the run's folder.
     """
     versions = [logger.version if isinstance(logger, _GO_ON) else "" for logger in loggers]
