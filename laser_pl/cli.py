@@ -175,6 +175,10 @@ class LaserCLI(PredictCommand):
         Ours hold none; somebody else's could name other weights, or let code that comes with them run.
         """
 
+    def _dump_config(self) -> None:
+        """Nothing, where Lightning's writes the whole configuration as YAML for hyperparameters; see above."""
+        self.config_dump: dict[str, Any] = {}
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Lightning's, which imports what the configurations name; of a run that is looked at, nothing of its own."""
         with self._guarded():

@@ -213,8 +213,12 @@ class LocalModel(RewardModel):
 
 
 def _reads(tokenizer: Any, text: str | list[str]) -> bool:
+    fast = getattr(tokenizer, "backend_tokenizer", None)
     try:
-        tokenizer(text, verbose=False)
+        if fast is None:
+            tokenizer(text, verbose=False)
+        else:  # ten times as fast as with lists of numbers made of what it reads
+            fast.encode_batch_fast([text] if isinstance(text, str) else text)
     except Exception:  # a tokenizer that has no token for what it does not know raises no more than that
         return False
     return True
