@@ -197,10 +197,16 @@ def test_commands_in_tables_and_sentences_are_accepted(
 
 
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_runs_as_it_stands(block: Block) -> None:
+def test_python_runs_as_it_stands(block: Block, written: Callable[[Path], Path]) -> None:
+    """Tests among it pass."""
+    written(block.document)
     namespace: dict[str, Any] = {"__name__": "shown"}
     exec(compile(block.code, block.title or name_of(block.document), "exec"), namespace)
-    assert [value for value in namespace.values() if getattr(value, "__module__", None) == "shown"]
+    shown = {name: value for name, value in namespace.items() if getattr(value, "__module__", None) == "shown"}
+    assert shown
+    for name, value in shown.items():
+        if name.startswith("test_"):
+            value()
 
 
 @pytest.mark.parametrize("block", blocks("json"))

@@ -110,12 +110,14 @@ def test_resumed_equals_uninterrupted(
     assert_same(run_state(finish().folder), run_state(whole["default"].folder))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize(
-    ("hook", "after", "step"),
+    ("signum", "hook", "after", "step"),
     [
-        ("on_train_batch_start", 2, 3),  # the batch is finished and saved, though no checkpoint was due
-        ("on_train_batch_end", 2 * STEPS - 1, 2 * STEPS),  # at an iteration's end, after validation
+        # the batch is finished and saved, though no checkpoint was due
+        (signal.SIGINT, "on_train_batch_start", 2, 3),
+        (signal.SIGUSR1, "on_train_batch_start", 2, 3),
+        # at an iteration's end, after validation
+        (signal.SIGTERM, "on_train_batch_end", 2 * STEPS - 1, 2 * STEPS),
     ],
 )
 def test_a_signal_lets_it_finish_and_save(
