@@ -174,6 +174,11 @@ def test_a_card_holds_no_markup_but_its_own_and_not_where_it_was_logged(run: Pat
     assert yaml.safe_load(head) == {
         "base_model": "owner/base", "library_name": "peft", "pipeline_tag": "text-generation",
         "tags": ["dpo", "laser_pl", "lora", "reward-model-selection"],
+        "model-index": [{"name": "my run", "results": [{
+            "task": {"type": "text-generation"},
+            "dataset": {"name": "a part of the training data", "type": "file", **config},
+            "metrics": [{"type": "accuracy", "name": "accuracy of sampled responses", "value": value}],
+        } for config, value in (({"config": "&lt;b&gt;sums&lt;/b&gt;"}, 0.75), ({}, 0.75))]}],
     }  # fmt: skip
     shown, _, configured = text.partition("## Configuration")
     for expected in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from laser_pl.report.markdown import safe, table
 from laser_pl.report.records import RunRecords
@@ -38,7 +40,7 @@ def model_card(records: RunRecords) -> str:
     config, summary = records.config, records.summary or {}
     base = str(_at(config, "model", "weights", "name"))
     parts = [
-        "---\n" + yaml.safe_dump(_head(base, records.supervised), sort_keys=False) + "---",
+        f"---\n{_head(records, base)}\n---",
         f"# {safe(records.folder.path.resolve().name)}",
         _about(records, base),
         "## Use",
@@ -85,14 +87,42 @@ def fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def _head(base: str, supervised: bool) -> dict[str, Any]:
-    known = {"base_model": base} if is_hub_name(base) else {}
-    return {
-        **known,
-        "library_name": "peft",
-        "pipeline_tag": "text-generation",
-        "tags": ["sft", OURS, "lora"] if supervised else ["dpo", OURS, "lora", "reward-model-selection"],
-    }
+def _head(records: RunRecords, base: str) -> str:
+    """What the hub reads: where the adapter comes from, how to find it, and its accuracy."""
+    found = _measured(records)
+    data = ModelCardData(
+        base_model=base if is_hub_name(base) else None,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["sft", OURS, "lora"] if records.supervised else ["dpo", OURS, "lora", "reward-model-selection"],
+        model_name=html.escape(visible(records.folder.path.resolve().name), quote=False) if found else None,
+        eval_results=found or None,
+    )
+    return str(data.to_yaml())
+
+
+def _measured(records: RunRecords) -> list[EvalResult]:
+    """Test accuracy after training, of each category and on average, for the hub's tables."""
+    after = _table(_table(records.summary or {}, "accuracy"), "after")
+    tested = _at(records.config, "data", "test")
+    path = str(tested.get("path") if isinstance(tested, Mapping) else tested or "a part of the training data")
+
+    def told(text: str) -> str:
+        return html.escape(visible(text), quote=False)  # somebody may show it as it is
+
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=path if tested is not None and is_hub_name(path) else "file",
+            dataset_name=told(Path(path).name),
+            dataset_config=None if name == "average" else told(str(name)),
+            metric_type="accuracy",
+            metric_name="accuracy of sampled responses",
+            metric_value=float(value),
+        )
+        for name, value in after.items()
+        if isinstance(value, (int, float))
+    ]
 
 
 def is_hub_name(name: str) -> bool:
