@@ -80,6 +80,7 @@ class LaserCLI(PredictCommand):
     Args:
         args: The command line; None takes the process's own.
         interruption: Who is told when a signal asks the run to end.
+        looked_at: Whose configuration it is, where that does not follow from the command line.
     """
 
     policy_class: type[Policy] = Policy
@@ -89,11 +90,15 @@ class LaserCLI(PredictCommand):
     folder: RunFolder
     summary: dict[str, Any]
 
-    def __init__(self, args: list[str] | None, interruption: Interruption) -> None:
+    def __init__(
+        self, args: list[str] | None, interruption: Interruption, looked_at: LookedAt | None = None
+    ) -> None:
         self.interruption = interruption
         # Each command's parser takes a quarter of a second to make.
         every, given = self.subcommands(), sys.argv[1:] if args is None else args
-        self.looked_at = LookedAt.by(given)
+        self.looked_at = looked_at or LookedAt.by(given)
+        if self.looked_at is not None:
+            args = self.looked_at.without_what_writes(given)
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
         super().__init__(
@@ -324,7 +329,7 @@ class LaserCLI(PredictCommand):
         checkpoint = self._get(self.config, "ckpt_path")
         refuse_keys(each_setting(self.config[self.subcommand].as_dict()))
         if self.looked_at is not None:
-            self.looked_at.refuse_code(self.config[self.subcommand].as_dict(), asks=self.subcommand == "predict")
+            self.looked_at.refuse_code(self.config[self.subcommand].as_dict())
         self.find_place_for_predictions()
         if checkpoint is None:
             return

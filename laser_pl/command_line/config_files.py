@@ -53,13 +53,28 @@ def place_of(section: str, setting: str, args: Sequence[str]) -> str:
     return ""
 
 
+_OPTIONS = {"-c", *("--config"[:length] for length in range(len("--con"), len("--config") + 1))}
+"""As the parser takes them, which lets names be cut short."""
+
+
+def config_in(before: str, word: str) -> str | None:
+    """The path of a configuration, or the configuration itself, in a word of a command line; None if it holds none.
+
+    >>> config_in("--config", "a.yaml"), config_in("fit", "--conf=a.yaml"), config_in("fit", "-ca.yaml")
+    ('a.yaml', 'a.yaml', 'a.yaml')
+    """
+    option, equals, value = word.partition("=")
+    if before in _OPTIONS:
+        return word
+    if equals and option in _OPTIONS:
+        return value
+    return word.removeprefix("-c") if word.startswith("-c") and word != "-c" else None
+
+
 def configs_of(args: Sequence[str]) -> list[str]:
     """Paths of configurations, or the configurations themselves."""
-    return [
-        word.removeprefix("--config=")
-        for before, word in zip(["", *args], args, strict=False)
-        if before in {"--config", "-c"} or word.startswith("--config=")
-    ]
+    found = (config_in(before, word) for before, word in zip(["", *args], args, strict=False))
+    return [config for config in found if config is not None]
 
 
 def _is_file(path: Path) -> bool:

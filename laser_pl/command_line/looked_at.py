@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laser_pl.command_line.config_files import configs_of
+from laser_pl.command_line.commands import LIGHTNING
+from laser_pl.command_line.config_files import config_in, configs_of
 from laser_pl.run import named_code
 from laser_pl.run.folder import RunFolder
 
@@ -18,14 +19,14 @@ class LookedAt:
     """What of a command line is a run's, and what is the user's.
 
     Attributes:
+        command: ``predict``, ``test`` or ``validate``.
         configs: Configurations that came with a run.
         words: All else that the user gave.
-        named: Import paths in that.
     """
 
+    command: str
     configs: Sequence[Path]
     words: Sequence[str]
-    named: Collection[str]
 
     @classmethod
     def by(cls, args: Sequence[str]) -> LookedAt | None:
@@ -34,39 +35,60 @@ class LookedAt:
         Raises:
             ConfigurationError: If a run's configuration names code of its own.
         """
-        if "fit" in args or any(word.partition("=")[0] == named_code.CONSENT for word in args):
+        command = next((word for word in args if word in LIGHTNING), "fit")
+        if command == "fit" or any(word.partition("=")[0] == named_code.CONSENT for word in args):
             return None
         checkpoint = _value_of("--ckpt_path", args)
         files = [Path(word) for word in configs_of(args) if _is_file(word)]
         of_a_run = [path for path in files if named_code.is_of_a_run(path, checkpoint)]
         if not of_a_run:
             return None
-        words = [word for word in args if word.removeprefix("--config=") not in set(map(str, of_a_run))]
+        words = [
+            word
+            for before, word in zip(["", *args], args, strict=False)
+            if not _is_among(of_a_run, config_in(before, word))
+        ]
         for path in files:
             if path not in of_a_run:
                 with suppress(OSError, UnicodeDecodeError):  # told by whoever reads it next
                     words.append(path.read_text(encoding="utf-8"))
-        found = cls(of_a_run, words, named_code.names_in(words))
+        found = cls(command, of_a_run, words)
         for path in of_a_run:
             folder = RunFolder(path.parent)
             folder.config = path
             folder.refuse_links()
-            named_code.refuse_code(folder.read_config(), str(path), found.named)
+            found.refuse_code(folder.read_config())
         return found
 
-    def refuse_code(self, config: dict[str, Any], asks: bool) -> None:
-        """See that the whole configuration asks for no code either, except in the user's own words.
+    @property
+    def named(self) -> Collection[str]:
+        """Import paths in what the user gave."""
+        return named_code.names_in(self.words)
+
+    def refuse_code(self, config: dict[str, Any]) -> None:
+        """See that a configuration asks for no code, except in the user's own words.
 
         Args:
-            config: All settings of the command.
-            asks: Whether reward models are going to be asked.
+            config: That of a run, or all settings of the command.
 
         Raises:
             ConfigurationError: If it does.
         """
-        told = " ".join(self.words)
-        if "trust_remote_code" not in told and "RemoteReward" not in told:
-            named_code.refuse_code(config, str(self.configs[0]), self.named, asks)
+        asks = self.command == "predict"
+        named_code.refuse_code(config, str(self.configs[0]), self.words, asks)
+
+    def without_what_writes(self, args: Sequence[str]) -> list[str]:
+        """The command line, on which a run's own configuration says nothing of who writes beside the command."""
+        found: list[str] = []
+        for before, word in zip(["", *args], args, strict=False):
+            found.append(word)
+            if _is_among(self.configs, config_in(before, word)):
+                found += named_code.without_what_writes(self.command)
+        return found
+
+
+def _is_among(configs: Sequence[Path], word: str | None) -> bool:
+    return word is not None and Path(word) in configs
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:

@@ -1,12 +1,14 @@
 """Which classes and functions a run's configuration may name when somebody only looks at the run.
 
 Whoever trains with a configuration runs what it names. Whoever looks at a run, or answers with it, runs nothing of it:
-classes are ours, torch's or Lightning's, code that comes with weights stays where it is, and no server is asked.
+classes are ours, torch's or Lightning's, no function is called, code that comes with weights stays where it is, and no
+server is asked.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ CONSENT = "--trust_run"
 """What the user says who wants all that a run's configuration names, as ``fit`` would have it."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+BESIDE = ("logger", "callbacks", "profiler", "plugins", "default_root_dir")
+"""Of a trainer: what writes or watches beside it, wherever its settings say."""
 _WRITTEN = ("metrics.csv", "selection.jsonl", "summary.json", "checkpoints", "rollouts", "adapter")
 
 
@@ -34,8 +38,14 @@ def is_of_a_run(config: Path, checkpoint: str | None = None) -> bool:
         checkpoint: The checkpoint that is named beside it, if any.
     """
     folder = config.resolve().parent
-    of_checkpoint = checkpoint is not None and folder == Path(checkpoint).resolve().parent.parent
+    of_checkpoint = checkpoint is not None and folder in list(Path(checkpoint).resolve().parents)[:2]
     return of_checkpoint or any((folder / name).exists() for name in _WRITTEN)
+
+
+def without_what_writes(command: str) -> list[str]:
+    """Words behind a run's configuration that take back who would write, log or watch beside the command."""
+    out = ["--out=null"] if command == "predict" else []
+    return [*(f"--trainer.{name}={'false' if name == 'logger' else 'null'}" for name in BESIDE), *out]
 
 
 def names_in(texts: Iterable[str]) -> set[str]:
@@ -43,25 +53,28 @@ def names_in(texts: Iterable[str]) -> set[str]:
     return {name for text in texts for name in _NAME.findall(text)}
 
 
-def refuse_code(config: Any, whose: str, named: Collection[str] = (), asks: bool = False) -> None:
+def refuse_code(config: Any, whose: str, words: Sequence[str] = (), asks: bool = False) -> None:
     """See that a configuration asks for nothing of its own to run.
 
     Args:
         config: The configuration, or a part of it.
         whose: Where it lies, for the message.
-        named: Import paths that the user has named besides.
+        words: What the user has written besides; what they name themselves they know.
         asks: Whether its reward models are going to be asked.
 
     Raises:
         ConfigurationError: If it does.
     """
+    named, told = names_in(words), " ".join(words)
     for name, value in each_setting(config):
         setting = name.rpartition(".")[2]
-        if setting in {"class_path", "function"} and isinstance(value, str) and not _is_known(value, named):
+        if setting == "class_path" and isinstance(value, str) and not _is_known(value, named):
             raise _refused(whose, f"{name} is '{value}', which is neither ours nor torch's nor Lightning's")
-        if setting == "trust_remote_code" and value not in (False, None):
+        if setting == "function" and value is not None and not _is_named(value, named):
+            raise _refused(whose, f"{name} is '{value}', a function that would be called")
+        if setting == "trust_remote_code" and value not in (False, None) and setting not in told:
             raise _refused(whose, f"{name} lets code that comes with weights run")
-        if asks and setting == "class_path" and str(value).rpartition(".")[2] == "RemoteReward":
+        if asks and setting == "url" and str(value) not in told:
             raise _refused(whose, f"{name} is '{value}', so prompts and perhaps a key would be sent to a server")
 
 
@@ -83,6 +96,14 @@ def nothing_of_its_own(named: Collection[str] = ()) -> Iterator[None]:
 
 def _is_known(name: str, named: Collection[str]) -> bool:
     return "." not in name or name in named or any(f"{name}.".startswith(f"{known}.") for known in KNOWN)
+
+
+def _is_named(function: Any, named: Collection[str]) -> bool:
+    """Whether the user has named it: by its import path, or as what the parser has made of that."""
+    if isinstance(function, str):
+        return function in named
+    places = (name.rpartition(".") for name in named)
+    return any(getattr(sys.modules.get(module), own, None) is function for module, _, own in places)
 
 
 def _refused(whose: str, what: str) -> ConfigurationError:

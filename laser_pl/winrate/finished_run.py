@@ -11,29 +11,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.cli import LaserCLI
+from laser_pl.command_line.looked_at import LookedAt
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.plan import split_every
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interruption
 from laser_pl.policy import Policy
-from laser_pl.report.runs import read_run
+from laser_pl.report.runs import Run, read_run
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.named_code import CONSENT
+from laser_pl.run.named_code import BESIDE, without_what_writes
 from laser_pl.training.adapter import as_started, load_adapter
 
-# Whatever the run used, one device is enough, and nothing is logged.
-_ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",
-          "--trainer.callbacks=null", "--trainer.enable_progress_bar=false", "--ckpt_path=null")  # fmt: skip
+# Whatever the run used, one device is enough, nothing is logged, and nobody judges.
+_ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto",
+          "--trainer.enable_progress_bar=false", *without_what_writes("test"))  # fmt: skip
+_NOBODY = {"reward_models": {"nobody": {"class_path": "laser_pl.rewards.Verifier"}}}
 _ADVICE = "Get the run again, or name another."
 
 
 class _Opened(LaserCLI):
-    """The run's parts, as its configuration says."""
+    """What answers of a run, as its configuration says: policy and prompts, and nobody who judges or grades.
+
+    Args:
+        run: The run.
+        trusted: Whether code may run that its configuration names.
+    """
+
+    def __init__(self, run: Run, trusted: bool) -> None:
+        parts = {name: run.config.get(name) for name in ("seed_everything", "trainer", "model", "data")}
+        parts = {name: value for name, value in parts.items() if value is not None} | {"selection": _NOBODY}
+        if isinstance(parts.get("model"), dict):
+            parts["model"] = {name: value for name, value in parts["model"].items() if name != "matcher"}
+        if isinstance(parts.get("trainer"), dict):
+            parts["trainer"] = {name: value for name, value in parts["trainer"].items() if name not in BESIDE}
+        looked_at = None if trusted else LookedAt("test", [RunFolder(run.folder).config], [])
+        if looked_at is not None:
+            looked_at.refuse_code(parts)
+        super().__init__(["test", f"--config={yaml.safe_dump(parts)}", *_ALONE], Interruption(), looked_at)
 
     def test(self, **kwargs: Any) -> None:
         """Nothing: the parts are all that is wanted."""
@@ -53,15 +73,15 @@ class FinishedRun:
     def __init__(self, path: Path, trusted: bool = False) -> None:
         self.trusted = trusted
         self.folder = RunFolder(path)
-        self.config = read_run(path).config
+        self._run = read_run(path)
+        self.config = self._run.config
         if not _weights_in(self.folder.adapter).is_file():
             raise ConfigurationError(f"The run '{path}' has no adapter in '{self.folder.adapter}'. {_ADVICE}")
 
     @cached_property
     def _parts(self) -> tuple[Trainer, Policy, PreferenceData]:
         try:
-            consent = [CONSENT] if self.trusted else []
-            cli = _Opened(["test", f"--config={self.folder.config}", *_ALONE, *consent], Interruption())
+            cli = _Opened(self._run, self.trusted)
             cli.trainer.strategy.connect(cli.model)
             cli.datamodule.trainer = cli.trainer
             cli.datamodule.setup("test")
