@@ -1,18 +1,22 @@
-"""Bounds for what a template of somebody else's may take: it is a program, though it reaches nothing."""
+"""Bounds for what a template or a packed file of somebody else's may take."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 SECONDS = 10.0
 BYTES = 2**30
 """More than what the process has already; where the system tells and takes such bounds."""
+_LEAST, _TIMES = 2**32, 200
+"""Bytes that a packed file's content may take, and how many times its own size: text has some ten times."""
 
 
 @contextmanager
@@ -68,3 +72,14 @@ def in_memory(size: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def memory_for(file: IO[bytes]) -> Iterator[None]:
+    """Run a block that reads a packed file, Parquet for example: some kilobytes of it can hold any number of values.
+
+    Raises:
+        MemoryError: If the block needs more than 4 GiB, and more than 200 times the file's bytes.
+    """
+    with in_memory(max(_LEAST, _TIMES * os.fstat(file.fileno()).st_size)):
+        yield

@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -90,9 +90,7 @@ class LaserCLI(PredictCommand):
     folder: RunFolder
     summary: dict[str, Any]
 
-    def __init__(
-        self, args: list[str] | None, interruption: Interruption, looked_at: LookedAt | None = None
-    ) -> None:
+    def __init__(self, args: list[str] | None, interruption: Interruption, looked_at: LookedAt | None = None) -> None:
         self.interruption = interruption
         # Each command's parser takes a quarter of a second to make.
         every, given = self.subcommands(), sys.argv[1:] if args is None else args
@@ -101,27 +99,28 @@ class LaserCLI(PredictCommand):
             args = self.looked_at.without_what_writes(given)
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
-        super().__init__(
-            self.policy_class,
-            PreferenceData,
-            save_config_callback=None,
-            seed_everything_default=0,
-            parser_class=Parser,
-            parser_kwargs={
-                "prog": "laser_pl",
-                **{name: {"description": LIGHTNING[name]} for name in self.subcommands()},
-            },
-            auto_configure_optimizers=False,
-            trainer_defaults={
-                "reload_dataloaders_every_n_epochs": 1,
-                "max_epochs": 10,
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 1,
-                "use_distributed_sampler": False,
-                "enable_model_summary": False,
-            },
-            args=args,
-        )
+        with ExitStack() as self.until_end:
+            super().__init__(
+                self.policy_class,
+                PreferenceData,
+                save_config_callback=None,
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={
+                    "prog": "laser_pl",
+                    **{name: {"description": LIGHTNING[name]} for name in self.subcommands()},
+                },
+                auto_configure_optimizers=False,
+                trainer_defaults={
+                    "reload_dataloaders_every_n_epochs": 1,
+                    "max_epochs": 10,
+                    "num_sanity_val_steps": 0,
+                    "log_every_n_steps": 1,
+                    "use_distributed_sampler": False,
+                    "enable_model_summary": False,
+                },
+                args=args,
+            )
 
     # -- configuration -----------------------------------------------------------------------------------------------
 
@@ -267,6 +266,7 @@ class LaserCLI(PredictCommand):
         if self.resumed:
             self.folder = self._resumed_folder(runs_dir, name)
             if process_number() == 0:
+                self.until_end.enter_context(self.folder.held())  # before anything is written to it
                 tell_of_changes(self.folder.config, self._resolved())
             refuse_unsound_checkpoint(self.folder)
         elif process_number() > 0:
@@ -275,6 +275,7 @@ class LaserCLI(PredictCommand):
             self.folder = RunFolder.claim(runs_dir, name)
             with self._no_folder_without_run():
                 write_whole(self.folder.config, self._resolved(), self.folder.path)
+            self.until_end.enter_context(self.folder.held())
         self.interruption.run = self.folder.path
 
     @property
@@ -349,8 +350,7 @@ class LaserCLI(PredictCommand):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        held = self.folder.held() if process_number() == 0 else nullcontext()
-        with self._no_folder_without_run(), held, ending_those_started(self.trainer):
+        with self._no_folder_without_run(), ending_those_started(self.trainer):
             self.datamodule.continued = self.resumed
             self._check()
             if self.resumed and self.folder.checkpoint.exists():

@@ -51,7 +51,7 @@ def explain_step(args: Sequence[str], console: Console | None = None) -> list[Se
         ConfigurationError: If there is no run or no such step, or its rollouts are gone.
     """
     options = arguments().parse_args(args)
-    with told_of(options.run):
+    with told_of(options.run, options.trust_run):
         return _explain(options, console)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from laser_pl.run.files import read_text
 from laser_pl.run.plain_yaml import load_yaml
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def changes_since(began: Path, now: str) -> list[str] | None:
         now: The configuration that it goes on with, as YAML.
     """
     try:
-        before = load_yaml(began.read_text(encoding="utf-8"))
+        before = load_yaml(read_text(began, began.parent))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     return list(differences(before, load_yaml(now)))

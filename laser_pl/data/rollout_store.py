@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.bounds import memory_for
 from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
-from laser_pl.run.files import writing
+from laser_pl.run.files import reading, writing
 from laser_pl.run.origin import Origin, refuse_other_origin
 
 Row = dict[str, Any]
@@ -68,9 +69,13 @@ class RolloutStore:
                 tokenizer.
         """
         try:
-            rows: list[Row] = pq.read_table(self.path(chunk), schema=_SCHEMA).to_pylist()
-            noted = pq.read_schema(self.path(chunk)).metadata or {}
-        except (OSError, pa.ArrowException) as error:
+            with reading(self.path(chunk), self.folder.parents[1]) as file, memory_for(file):
+                table = pq.read_table(file, schema=_SCHEMA, use_threads=False)
+                rows: list[Row] = table.to_pylist()
+                noted = pq.read_schema(file).metadata or {}
+        except ConfigurationError:
+            raise
+        except (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException) as error:
             raise ConfigurationError(
                 f"{self.path(chunk)} cannot be read as the rollouts it should hold ({' '.join(str(error).split())})."
                 " Put it back, or start a new run."
@@ -80,10 +85,30 @@ class RolloutStore:
                 f"{self.path(chunk)} does not say how its prompts were read: an older version wrote it. Go on with that"
                 " one, or start a new run."
             )
+        if not all(map(_is_whole, rows)):
+            raise ConfigurationError(
+                f"{self.path(chunk)} holds rows that no run wrote: texts, tokens and numbers of a prompt's responses"
+                " are not as many, or some are missing. Put it back, or start a new run."
+            )
         if self.origin is not None:
             made_with = {name.decode(): value.decode() for name, value in noted.items() if name.decode() in self.origin}
             refuse_other_origin(made_with, self.origin, str(self.path(chunk)), self.weights)
         return rows
+
+
+def _is_whole(row: Row) -> bool:
+    """Whether a row says everything of each response."""
+    lists = [row[name] for name in ("responses", "tokens", "finished", "reference_logprobs")]
+    if not all(isinstance(one, list) and len(one) == len(row["responses"] or ()) and None not in one for one in lists):
+        return False
+    ids = [row["prompt_tokens"], *row["tokens"]]
+    texts = row["prompt_id"], row["category"], row["text"]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(id_ is not None and id_ >= 0 for one in ids for id_ in one)
+        and bool(row["context"])
+        and None not in row["context"]
+    )
 
 
 def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:

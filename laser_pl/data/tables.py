@@ -16,6 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laser_pl.bounds import memory_for
 from laser_pl.errors import ConfigurationError
 from laser_pl.suggestions import closest_path, perhaps
 
@@ -97,7 +98,10 @@ def _open(path: Path) -> IO[bytes]:
 
 def _parquet(path: Path) -> list[Row]:
     try:
-        rows: list[Row] = pq.read_table(path).to_pylist()
+        with path.open("rb") as file, memory_for(file):
+            rows: list[Row] = pq.read_table(file, use_threads=False).to_pylist()
+    except MemoryError:
+        raise ConfigurationError(f"{path} holds more than 200 times what its bytes can say. Cut it up.") from None
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the latter two: values Python has not
         raise ConfigurationError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     return rows

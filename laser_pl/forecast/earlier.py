@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from laser_pl.bounds import memory_for
+from laser_pl.run.files import reading
 from laser_pl.run.folder import RunFolder
 
 
@@ -52,7 +54,7 @@ def earlier_run(runs_dir: str, name: str, sampled: tuple[Any, ...]) -> Earlier |
             if how_sampled(config) != sampled:
                 continue
             counts = [_lengths(file) for file in _chunks(path)]
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
+        except (OSError, ValueError, TypeError, KeyError, MemoryError, pa.ArrowException):
             continue  # whatever it is, it is no run that could tell
         responses = sum(count for count, _ in counts)
         if responses:
@@ -72,6 +74,7 @@ def _chunks(path: Path) -> Iterator[Path]:
 
 def _lengths(file: Path) -> tuple[int, int]:
     """Responses in a chunk, and their tokens."""
-    column = pq.read_table(file, columns=["tokens"])["tokens"]
+    with reading(file, file.parents[2]) as opened, memory_for(opened):
+        column = pq.read_table(opened, columns=["tokens"], use_threads=False)["tokens"]
     lengths = pc.list_value_length(pc.list_flatten(column))
     return len(lengths), int(pc.sum(lengths).as_py() or 0)

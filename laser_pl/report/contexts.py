@@ -16,6 +16,7 @@ from torch import Tensor
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.records import Line, RunRecords
+from laser_pl.run.files import reading
 from laser_pl.run.named_code import nothing_of_its_own, refuse_code
 
 T = TypeVar("T")
@@ -123,7 +124,8 @@ def _rollouts(records: RunRecords, iteration: int) -> _Rollouts:
     texts: list[str] = []
     hidden = []
     for path in files:
-        table = pq.read_table(path, columns=["prompt_id", "text", "context"])
+        with reading(path, records.folder.path) as file:
+            table = pq.read_table(file, columns=["prompt_id", "text", "context"], use_threads=False)
         ids += table["prompt_id"].to_pylist()
         texts += table["text"].to_pylist()
         # As one array: lists of Python's numbers would take ten times the memory.

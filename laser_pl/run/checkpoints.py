@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,7 +10,9 @@ from typing import Any
 
 import torch
 
+from laser_pl.bounds import memory_for
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.files import reading
 
 FORMAT = 3
 """Counts the forms that the state of a run had, so that an older one is refused in a sentence."""
@@ -30,7 +33,10 @@ def check_checkpoint(path: Path, to_go_on: bool, otherwise: str) -> None:
         ConfigurationError: If it is not.
     """
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with reading(path.resolve(), most=sys.maxsize) as file, memory_for(file):
+            found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except ConfigurationError:
+        raise
     except UnpicklingError:
         raise ConfigurationError(
             f"The checkpoint '{path}' holds something else than tensors and plain values, or is damaged. It is not"

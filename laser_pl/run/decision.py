@@ -13,9 +13,11 @@ from torch import Tensor
 
 from laser_pl.bandits.base import Explanation
 from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
+from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.observations import Observations
 from laser_pl.judging import Judgement, Outcome
 from laser_pl.rewards.costs import Costs
+from laser_pl.run.files import whole_lines
 
 
 @dataclass
@@ -75,8 +77,13 @@ def decisions_of(path: Path, iteration: int) -> list[Decision]:
     """Those of an iteration that are written in ``selection.jsonl``; none if there is no such file."""
     if not path.exists():
         return []
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [Decision(**line) for line in lines if line["iteration"] == iteration]
+    try:
+        lines = [json.loads(text) for text in whole_lines(path) if text.endswith("\n")]
+        return [Decision(**line) for line in lines if line["iteration"] == iteration]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ConfigurationError(
+            f"{path} holds a line that no run wrote. Put the file back, or start a new run."
+        ) from None
 
 
 def category_of(prompts: Sequence[Prompt]) -> str | None:

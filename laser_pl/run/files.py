@@ -7,6 +7,7 @@ the folder that was opened before it, so that nobody can put a link there betwee
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -100,6 +101,38 @@ def _open(path: Path, folder: int, flags: int) -> int:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise ConfigurationError(f"'{path}' is no file. Take it out.")
     return descriptor
+
+
+@contextmanager
+def locked(path: Path, within: Path | None = None) -> Iterator[bool]:
+    """Hold a file for this process alone, until the block or the process ends; NFS locks it for all machines.
+
+    Args:
+        path: A file that stays what it is: one that is replaced is another.
+        within: See ``entered``.
+
+    Yields:
+        Whether nobody else holds it. Where a file system has no locks, nobody does.
+
+    Raises:
+        ConfigurationError: If it is a link, or no file.
+    """
+    with entered(path.parent, within) as folder:
+        try:
+            descriptor = _open(path, folder, os.O_RDWR)  # NFS locks only what may be written
+        except PermissionError:
+            descriptor = _open(path, folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import re
 import shutil
@@ -16,13 +15,22 @@ import yaml
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.places import briefly
-from laser_pl.run.files import delete_folder, delete_leftovers, entered, read_text, refuse_links, write_whole
+from laser_pl.run.files import (
+    delete_folder,
+    delete_leftovers,
+    entered,
+    locked,
+    read_text,
+    refuse_links,
+    whole_lines,
+    write_whole,
+)
 from laser_pl.run.plain_yaml import load_yaml
 from laser_pl.suggestions import closest, closest_path, perhaps
 
 _OWN = ("config.yaml", "metrics.csv", "selection.jsonl", "judged.jsonl", "pairs.jsonl", "agreement.jsonl",
-        "summary.json", "report.html", "predictions.jsonl", "checkpoints", "adapter", "rollouts", "figures",
-        "responses")  # fmt: skip
+        "summary.json", "report.html", "predictions.jsonl", "loggers.json", "checkpoints", "adapter", "rollouts",
+        "figures", "responses")  # fmt: skip
 """What a run and the commands that look at it write; a user's logger may have links of its own beside it."""
 _MOST_BYTES_OF_CONFIG = 2**22
 
@@ -128,17 +136,18 @@ class RunFolder:
         """Let no other process go on with the run while the block runs; the system lets go of it when this one dies.
 
         Raises:
-            ConfigurationError: If another one holds it.
+            ConfigurationError: If another one holds it, or it has ended.
         """
-        with self.config.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with locked(self.config, self.path) as mine:
+            if not mine:
                 raise ConfigurationError(
                     f"The run in '{self.path}' is still going on in another process. Wait for its end, or stop it."
-                ) from None
-            except OSError:  # a file system without locks
-                pass
+                )
+            if self.summary.exists():  # since it was found
+                raise ConfigurationError(
+                    f"The run in '{self.path}' has just ended in another process. Start another under a name of its"
+                    " own."
+                )
             self.refuse_links()
             for folder in (self.checkpoint.parent, self.path / "rollouts", *(self.path / "rollouts").glob("*")):
                 delete_leftovers(folder, self.path)
@@ -250,8 +259,21 @@ def _candidates(runs_dir: str, name: str) -> Iterator[Path]:
 
 
 def keep_steps_before(step: int, path: Path) -> None:
-    """Drop the lines of a JSONL file from a step on, and what was torn; nothing is done if it is not there."""
+    """Drop the lines of a JSONL file from a step on, and what was torn; nothing is done if it is not there.
+
+    Raises:
+        ConfigurationError: If a line is none that a run wrote.
+    """
     if path.exists():
-        lines = read_text(path, path.parent).splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+        lines = [text for text in whole_lines(path) if text.endswith("\n")]
+        kept = [text for number, text in enumerate(lines, 1) if _step_of(text, path, number) < step]
         write_whole(path, "".join(kept), path.parent)
+
+
+def _step_of(text: str, path: Path, number: int) -> int:
+    try:
+        return int(json.loads(text)["step"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ConfigurationError(
+            f"{path}, line {number}: this is no line that a run wrote. Put the file back, or start a new run."
+        ) from None

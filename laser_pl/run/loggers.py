@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from laser_pl.run.files import write_json
+from laser_pl.run.files import read_text, write_json
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ SAMPLE_COLUMNS = (
     "iteration", "step", "category", "prompt", "answer", "arm", "response", "score", "chosen", "rejected", "right"
 )  # fmt: skip
 
+_MOST_BYTES = 2**20
 _GO_ON = (TensorBoardLogger, WandbLogger, MLFlowLogger)
 
 
@@ -113,9 +114,9 @@ def go_on_with_versions(loggers: Sequence[Logger], path: Path) -> None:
 def _noted(path: Path) -> list[Any]:
     """What is noted; nothing for what is no name of a version, since the run's folder may be a stranger's."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["versions"]
+        found = json.loads(read_text(path, path.parent, _MOST_BYTES))["versions"]
         return [one if isinstance(one, int) or re.fullmatch(r"\w[\w.-]*", one) else None for one in found]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
 
 
@@ -134,8 +135,12 @@ def log_end(loggers: Sequence[Logger], summary: Mapping[str, Any], judged: Path)
             except Exception as error:
                 _warn(logger, error)
                 continue
-            lines = judged.read_text(encoding="utf-8").splitlines() if judged.exists() else []
-            rows = list(sample_rows(json.loads(line) for line in lines))
+            try:
+                lines = read_text(judged, judged.parent).splitlines() if judged.exists() else []
+                rows = list(sample_rows(json.loads(line) for line in lines))
+            except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:  # damaged meanwhile
+                _warn(logger, error)
+                continue
             logger.log_table("judged", columns=list(SAMPLE_COLUMNS), data=rows)
 
 

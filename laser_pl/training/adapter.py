@@ -40,9 +40,11 @@ def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
     if missing:
         raise ConfigurationError(f"There is no adapter in '{folder}': it has no {missing[0]}. {advice}")
     try:
-        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        found: Any = json.loads(config.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("adapter_config.json holds no settings")
         tensors = load_file(weights)
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, OSError, SafetensorError, RecursionError) as error:
         raise ConfigurationError(
             f"The adapter in '{folder}' cannot be read ({' '.join(str(error).split())}). {advice}"
         ) from error
