@@ -6,6 +6,7 @@ import base64
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -41,17 +42,25 @@ def masked(text: str, *keys: str | None) -> str:
     "you sent 'Bearer ***', or ***..."
     """
     hidden = bytearray(len(text))
-    for key in {*known_keys(), *filter(None, keys)}:
-        for form in {key, quote(key, safe=""), base64.b64encode(key.encode()).decode().rstrip("=")}:
-            width = min(_SHORTEST, len(form))
-            pieces = {form[start : start + width] for start in range(len(form) - width + 1)}
-            for start in range(len(text) - width + 1):
-                if text[start : start + width] in pieces:
-                    hidden[start : start + width] = b"\1" * width
+    for width, pieces in _pieces(frozenset({*known_keys(), *filter(None, keys)})).items():
+        for start in range(len(text) - width + 1):
+            if text[start : start + width] in pieces:
+                hidden[start : start + width] = b"\1" * width
     if not any(hidden):
         return text
     shown = "".join("\0" if hide else character for hide, character in zip(hidden, text, strict=True))
     return re.sub("\0+", "***", shown)
+
+
+@lru_cache(maxsize=16)
+def _pieces(keys: frozenset[str]) -> dict[int, set[str]]:
+    """What no text shows, by its length: a server's reply may have a hundred thousand texts."""
+    found: dict[int, set[str]] = {}
+    for key in keys:
+        for form in {key, quote(key, safe=""), base64.b64encode(key.encode()).decode().rstrip("=")}:
+            width = min(_SHORTEST, len(form))
+            found.setdefault(width, set()).update(form[start : start + width] for start in range(len(form) - width + 1))
+    return found
 
 
 def masked_in(value: Any, *keys: str | None) -> Any:

@@ -585,9 +585,9 @@ def test_a_figure_is_not_written_through_a_link(run: Path, tmp_path: Path, victi
 
 
 def test_a_fault_of_ours_is_told_with_its_place_and_with_consent_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"KeyError: 'x'; report/records\.py, line \d+\).* the fault is ours"):
-        with told_of(tmp_path):
-            raise KeyError("x")
+    sentence = r"KeyError: 'x'; report/records\.py, line \d+\).* the fault is ours"
+    with pytest.raises(ConfigurationError, match=sentence), told_of(tmp_path):
+        raise KeyError("x")
     with pytest.raises(KeyError), told_of(tmp_path, trusted=True):
         raise KeyError("x")
 

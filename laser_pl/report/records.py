@@ -248,6 +248,8 @@ def _summary(path: Path, left_out: list[str]) -> dict[str, Any] | None:
         return None
     try:
         summary = json.loads(read_text(path, path.parent))
+    except ConfigurationError:  # a link, which has come since they were looked for
+        raise
     except (OSError, ValueError, RecursionError):
         summary = None
     if not holds(summary, {}, OF_SUMMARY):
@@ -259,6 +261,8 @@ def _summary(path: Path, left_out: list[str]) -> dict[str, Any] | None:
 def _metrics(path: Path, left_out: list[str]) -> list[MetricsRow]:
     try:
         return read_metrics(path)
+    except ConfigurationError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error):
         left_out.append("metrics.csv cannot be read")
         return []
