@@ -290,6 +290,35 @@ NUMBERS: list[tuple[str, str, bool]] = [
     (r"\fbox{7}", "7", True),
     ("#### $7", "7", True),
     ("Final Answer: The final answer is $7$. I hope it is correct.", "7", True),
+    # thoughts
+    ("<think>Final answer: 3? No.</think>\n\n18", "18", True),
+    ("<think>Final answer: 18</think>\n\nI don't know.", "18", False),
+    ("[THINK]3 + 4[/THINK]The answer is 18.", "18", True),
+    ("Final answer: 3\n</think>\n\nIt is **18**.", "18", True),
+    # parts in words, thousands in letters
+    ("Final answer: two thirds", "2", False),
+    ("Final answer: two thirds of them", "2/3", True),
+    ("Final answer: three and a half", "3", False),
+    ("Final answer: Three and a half cups", "3.5", True),
+    ("Final answer: 3 and a half", "3.5", True),
+    ("Final answer: one half", "1", False),
+    ("Final answer: twenty-third", "23", False),
+    ("Final answer: $3k", "3", False),
+    ("Final answer: $3k", "3000", True),
+    ("Final answer: 2.5k people", "2500", True),
+    ("Final answer: \u00a31.5m", "1500000", True),
+    ("Final answer: $1.5bn", "1500000000", True),
+    ("Final answer: 1.5m", "1.5", True),  # metres
+    ("Final answer: 300K", "300", True),  # kelvin
+    ("Final answer: 18km", "18", True),
+    ("Final answer: 1.234.567,89", "1234567.89", True),
+    # rates and reasons
+    ("Final answer: She earns $18/day", "18", True),
+    ("Final answer: 60 miles/hour", "60", True),
+    ("Final answer: 18/xy", "18", False),
+    ("Final answer: x=3, since 2*3=6", "3", True),
+    ("Final answer: x=3, since 2*3=6", "6", False),
+    ("Final answer: Because 3 + 4 = 7, it is 7", "7", True),
 ]
 CHOICES: list[tuple[str, str, bool]] = [
     ("Final answer: (B) Paris", "B", True),
@@ -326,6 +355,10 @@ CHOICES: list[tuple[str, str, bool]] = [
     ("A is wrong since ... so the answer is (C).", "C", True),
     ("A is wrong since ... so the answer is (C).", "A", False),
     ("A is wrong and B is not right, so C.", "C", True),
+    ("It cannot be B, so C", "C", True),
+    ("The answer isn't B but C", "C", True),
+    ("It can't be (A). Final answer: it can't be B", "B", False),
+    ("<think>B? (A)?</think>(C)", "C", True),
     ("(A) is incorrect. (B) isn't. So it must be (D).", "D", True),
     ("The answer is B, not C", "B", True),
     ("The answer is not A but D", "D", True),
@@ -557,7 +590,8 @@ def test_very_long_numbers_are_told_apart(size: int) -> None:
 HOSTILE = ["10**10**10", "9^9999", "1e99999", "1/" + "9" * 5000, "9" * 5000 + "^2", "(" * 5000, "\\boxed{" * 5000,
            "\n" * 20000, "\\frac{" * 5000, "#" * 20000, "####" * 5000, "Final answer" * 3000, "Final answer:" * 3000,
            " " * 20000, "*" * 20000, "final answer " + "*" * 20000, "1,000" * 4000, "1 " * 10000, "not " * 5000,
-           "A or " * 4000, "-" * 20000]  # fmt: skip
+           "A or " * 4000, "-" * 20000, "</think>" * 3000, "one half " * 3000, "one and " * 4000,
+           "since " * 5000]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:14] for text in HOSTILE])

@@ -141,7 +141,7 @@ def stepped(model: Any, reading: Reading) -> float:
     Raises:
         ArithmeticError: If no gradient reaches the adapter, or one that is not finite.
     """
-    policy = Lora(dropout=0.0, targets=causal_families.lora_targets(model)).wrap(model)
+    policy = Lora(dropout=0.0, targets="all-linear").wrap(model)
     reader = ResponseReader(policy, 1000)
     with evaluating(policy):
         reference = reader.all_logprobs(reading)

@@ -30,6 +30,8 @@ _ANSWER_ALONE = re.compile(
 _ANSWER_IS = re.compile(
     r"\banswers?\b[*_\s]*(?:(?:is|are|was|(?:would|should|will|must)\s+be)\b[*_]*[ \t]*:?|:)[*_]*", re.IGNORECASE
 )
+# What a reasoning model thought before it answered; Magistral's mark is the last.
+_THOUGHT = re.compile(r"\A.*(?:</(?:\w+:)?think(?:ing)?>|\[/THINK\])", re.DOTALL | re.IGNORECASE)
 _NOTHING = re.compile(r"\.(?!\d)|…|<")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -46,13 +48,16 @@ def final_part(response: str) -> str:
 
 
 def own_part(response: str) -> str:
-    r"""The response without the next question, which a base model goes on with.
+    r"""The response without its thoughts, and without the next question, which a base model goes on with.
 
     A question that it begins with, or comes to before it has given a final answer, is its own.
 
     >>> own_part("Final answer: 18\n\nQuestion: Tom has 5 apples. Final answer: 5")
     'Final answer: 18'
+    >>> own_part("<think>Final answer: 5? No.</think>18")
+    '18'
     """
+    response = _THOUGHT.sub("", response, count=1)
     marks = [*_final_answers(response), *(mark.start("answer") for mark in _hashes(response))]
     for heading in _NEXT_QUESTION.finditer(response, min(marks, default=0)):
         before = response[: heading.start()]

@@ -11,6 +11,31 @@ _SMALL = {word: value for value, word in enumerate(_ONES)} | {word: 10 * tens fo
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _WORD = rf"(?:{'|'.join([*_SMALL, 'hundred', *_LARGE])})"
 _WORDS = re.compile(rf"(minus |negative )?({_WORD}(?:(?:[ -]|,? and ){_WORD})*)\b(?! of\b| that\b| who\b|-)", re.I)
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+          "ninth": 9, "tenth": 10}  # fmt: skip
+_PART = re.compile(
+    rf"(?:\b(?P<whole>{_WORD}(?:[ -]{_WORD})*) and )?\b"
+    rf"(?:(?:an?|one)[ -](?P<part>{'|'.join(_PARTS)})"
+    rf"|(?P<some>{'|'.join(_ONES[2:10])})[ -](?P<parts>halve|{'|'.join(_PARTS)})s)\b"
+    r"(?! (?:more|less|as)\b)",
+    re.I,
+)
+
+
+def fractions_in_digits(text: str) -> str:
+    """Halves, thirds and their like as digits.
+
+    >>> fractions_in_digits("three and a half, or 3 and a half"), fractions_in_digits("two thirds of one third more")
+    ('3 1/2, or 3 and 1/2', '2/3 of one third more')
+    """
+    return _PART.sub(_digits, text)
+
+
+def _digits(found: re.Match[str]) -> str:
+    whole = number_in_words(found["whole"]) if found["whole"] else None
+    some = _SMALL[found["some"].lower()] if found["some"] else 1
+    of = _PARTS[(found["part"] or found["parts"]).lower().replace("halve", "half")]
+    return f"{'' if whole is None else f'{whole} '}{some}/{of}"
 
 
 def number_in_words(text: str) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from laser_pl.metrics.number_words import number_in_words
+from laser_pl.metrics.number_words import fractions_in_digits, number_in_words
 from laser_pl.metrics.plain_text import plain
 
 Value = Decimal | Fraction
@@ -23,20 +23,22 @@ _INTEGER = (
     r"|\d{1,3}(?:[ ']\d{3}){1,20}(?!\d)|\d+)"
 )
 _QUANTITY = re.compile(
-    rf"(?<![\w.^])(?P<sign>[-+]\s?)?(?:[$€£¥₹]\s?)?(?P<inner_sign>-)?"
+    rf"(?<![\w.^])(?P<sign>[-+]\s?)?(?P<money>[$€£¥₹]\s?)?(?P<inner_sign>-)?"
     rf"(?:(?P<whole>\d+)\s(?:and\s)?(?P<part>\d+)\s?/\s?(?P<of>\d+)"  # 1 1/2
     rf"|(?P<above>{_INTEGER})\s?/\s?(?P<below>-?\d+)"
-    r"|(?P<dotted>\d{1,3}(?:\.\d{3}){2,}|\d{1,3}(?:\.\d{3})+,\d+)(?!\d)"  # 1.234.567 and 1.234,5
+    r"|(?P<dotted>\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})(?!\d)"  # 1.234.567 and 1.234,5
     rf"|(?P<decimal>{_INTEGER}(?:\.\d+)?|\.\d+)"
     r"(?:\s?(?:[x*]\s?10\s?\^|(?<=\d)e)\s?(?P<exponent>[-+]?\d{1,5})(?!\.?\d|\^)"
     r"|\s?\^\s?(?P<power>-?\d{1,4})(?!\.?\d|\^))?)"
-    r"(?:\s?(?P<percent>%|per\s?cent\b)|\s(?P<scale>hundred|thousand|million|billion|trillion)\b)?",
+    r"(?:\s?(?P<percent>%|per\s?cent\b)|\s(?P<scale>hundred|thousand|million|billion|trillion)\b"
+    r"|(?P<letter>(?(money)(?:k|m|bn?)|(?-i:k)))(?![^\W_]))?",  # 3k; $3m, but 3 m are metres
     re.IGNORECASE,
 )
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALES = {"": 0, "hundred": 2, "thousand": 3, "k": 3, "million": 6, "m": 6, "billion": 9, "b": 9, "bn": 9,
+           "trillion": 12}  # fmt: skip
 # A part of another number: 2x, 2\pi, 3^n, 3:2, 1/2/3, 1,23, 5(a+b), 2i, 2e, 2 + x; \sqrt{2}, x/2, \pm 3, x^2, x + 2.
 _GOES_ON = re.compile(
-    r"\s?\}?(?:\^|[√π∞±]|\\[a-z])|\s?/|:\d|[.,]\d|\(|\s?[xyz](?![a-z])|[ie](?!\w)|e[-+]?\d"
+    r"\s?\}?(?:\^|[√π∞±]|\\[a-z])|\s?/(?!\s?(?:[a-z]{3,}|hr|kg))|:\d|[.,]\d|\(|\s?[xyz](?![a-z])|[ie](?!\w)|e[-+]?\d"
     r"|\s?(?:[+*]\s?[a-z](?![a-z'])|-\s?[b-hj-z](?![a-z'])|[-+*]\s?[\\(])",
     re.IGNORECASE,
 )
@@ -59,6 +61,7 @@ _INEQUALITY = re.compile(r"[<>≤≥≠]|\\(?:l|g|n)eq?(?![a-z])")
 _UNKNOWN = re.compile(r"\b[a-z]\s*=", re.IGNORECASE)
 _MINUS = re.compile(r"\b(?:negative|minus)\s+(?=[$\d.])", re.IGNORECASE)
 _ASIDE = re.compile(r"(?<=\s)\([^()]*\)")
+_REASON = re.compile(r"\b(?:since|because)\b.*", re.IGNORECASE | re.DOTALL)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\D)|\n")
 
 
@@ -96,6 +99,9 @@ def answered(text: str) -> Quantity | None:
     (Decimal('18'), Decimal('7'), None)
     """
     for sentence in _sentences(text):
+        reasonless = _REASON.sub("", sentence)
+        if _QUANTITY.search(reasonless):
+            return _leading(reasonless)
         if _QUANTITY.search(sentence):
             return _leading(sentence)
         word = number_in_words(_BEFORE.sub("", _from_verb(sentence), count=1))
@@ -131,7 +137,8 @@ def quantities(text: str) -> list[Quantity]:
 
 
 def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in _SENTENCE.split(_MINUS.sub("-", plain(text))) if sentence.strip()]
+    text = _MINUS.sub("-", fractions_in_digits(plain(text)))
+    return [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
 
 
 def _leading(sentence: str) -> Quantity | None:
@@ -172,7 +179,7 @@ def _from_verb(sentence: str) -> str:
 
 def _value(match: re.Match[str]) -> Value | None:
     minus = "-" if (match["sign"] or "").startswith("-") != (match["inner_sign"] is not None) else ""
-    scale = _SCALES[match["scale"].lower()] if match["scale"] else 0
+    scale = _SCALES[(match["scale"] or match["letter"] or "").lower()]
     if match["dotted"]:
         return Decimal(f"{minus}{match['dotted'].replace('.', '').replace(',', '.')}e{scale}")
     if match["decimal"] and not match["power"]:

@@ -106,7 +106,7 @@ def letter_in(text: str, letters: str) -> str | None:
         return alone[1].upper()
     ends = r"(?![\w'])"
     text = re.sub(
-        rf"\b[Nn]ot\s+(?:option\s+)?\(?{capital}\)?{ends}"
+        rf"(?:\b[Nn]ot|\bcannot|n't)\s+(?:be\s+)?(?:option\s+)?\(?{capital}\)?{ends}"
         rf"|(?:(?:^|(?<=[.;!?]\s))(?:\(?{capital}\)?(?:\s*,|\s+and|\s+or)\s+)+)?\(?\b{capital}\b\)?\s+{_RULED_OUT}",
         " ",
         text,
