@@ -92,6 +92,14 @@ def test_a_check_of_all_arms_after_two_choices_at_one_context_is_taken_for_one()
     torch.testing.assert_close(bandit.probabilities, 0.7 * weights / weights.sum() + 0.1, rtol=0, atol=1e-12)
 
 
+def test_that_an_arm_told_nothing_apart_beside_a_poll_is_no_round() -> None:
+    """Nobody else could be observed there: were it one, the arm would win all rounds that are not polled."""
+    bandit = started(0.3, 3)
+    arms, nobody = torch.tensor([1]), torch.zeros(1, 3, dtype=torch.bool)
+    bandit.learn(NOWHERE, arms, torch.tensor([0.5], dtype=torch.float64), nobody)
+    assert bandit.probabilities.tolist() == pytest.approx([1 / 3] * 3, abs=1e-12)
+
+
 def steps_of(bandit: Exp3, arms: list[int], gains: np.ndarray, rivals: list[list[bool]]) -> np.ndarray:
     """What an observation of these arms adds to the logarithms of the weights, as a gain estimate."""
     before = bandit.log_weights.clone()

@@ -159,7 +159,7 @@ def test_who_told_nothing_apart_is_observed_at_chance_unless_the_signal_saw_it()
     polled = Observations(*(torch.tensor(v) for v in ([0, 0], [0, 2], [0.5, 0.9], [0.5, 0.5])), polled=True)
     every, rivals = observed(polled, found, chance, 3)
     assert every.arm.tolist() == [0, 2, 1]
-    assert rivals.tolist() == [[True, False, False], [False, False, True], [False, True, True]]
+    assert rivals.tolist() == [[True, False, False], [False, False, True], [False, False, False]]
     silent, _ = observed(seen, found, torch.tensor([NAN, NAN]), 3)
     assert silent.arm.tolist() == [2, 2]
 

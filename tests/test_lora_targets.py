@@ -64,9 +64,9 @@ def test_a_tower_for_images_gets_no_adapter(sees_images: Path, targets: Any) -> 
 
 
 # Attention to an encoder, indices that choose tokens, towers within the decoder, keys and values of other layers,
-# routers, a head whose name is that of a decoder.
+# routers, a head whose name is that of a decoder, layers of Linear's kind for groups of heads.
 FAMILIES = ["bart", "deepseek_v32", "git", "gemma3n_text", "mixtral", "modernbert-decoder", "bert", "gpt2", "mllama",
-            "mamba", "falcon_h1"]  # fmt: skip
+            "mamba", "falcon_h1", "deepseek_v4"]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:peft", "ignore::RuntimeWarning:peft")  # its own, on experts and GPT-2
@@ -76,6 +76,11 @@ def test_every_adapter_gets_a_gradient(family: str) -> None:
     model = Lora(rank=2, dropout=0.0, targets="all-linear").wrap(base)
     assert trained_layers(model)
     assert layers_with_gradient(model) == trained_layers(model)
+
+
+def test_a_model_whose_layers_run_backwards_in_training_mode_alone_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="ReformerModelWithLMHead cannot be trained by an adapter"):
+        Lora(targets="all-linear").wrap(causal_families.make("reformer"))
 
 
 def test_looking_changes_no_random_number(policy_folder: Path) -> None:

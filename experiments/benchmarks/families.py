@@ -166,7 +166,8 @@ def page(found: dict[str, dict[str, Found]], command: str) -> str:
         f" {torch.__version__}. `nats`: the largest difference of a response's log-probability ({TOKENS} tokens) from"
         " that of its text read alone by the model itself. `gap`: how far the likeliest logit lay above that of a token"
         " that was sampled greedily. In bfloat16 both hold the rounding of two ways to compute one number. `margin`:"
-        " how far policy and reference are apart when a step begins, whatever the base draws in training.",
+        " how far policy and reference are apart when a step begins, whatever the base draws in training; 0 but for"
+        " Inkling, whose learned attention bias makes torch take another kernel where a gradient is wanted.",
         "",
         "| | " + " | ".join(next(iter(found.values()))) + " |",
         "|---|---|---|",

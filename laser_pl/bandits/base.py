@@ -113,7 +113,7 @@ class Bandit(ABC):
             arms: The arm each reward is about. Shape ``(O,)``, int64.
             rewards: Shape ``(O,)``.
             rivals: Which arms could have been observed there instead, itself included; where all were asked, nobody
-                else. Shape ``(O, K)``, bool.
+                else; none, not even itself, where nobody but this arm could ever be observed. Shape ``(O, K)``, bool.
         """
         self.update(contexts, arms, rewards)
 

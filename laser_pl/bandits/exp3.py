@@ -22,8 +22,9 @@ class Exp3(Rivalry):
     place. A chosen arm's rivals are all that could be asked, so that :math:`q_k = p_k` where nobody is aside. One that
     was asked after others told nothing apart has those for rivals that were left, so that each asking counts as a round
     of its own. One that was seen since all were asked has none: :math:`q_k = 1`, whether all answered or not. Then
-    :math:`x / q_k`, and 0 for who was not observed, is unbiased for every arm. Rewards that come together are weighed
-    by the probabilities at their choice.
+    :math:`x / q_k`, and 0 for who was not observed, is unbiased for every arm. What could be observed of one arm alone
+    (that it told nothing apart, where the signal measures nobody's judgement) is no round, and changes nothing. Rewards
+    that come together are weighed by the probabilities at their choice.
 
     Args:
         gamma: Share of choices at random, in (0, 1].
@@ -68,7 +69,7 @@ class Exp3(Rivalry):
     def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
         """Multiply the weights."""
         gains = ((rewards.double() - self.low) / (self.high - self.low)).clamp(0, 1)
-        chance = self.probabilities[arms] / (rivals * self.probabilities).sum(-1)  # (O,)  q
+        chance = self.probabilities[arms] / (rivals * self.probabilities).sum(-1)  # (O,)  q; infinite without a round
         steps = self.gamma / len(self.arms) * gains / chance
         self.log_weights = self.log_weights.index_add(0, arms, steps)
         self.log_weights = self.log_weights - self.log_weights.max()  # the same probabilities, and no overflow

@@ -18,6 +18,10 @@ def observed(seen: Observations, judgement: Judgement, chance: Tensor, arms: int
     know nothing of it for ever, and go on asking it for that. Chance is neither praise nor blame: on a prompt to which
     all responses are right, the best of judges tells none apart.
 
+    Beside a poll this is all that a decision can teach: nobody else's judgement is measured there. To a bandit that
+    weighs observations by their chance it must not count as a round, or the arm that ties wins every round that is not
+    polled.
+
     Args:
         seen: What the signal measured; its ``prompt`` counts decisions.
         judgement: Who was asked in each of the ``M`` decisions.
@@ -26,7 +30,8 @@ def observed(seen: Observations, judgement: Judgement, chance: Tensor, arms: int
 
     Returns:
         The observations, and of each the arms that could have been observed instead, itself included ``(O, K)``: those
-        that could have had its turn. One that was seen because all were asked has no rival.
+        that could have had its turn. One that was seen because all were asked has no rival but itself; one that was
+        made beside a poll has none at all.
     """
     turns = {(m, turn.arm): turn for m, own in enumerate(judgement.turns) for turn in own}
     known = list(zip(seen.prompt.tolist(), seen.arm.tolist(), strict=True))
@@ -37,7 +42,7 @@ def observed(seen: Observations, judgement: Judgement, chance: Tensor, arms: int
     ]
     alone = torch.eye(arms, dtype=torch.bool)
     rivals = [alone[place[1]] if seen.polled or place not in turns else turns[place].rivals for place in known]
-    rivals += [turns[place].rivals for place in more]
+    rivals += [turns[place].rivals & (not seen.polled) for place in more]
     decision, arm = torch.tensor(more, dtype=torch.long).reshape(-1, 2).unbind(-1)
     by_chance = chance[decision]
     every = replace(

@@ -22,6 +22,8 @@ _TRIAL_TOKENS = 8
 _FUSED = "out_proj", "conv1d"
 _FUSING = "mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"
 """Layers of these families whose weights a kernel takes as they are, so that PEFT refuses an adapter on them."""
+_REVERSIBLE = ("reformer",)
+"""Families whose backward pass works in training mode alone, in which a base, with its own dropout, never is."""
 
 
 def untrained_targets(model: Any, targets: Collection[str] | str) -> str | None:
@@ -36,8 +38,14 @@ def untrained_targets(model: Any, targets: Collection[str] | str) -> str | None:
         targets: Names of layers, a regular expression over whole names, or ``all-linear``.
 
     Raises:
-        ConfigurationError: If a name, or the expression, matches no layer that a text goes through.
+        ConfigurationError: If a name, or the expression, matches no layer that a text goes through, or if the model
+            cannot be trained by an adapter.
     """
+    if getattr(model.config, "model_type", None) in _REVERSIBLE:
+        raise ConfigurationError(
+            f"{type(model).__name__} cannot be trained by an adapter: its reversible layers have no backward pass while"
+            " the base's own dropout is off. Take another model in model.weights.name."
+        )
     layers = {name: module for name, module in model.named_modules() if getattr(module, "weight", None) is not None}
     reached = layers_of_text(model) or _layers_of_decoder(model, layers)
     if targets == ALL_LINEAR and model.config.model_type in _FUSING:
@@ -57,7 +65,10 @@ def untrained_targets(model: Any, targets: Collection[str] | str) -> str | None:
 
 
 def layers_of_text(model: Any) -> set[str]:
-    """Names of the layers whose weights get a gradient from a text, and that give one tensor, as an adapter needs it.
+    """Names of the layers whose weights get a gradient from a text, and that give what an adapter can add to.
+
+    That is one tensor, of a linear layer with as many features as it has: DeepSeek V4's layers for groups of heads are
+    called linear and give fewer.
 
     A text of a few tokens is read by a twin of the model whose tensors have shapes and no numbers, which takes neither
     memory nor the weights.
@@ -94,7 +105,7 @@ def _layers_of_twin(model: Any) -> frozenset[str]:
         for name, module in layers.items():
             module.weight.requires_grad_(True)
             module.register_forward_hook(
-                lambda _, inputs, output, name=name: ran.add(name) if isinstance(output, torch.Tensor) else None
+                lambda layer, _, output, name=name: ran.add(name) if _can_be_added_to(layer, output) else None
             )
         logits = twin(input_ids=torch.ones(1, _TRIAL_TOKENS, dtype=torch.long), use_cache=False).logits
         found = torch.autograd.grad(
@@ -109,6 +120,11 @@ def _layers_of_decoder(model: Any, layers: Collection[str]) -> set[str]:
     decoder, head = names.get(id(model.get_decoder()), ""), names.get(id(model.get_output_embeddings()), "")
     inside = {name for name in layers if name.startswith(f"{decoder}.")}
     return inside | {head} if inside else set(layers)
+
+
+def _can_be_added_to(layer: Any, output: Any) -> bool:
+    features = layer.out_features if isinstance(layer, torch.nn.Linear) else None
+    return isinstance(output, torch.Tensor) and features in (None, output.shape[-1])
 
 
 def _is_linear(module: Any) -> bool:
