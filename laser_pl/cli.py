@@ -14,7 +14,6 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -52,11 +51,22 @@ from laser_pl.run.checkpoints import check_checkpoint
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.loggers import begins, go_offline_without_key, go_on_with_versions, log_end, note_versions, outlive
+from laser_pl.run.loggers import (
+    OF_PROFILERS,
+    begins,
+    go_offline_without_key,
+    go_on_with_versions,
+    log_end,
+    note_versions,
+    outlive,
+    refuse_own_folder,
+)
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
+from laser_pl.run.users_files import give_checkpoints_folders, give_profile_file
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
+from laser_pl.trainer_settings import callbacks_of, refuse_settings
 from laser_pl.training.fit_loop import FitLoop
 
 log = logging.getLogger(__name__)
@@ -208,13 +218,13 @@ class LaserCLI(PredictCommand):
         kwargs["plugins"] = self._settle_processes(kwargs)
         self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
         wanted = not self.quiet and configured.get("enable_progress_bar") is not False
-        bar, views = view_of(_given_callbacks(configured), wanted, self.selection, fits=self.subcommand == "fit")
+        bar, views = view_of(callbacks_of(configured), wanted, self.selection, fits=self.subcommand == "fit")
         kwargs["enable_progress_bar"] = bar
         if self.subcommand != "fit":
             predicts = [self.predictor(self._resolved())] if self.subcommand == "predict" else []
             self.trainer_defaults["callbacks"] = [*predicts, *views]
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
-        refuse_second_selection(configured)
+        refuse_settings(configured)
         self._open_folder()
         self.record = RunRecord(self.folder, self.selection)
         loggers = _loggers(configured.get("logger"), self.folder)
@@ -229,15 +239,16 @@ class LaserCLI(PredictCommand):
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
             own = [self.selection, *written, checkpoint]
             trainer.fit_loop = FitLoop(trainer, checkpoint, own, stays_stopped=self.resumed)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                # Lightning's own choice is a folder of the first logger's, which may have none; last.ckpt is the run's.
-                callback.dirpath = str(self.folder.checkpoint.parent.absolute() / "kept")
+            give_checkpoints_folders(trainer, self.folder)
+            give_profile_file(trainer, self.folder)
+            refuse_own_folder(loggers, self.folder)
         trainer.loggers = [each for each in trainer.loggers if isinstance(each, MetricsFile) or begins(each)]
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 outlive(logger)
-                logger.log_hyperparams(self.config[self.subcommand].as_dict())
+                if configured.get("enable_autolog_hparams"):
+                    logger.log_hyperparams(self.config[self.subcommand].as_dict())
+        outlive(trainer.profiler, OF_PROFILERS)  # type: ignore[attr-defined]
         if process_number() == 0 and len(loggers) > 1:
             note_versions([each if each in trainer.loggers else None for each in loggers], versions)
         return trainer
@@ -334,10 +345,11 @@ class LaserCLI(PredictCommand):
         self.find_place_for_predictions()
         if checkpoint is None:
             return
-        if not Path(checkpoint).is_file():
+        if not absolute(checkpoint).is_file():
             advice = perhaps(closest_path(Path(checkpoint)), "Check --ckpt_path.")
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'.{advice}")
-        check_checkpoint(Path(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
+        check_checkpoint(absolute(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
+        self.config[self.subcommand].ckpt_path = str(absolute(checkpoint))
 
     def _set_seed(self) -> None:
         """Lightning's, which takes what NumPy takes."""
@@ -414,13 +426,8 @@ def _trainer_in_one_sentence() -> Iterator[None]:
     """Tell the user what Lightning says of the trainer's settings."""
     try:
         yield
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def _given_callbacks(configured: Any) -> list[Any]:
-    callbacks = configured.get("callbacks")
-    return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
 def refuse_unsound_checkpoint(folder: RunFolder) -> None:
@@ -435,19 +442,6 @@ def refuse_unsound_checkpoint(folder: RunFolder) -> None:
             True,
             "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that are"
             " there.",
-        )
-
-
-def refuse_second_selection(configured: Any) -> None:
-    """See that the user's callbacks hold no selection beside the run's own.
-
-    Raises:
-        ConfigurationError: If they do.
-    """
-    if any(isinstance(callback, RewardSelection) for callback in _given_callbacks(configured)):
-        raise ConfigurationError(
-            "trainer.callbacks holds a RewardSelection, but the run has one already. Configure that one, in the section"
-            " selection, and leave trainer.callbacks for callbacks of your own."
         )
 
 

@@ -20,7 +20,9 @@ from laser_pl.terminal import shown
 def arguments() -> Arguments:
     """The command line."""
     parser = Arguments("compare", "Compare finished runs over seeds.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of finished runs, such as runs/gap-*.")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=Path, help="Folders of finished runs, such as runs/gap-*."
+    )
     parser.add_argument(
         "--baseline", help="The strategy to compare with, or one of its runs; the first's if not given."
     )
@@ -39,12 +41,12 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         ConfigurationError: If something is no finished run, or the runs cannot be compared.
     """
     options = arguments().parse_args(args)
-    with told_of(Path(options.runs[0])):
+    with told_of(options.runs[0]):
         return _compare(options)
 
 
 def _compare(options: Namespace) -> list[Row]:
-    strategies = by_strategy([read_run(Path(folder)) for folder in options.runs])
+    strategies = by_strategy([read_run(folder) for folder in options.runs])
     if not options.different_budgets:
         refuse_different_budgets(strategies)
     baseline = next(iter(strategies)) if options.baseline is None else strategy_called(options.baseline, strategies)

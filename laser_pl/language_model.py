@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from laser_pl.causality import why_not_causal
 from laser_pl.errors import ConfigurationError
+from laser_pl.places import absolute, folder_or_name
 from laser_pl.reading.modes import recompute_layers
 from laser_pl.saved_quantized import how_saved, size_by_bits, size_in_files
 from laser_pl.suggestions import closest_path, perhaps
@@ -47,6 +48,9 @@ class Weights:
     quantization: Quantization | None = None
     trust_remote_code: bool = False
 
+    def __post_init__(self) -> None:
+        self.place = folder_or_name(self.name)  # which is no setting, and not written down
+
     def load(self, model_class: Any = AutoModelForCausalLM, device: torch.device | None = None) -> Any:
         """The model, in evaluation mode, on ``device``; the CPU if none is given.
 
@@ -63,7 +67,7 @@ class Weights:
             options["quantization_config"] = self._bitsandbytes()
         with self._telling("a model"):
             model, found = model_class.from_pretrained(
-                self.name,
+                self.place,
                 use_safetensors=True,
                 trust_remote_code=self.trust_remote_code,
                 ignore_mismatched_sizes=True,  # else it is told by a table on the screen
@@ -104,8 +108,8 @@ class Weights:
             model: The skeleton.
         """
         if how_saved(model.config) is not None:  # transformers leaves it so, whatever `quantization` asks for
-            here = Path(self.name).is_dir()
-            return size_in_files(Path(self.name), model) if here else size_by_bits(model)
+            here = Path(self.place).is_dir()
+            return size_in_files(Path(self.place), model) if here else size_by_bits(model)
         tensors = [*model.parameters(), *model.buffers()]
         whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if self.quantization is None:
@@ -122,7 +126,7 @@ class Weights:
         Raises:
             ConfigurationError: If one is missing, or of another shape.
         """
-        if Path(self.name).is_dir() and self.quantized_as is None:
+        if Path(self.place).is_dir() and self.quantized_as is None:
             self.load(model_class, torch.device("meta"))
 
     @property
@@ -148,7 +152,7 @@ class Weights:
         self._refuse_missing_folder()
         self._refuse_unsound_files()
         with self._telling("a model"):
-            config = AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
+            config = AutoConfig.from_pretrained(self.place, trust_remote_code=self.trust_remote_code)
         self._refuse_kernels(config)
         return config
 
@@ -156,7 +160,7 @@ class Weights:
         """How the model is said to be sampled, and what ends it, without its weights."""
         self._refuse_missing_folder()
         try:
-            return GenerationConfig.from_pretrained(self.name)
+            return GenerationConfig.from_pretrained(self.place)
         except OSError:  # as for transformers' models, the model's own configuration says it then
             return GenerationConfig.from_model_config(self.load_config())
 
@@ -169,7 +173,7 @@ class Weights:
         self._refuse_missing_folder()
         with self._telling("a tokenizer"):
             return AutoTokenizer.from_pretrained(
-                self.name, padding_side=padding_side, trust_remote_code=self.trust_remote_code
+                self.place, padding_side=padding_side, trust_remote_code=self.trust_remote_code
             )
 
     def load_policy_tokenizer(self, pad_token: str | None) -> Any:
@@ -208,17 +212,17 @@ class Weights:
 
     def _refuse_missing_folder(self) -> None:
         # A hub's names have one slash at most.
-        if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.name).is_dir():
+        if (self.name.count("/") > 1 or self.name.startswith((".", "~"))) and not Path(self.place).is_dir():
             where = "" if Path(self.name).is_absolute() else f" in {Path.cwd()}"
             advice = perhaps(closest_path(Path(self.name)), "Check the name of the weights.")
             raise ConfigurationError(f"There is no folder '{self.name}'{where}.{advice}")
 
     def _refuse_unsound_files(self) -> None:
         """Pickles, and files that are cut off; told by their heads, before a run begins."""
-        if not Path(self.name).is_dir():
+        if not Path(self.place).is_dir():
             return
-        sound = sorted(Path(self.name).glob("*.safetensors"))
-        pickles = sorted(path.name for path in Path(self.name).glob("*.bin"))
+        sound = sorted(Path(self.place).glob("*.safetensors"))
+        pickles = sorted(path.name for path in Path(self.place).glob("*.bin"))
         if pickles and not sound:
             raise ConfigurationError(
                 f"'{self.name}' has no .safetensors file, only {', '.join(pickles)}: a pickle, which could run code and"
@@ -279,6 +283,10 @@ class Lora:
     dropout: float = 0.1
     targets: Sequence[str] | str = ("q_proj", "v_proj")
     start: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            self.start = str(absolute(self.start))
 
     def wrap(self, base: Any, gradient_checkpointing: bool = False) -> Any:  # a PeftModel
         """Freeze ``base`` and put an adapter on it. The adapter's weights are float32, wider if the base is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
@@ -67,4 +69,5 @@ def mean_per_prompt(values: Tensor, prompt: Tensor, prompts: int) -> Tensor:
     """
     total = values.new_zeros(prompts).index_add(0, prompt, values)  # (B,)
     count = torch.bincount(prompt, minlength=prompts)  # (B,)
-    return total / count
+    # Not 0 / 0, whose gradient is NaN as well: nobody uses it, but `trainer.detect_anomaly` sees it.
+    return torch.where(count > 0, total / count.clamp(min=1), math.nan)

@@ -26,6 +26,7 @@ def quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning at every fork
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # which accelerator, tips, "max_epochs reached"
+    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)  # what the user put there to be told
     logging.getLogger("httpx").setLevel(logging.WARNING)  # every request
     transformers_logging.disable_progress_bar()  # one per load of a model
     logging.getLogger("transformers.modeling_utils").addFilter(_is_no_load_report)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.places import absolute
 from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.files import append_lines, writing
 from laser_pl.run.folder import RunFolder
@@ -41,9 +42,9 @@ def predictions_file(checkpoint: str | None, out: str | None) -> Path:
             " --ckpt_path runs/<name>/checkpoints/last.ckpt."
         )
     if out is not None:
-        path = Path(out)
+        path = absolute(out)
     else:
-        folder = RunFolder(Path(checkpoint).resolve().parent.parent)
+        folder = RunFolder(Path(checkpoint).expanduser().resolve().parent.parent)
         if not folder.config.is_file():
             raise ConfigurationError(
                 f"The checkpoint '{checkpoint}' lies in no run's folder. Say where to write: --out predictions.jsonl."

@@ -85,6 +85,7 @@ REFUSED = {
         ["--trainer.reload_dataloaders_every_n_epochs=0"],
         "trainer.reload_dataloaders_every_n_epochs is 0",
     ),
+    "a folder that is not used": (["--trainer.default_root_dir=x"], "trainer.default_root_dir does nothing here"),
     "validation that is never due": (["--trainer.val_check_interval=99"], "trainer.val_check_interval is 99"),
     "precision": (["--trainer.precision=64-true"], "would round the reference log-probabilities"),
     "optimizer": (["--optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),

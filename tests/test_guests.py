@@ -5,17 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from laser_pl.cli import LaserCLI
+from laser_pl.cli import LaserCLI, main
 from laser_pl.run.loggers import go_offline_without_key
+from laser_pl.run.state import digest, run_state
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
 Fit = Callable[..., LaserCLI]
 
 GUESTS = '''
+import os
+import signal
 import sys
 
 import torch
@@ -54,6 +61,22 @@ class Failing(Logger):
 
     def log_metrics(self, metrics, step=None):
         raise ConnectionError("the service is gone")
+
+    def log_graph(self, model, input_array=None):
+        raise ConnectionError("the service is gone")
+
+
+def moving(prompts, completions, **columns):
+    """Goes elsewhere at its first call, and is interrupted there, if it is asked to."""
+    calls.append(os.getcwd())
+    os.chdir(os.environ["ELSEWHERE"])
+    if len(calls) == 2 and "INTERRUPTED" in os.environ:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return [float(len(text)) for text in completions]
+
+
+def staying(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
 '''
 
 
@@ -106,9 +129,10 @@ def test_checkpoints_of_the_users_lie_in_the_runs_folder(fit: Fit, tmp_path: Pat
     best = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
             "init_args": {"monitor": "validation/accuracy/sampled/average", "mode": "max"}}  # fmt: skip
     latest = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "latest"}}
-    run = fit(tmp_path, f"--trainer.callbacks={json.dumps([best, latest])}")
-    kept = {path.name for path in (run.folder.checkpoint.parent / "kept").iterdir()}
-    assert kept == {"epoch=0-step=4.ckpt", "latest.ckpt"}
+    run = fit(tmp_path, f"--trainer.callbacks={json.dumps([best, latest])}", "--trainer.profiler=simple")
+    assert (run.folder.path / "fit-profile.txt").read_text(encoding="utf-8").startswith("FIT Profiler Report")
+    kept = {str(path.relative_to(run.folder.path)) for path in run.folder.checkpoint.parent.glob("*/*")}
+    assert kept == {"checkpoints/kept/epoch=0-step=4.ckpt", "checkpoints/kept-2/latest.ckpt"}
     assert run.folder.checkpoint.exists()
     assert not list(Path.cwd().glob("None"))
 
@@ -119,7 +143,51 @@ def test_a_logger_whose_service_fails_costs_its_log(
     run = fit(tmp_path, f"--trainer.logger={guests}.Failing")
     assert len([row for row in rows_of(run) if row["train/loss"]]) == 4
     told = [record.getMessage() for record in caplog.records if "cannot log any more" in record.getMessage()]
+    assert run.folder.summary.exists()
     assert told == ["Failing cannot log any more, and the run goes on without: ConnectionError: the service is gone"]
+
+
+def test_a_function_that_changes_the_folder_changes_nothing_else(
+    fit_command: Callable[..., list[str]],
+    tmp_path: Path,
+    guests: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every path is one from the folder where the command was given, and the classifier is loaded after it was left."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
+    shutil.copytree(EXPERIMENTS / "quickstart" / "policy", tmp_path / "policy")
+    classifier = EXPERIMENTS / "quickstart" / "reward_models" / "longer"
+    shutil.copytree(classifier, tmp_path / "classifier")
+
+    def run(runs: str, function: str, *more: str) -> LaserCLI:
+        monkeypatch.chdir(tmp_path)
+        judge = {"class_path": "laser_pl.rewards.SequenceClassifier", "init_args": {"weights": {"name": "classifier"}}}
+        own = {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": f"{guests}.{function}"}}
+        logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": f"{runs}-logs"}}
+        relative = [
+            f"--runs_dir={runs}", "--model.weights.name=policy", "--data.validation=few.jsonl", "--data.test=few.jsonl",
+            f"--selection.reward_models={json.dumps({'own': own, 'judge': judge})}", "--selection.bandit=RoundRobin",
+            f"--trainer.logger={json.dumps(logger)}", "--checkpoint_every=1",
+        ]  # fmt: skip
+        return main(fit_command(tmp_path, *relative, *more))
+
+    expected = run_state(run("staying", "staying").folder)
+    moved = run("moving", "moving")
+    assert {name: digest(part) for name, part in run_state(moved.folder).items()} == {
+        name: digest(part) for name, part in expected.items()
+    }
+    monkeypatch.setenv("INTERRUPTED", "yes")
+    __import__(guests).calls.clear()
+    with pytest.raises(SystemExit) as end:
+        run("resumed", "moving")
+    assert end.value.code == 128 + signal.SIGTERM
+    resumed = run("resumed", "moving", "--resume")
+    assert {name: digest(part) for name, part in run_state(resumed.folder).items()} == {
+        name: digest(part) for name, part in expected.items()
+    }
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "moving-logs").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_mean_per_prompt_equals_loops(seed: int) -> None:
 def test_a_prompt_without_pairs_sends_no_nan_into_the_others_gradient() -> None:
     values = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64, requires_grad=True)
     means = mean_per_prompt(values, torch.tensor([0, 0, 2]), prompts=3)
-    means[~means.isnan()].mean().backward()
+    with torch.autograd.set_detect_anomaly(True):  # raises where a NaN comes up on the way, as in 0 / 0
+        means[~means.isnan()].mean().backward()
     assert values.grad is not None
     assert values.grad.tolist() == [0.25, 0.25, 0.5]

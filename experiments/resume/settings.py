@@ -64,6 +64,11 @@ _LOGS = {"save_dir": "{folder}/logs"}
 _SEVERAL = [{"class_path": f"{LOGGERS}.TensorBoardLogger", "init_args": _LOGS},
             {"class_path": f"{LOGGERS}.CSVLogger", "init_args": _LOGS}]  # fmt: skip
 
+_TWO = [
+    {"class_path": f"{CALLBACKS}.ModelCheckpoint", "init_args": {"every_n_train_steps": 2, "save_top_k": -1}},
+    {"class_path": f"{CALLBACKS}.ModelCheckpoint", "init_args": {"every_n_epochs": 1, "save_last": True}},
+]
+
 SETTINGS = [
     _trainer("as it is"),
     _trainer("accumulate_grad_batches 2", "accumulate_grad_batches=2"),
@@ -95,6 +100,13 @@ SETTINGS = [
     _trainer("reload_dataloaders_every_n_epochs 0", "reload_dataloaders_every_n_epochs=0"),
     _trainer("barebones", "barebones=true"),
     _trainer("fast_dev_run", "fast_dev_run=true"),
+    _trainer("default_root_dir", "default_root_dir={folder}/elsewhere"),
+    _trainer("use_distributed_sampler", "use_distributed_sampler=true"),
+    _trainer("sync_batchnorm", "sync_batchnorm=true"),
+    _trainer("benchmark", "benchmark=true"),
+    _trainer("enable_autolog_hparams false", "enable_autolog_hparams=false"),
+    _trainer("val_check_interval by the clock", "val_check_interval=00:00:01:00"),
+    _trainer("gradient_clip_algorithm alone", "gradient_clip_algorithm=value"),
     _trainer("strategy ddp on one device", "strategy=ddp", "devices=1"),
     _trainer("plugins AsyncCheckpointIO", "plugins+=lightning.pytorch.plugins.io.AsyncCheckpointIO"),
     _callback("EarlyStopping", monitor=ACCURACY, mode="max", patience=1),
@@ -106,6 +118,7 @@ SETTINGS = [
               "--trainer.max_epochs=4", monitor=ACCURACY, mode="max", patience=3, check_on_train_epoch_end=True),
     _callback("ModelCheckpoint by a metric", dirpath="{folder}/best", monitor=ACCURACY, mode="max", save_last=True),
     _callback("ModelCheckpoint every 3 steps", dirpath="{folder}/best", every_n_train_steps=3, save_top_k=-1),
+    Setting("callback", "two ModelCheckpoints without a folder", (f"--trainer.callbacks={json.dumps(_TWO)}",)),
     _callback("OnExceptionCheckpoint", dirpath="{folder}/best"),
     _callback("GradientAccumulationScheduler", scheduling={"0": 1, "1": 2}),
     _callback("StochasticWeightAveraging", swa_lrs=1e-3, swa_epoch_start=1),
@@ -113,6 +126,7 @@ SETTINGS = [
     _callback("LearningRateMonitor", "--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=3"),
     _callback("LearningRateMonitor by iteration", "--lr_scheduler=torch.optim.lr_scheduler.StepLR",
               "--lr_scheduler.step_size=3", logging_interval="epoch"),
+    _callback("LearningRateMonitor, nothing logged", "--trainer.logger=false"),
     _callback("DeviceStatsMonitor", without=("DeviceStatsMonitor",)),
     _callback("Timer", duration="00:01:00:00"),
     _callback("ModelSummary", max_depth=2),
@@ -120,6 +134,7 @@ SETTINGS = [
     _callback("TQDMProgressBar", "--trainer.enable_progress_bar=true"),
     _callback("RichProgressBar", "--trainer.enable_progress_bar=true"),
     _callback("BackboneFinetuning"),
+    _callback("ModelPruning", pruning_fn="l1_unstructured", amount=0.5),
     _callback("BatchSizeFinder"),
     _callback("LearningRateFinder"),
     _callback("one that clips and accumulates from an iteration on", path="resume_parts.ClipsLater"),
@@ -156,6 +171,8 @@ SETTINGS = [
     _logger("CSVLogger", ("CSVLogger", _LOGS)),
     _logger("WandbLogger, offline", ("WandbLogger", {**_LOGS, "offline": True})),
     _logger("TensorBoardLogger and CSVLogger", ("TensorBoardLogger", _LOGS), ("CSVLogger", _LOGS)),
+    _logger("CSVLogger in the run's own folder", ("CSVLogger", {"save_dir": "{folder}/runs", "name": "run",
+                                                                "version": ""})),
     _logger("MLFlowLogger", ("MLFlowLogger", {})),
     Setting("logger", "false", ("--trainer.logger=false",)),
     Setting("profiler", "simple", ("--trainer.profiler=simple",)),

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from laser_pl.errors import ConfigurationError
@@ -27,6 +28,7 @@ class Arguments(argparse.ArgumentParser):
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"python -m laser_pl {command}", description=description)
         self.command = command
+        self.register("type", Path, lambda given: Path(given).expanduser())  # `--out=~/x`, which no shell expands
 
     def add_consent(self) -> None:
         """The option by which the user lets a run's own code run."""

@@ -88,8 +88,8 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
     text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
     keys = re.findall(r'Parser key "([^"]+)"', text) or re.findall(r"^--(\S+)\.help:", text)
     mistake = _Mistake(text, keys[0] if keys else "", ".".join(keys), _command_of(parser, args), args)
-    told = (about(mistake) for about in (_about_word, _about_setting, _about_class, _about_value))
-    return next(filter(None, told), text)
+    told = (about(mistake) for about in (_about_word, _about_setting, _about_class, _about_value, _about_choice))
+    return next(filter(None, told), text).removeprefix(": ")  # of a class that is made nobody says where it stands
 
 
 def _about_word(mistake: _Mistake) -> str | None:
@@ -162,20 +162,43 @@ def _about_class(mistake: _Mistake) -> str | None:
 def _about_value(mistake: _Mistake) -> str | None:
     """A value of another kind, or one word that is not among those that there are."""
     setting, text = mistake.setting, mistake.text
-    found = mistake.has(r"(?:Got|Given) value: (.*)$")
+    found = mistake.has(r"(?:Got|Given) value: (.*?)(?: - Expected| Given value type|\. Got value|$)")
     if found is None:
         return None
     types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
-    if types == ["str"] and any(one.dest == setting and one.default is None for one in mistake.command._actions):
+    unset = types == ["str"] and found[1] == "None"
+    if unset and any(one.dest == setting and one.default is None for one in mistake.command._actions):
         return f"{setting} is missing. Set it in a --config, or by --{setting}."
     if types and len(types) == max(1, text.count(" - ")):
-        return f"{setting} must be {' or '.join(_KINDS.get(one, one) for one in types)}, got {_as_yaml(found[1])}."
+        return _of_another_kind(setting, types, found[1])
     if words := mistake.has(r"Literal\[(.*?)\]"):
         choices = [str(one) for one in ast.literal_eval(f"[{words[1]}]")]
         null = ", null" if "NoneType" in text else ""
         advice = perhaps(closest(found[1], choices))
         return f"{setting} must be one of {', '.join(choices)}{null}, got '{found[1]}'.{advice}"
     return None
+
+
+def _about_choice(mistake: _Mistake) -> str | None:
+    """A value of none of the kinds that a class takes, or one that it refuses; told by the innermost of them."""
+    found = mistake.has(r".*Subtypes: \[(.*?)\] Errors: - (.*)$")
+    if found is None:
+        return None
+    value = re.search(r"Given value: (.*?)(?: - | Given value|$)", found[2])
+    kinds = re.findall(r"<class '(\w+)'>", found[1])
+    if value and found[2].startswith(("Expected a <class", "Not a valid subclass")):
+        if {*kinds} - {"NoneType"}:
+            return _of_another_kind(mistake.setting, kinds, value[1])
+        return f"{mistake.setting} must be the class_path of one, or null, got {_as_yaml(value[1])}."
+    why = re.split(r" - (?:Not a|Expected|Parser key)| Given value", found[2])[0]
+    return f"{mistake.setting}: {why.rstrip('.')}."
+
+
+def _of_another_kind(setting: str, types: Sequence[str], value: str) -> str:
+    kinds = dict.fromkeys(_KINDS.get(one, one) for one in types)
+    misread = "str" in types and re.fullmatch(r"True|False|[-+.\w]*\d[-+.\w]*", value)
+    advice = " To give it as a text, write it in quotes." if misread else ""
+    return f"{setting} must be {' or '.join(kinds)}, got {_as_yaml(value)}.{advice}"
 
 
 def settings_of(parser: ArgumentParser) -> Iterator[str]:

@@ -10,13 +10,15 @@ from jsonargparse._actions import _ActionPrintConfig
 from lightning.pytorch.cli import LightningArgumentParser
 
 from laser_pl.command_line.config_comments import PrintConfig, commented
+from laser_pl.command_line.folders import from_root
 from laser_pl.command_line.help import SECTIONS, Help, page
 from laser_pl.command_line.parse_errors import in_one_sentence, name_unknown_setting
 from laser_pl.command_line.setting_text import SettingComment
-from laser_pl.command_line.yaml_names import read_names_as_text
+from laser_pl.command_line.yaml_names import read_names_as_text, write_values_of_lightning
 from laser_pl.errors import ConfigurationError
 
 read_names_as_text()
+write_values_of_lightning()
 
 
 class Parser(LightningArgumentParser):
@@ -69,6 +71,19 @@ class Parser(LightningArgumentParser):
         # Of two groups that hold something of a section, jsonargparse takes the last one's title.
         self._action_groups.sort(key=lambda group: group.title != "Linked arguments")  # type: ignore[attr-defined]
         return commented(text, self)
+
+    def instantiate_classes(self, cfg: Namespace, **kwargs: Any) -> Namespace:
+        """Jsonargparse's, where loggers and their like write to folders that are named from the root."""
+        whole = cfg.clone()
+        for name in ("trainer", f"{cfg.get('subcommand')}.trainer"):
+            if name in whole:
+                whole[name] = from_root(whole[name])
+        try:
+            return super().instantiate_classes(whole, **kwargs)  # type: ignore[no-any-return]
+        except ConfigurationError:
+            raise
+        except ValueError as error:  # a class refuses what it is given
+            self.error(str(error), error)
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Jsonargparse's, which looks neither at what is null nor at what stands in the place of a section."""

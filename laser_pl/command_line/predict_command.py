@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks.best_of_n import BestOfN
 from laser_pl.data.datamodule import PreferenceData
+from laser_pl.places import briefly
 from laser_pl.predictions import Predictions, predictions_file, print_predictions, summarise
 from laser_pl.run.named_code import CONSENT
 
@@ -71,4 +72,4 @@ class PredictCommand(LightningCLI):
         self.trainer.predict(**kwargs, return_predictions=False)
         if self.trainer.is_global_zero:
             self.summary = summarise(self.best_of_n.lines)
-            print_predictions(self.summary, self.datamodule.rollouts.n, self.predictions)
+            print_predictions(self.summary, self.datamodule.rollouts.n, Path(briefly(self.predictions)))

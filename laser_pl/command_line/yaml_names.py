@@ -1,12 +1,15 @@
-"""Names in a configuration are text as it is written, also where YAML 1.1 reads something else."""
+"""What YAML and the parser do not do by themselves: names as they are written, and some values of Lightning's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
+from jsonargparse.typing import register_type
 
 
 def read_names_as_text() -> None:
@@ -16,6 +19,15 @@ def read_names_as_text() -> None:
     keys the parser makes them of the text.
     """
     get_yaml_default_loader().add_constructor("tag:yaml.org,2002:map", _mapping)  # type: ignore[no-untyped-call]
+
+
+def write_values_of_lightning() -> None:
+    """Let a run's ``config.yaml`` hold the defaults of ``Timer`` and ``StochasticWeightAveraging``.
+
+    They are a member of an enumeration where a text is meant, and a device.
+    """
+    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+    register_type(torch.device, str, torch.device, RuntimeError)
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:

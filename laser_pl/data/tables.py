@@ -51,7 +51,7 @@ class Table:
         Raises:
             ConfigurationError: If there is nothing there, or a line cannot be read.
         """
-        path = Path(self.path)
+        path = Path(self.path).expanduser()
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = suffixes[-1].lower() if suffixes else ""
         if kind in {".jsonl", ".json", ".csv", ".parquet"} and not path.is_file():
@@ -73,8 +73,8 @@ class Table:
         from datasets import DatasetDict, load_dataset, load_from_disk  # here, since most tables need none of it
 
         try:
-            folder = Path(self.path).is_dir()
-            loaded = load_from_disk(self.path) if folder else load_dataset(self.path, self.subset)
+            folder = Path(self.path).expanduser()
+            loaded = load_from_disk(str(folder)) if folder.is_dir() else load_dataset(self.path, self.subset)
         except Exception as error:  # whatever a broken folder, or a hub out of reach, makes `datasets` raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigurationError(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.before_start import connect
-from laser_pl.cli import LaserCLI, refuse_second_selection, refuse_unsound_checkpoint
+from laser_pl.cli import LaserCLI, refuse_unsound_checkpoint
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.errors import ConfigurationError
@@ -29,6 +29,7 @@ from laser_pl.noise import quieten
 from laser_pl.places import absolute
 from laser_pl.policy import Policy
 from laser_pl.run.folder import RunFolder, refuse_name
+from laser_pl.trainer_settings import refuse_settings
 
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]
@@ -86,7 +87,7 @@ class PlanCLI(LaserCLI):
         else:
             refuse_name(runs_dir, name)
             folder = RunFolder(Path(runs_dir, name))
-        refuse_second_selection(self._get(self.config_init, "trainer"))
+        refuse_settings(self._get(self.config_init, "trainer"))
         every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
         RunCheckpoint(folder, every, keep, self.selection, self.interruption)  # it looks at what it is given
         self.trainer_defaults["callbacks"] = []

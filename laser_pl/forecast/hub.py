@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import datasets.config
 import httpx
 import huggingface_hub.constants
+
+from laser_pl.places import absolute
 
 SECONDS = 5.0
 """How long an answer of the hub is waited for; its client would try again for half a minute."""
@@ -17,7 +18,7 @@ SECONDS = 5.0
 
 def may_be_on_hub(name: str) -> bool:
     """Whether weights of that name are looked for on a hub, since there is no such folder."""
-    return not Path(name).is_dir() and name.count("/") <= 1 and not name.startswith((".", "~"))
+    return not absolute(name).is_dir() and name.count("/") <= 1 and not name.startswith((".", "~"))
 
 
 def is_out_of_reach() -> bool:

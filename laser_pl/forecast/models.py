@@ -51,7 +51,7 @@ def loaded(name: str, kind: str, weights: Weights, model_class: Any = AutoModelF
     try:
         model = weights.skeleton(model_class)
     except ConfigurationError:
-        if Path(weights.name).is_dir():
+        if Path(weights.place).is_dir():
             raise
         return Loaded(name, kind, weights.name)
     dtype = weights.quantized_as or str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -114,7 +114,7 @@ def adapted(weights: Weights, lora: Lora, gradient_checkpointing: bool) -> Adapt
     try:
         skeleton = weights.skeleton()
     except ConfigurationError:
-        if Path(weights.name).is_dir():
+        if Path(weights.place).is_dir():
             raise
         return None
     base = skeleton

@@ -14,6 +14,7 @@ from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
+from laser_pl.places import absolute
 from laser_pl.rewards.likelihood import Likelihood
 from laser_pl.training.adapter import refuse_other_base
 
@@ -48,7 +49,7 @@ class ImplicitReward(Likelihood):
         if not beta > 0:
             raise ConfigurationError(f"beta must be > 0, got {beta}. Set the implicit reward's beta in the config.")
         self.reference = reference
-        self.adapter = adapter
+        self.adapter = None if adapter is None else str(absolute(adapter))
         self.beta = beta
         self._reference: Any = None
 

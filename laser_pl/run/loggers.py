@@ -8,13 +8,18 @@ import netrc
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from laser_pl.errors import ConfigurationError
+from laser_pl.places import absolute, briefly
 from laser_pl.run.files import read_text, write_json
+from laser_pl.run.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +52,49 @@ def _netrc_has_key() -> bool:
 def begins(logger: Logger) -> bool:
     """Whether a logger can begin, which may need a service; a warning says why not."""
     try:
-        _ = getattr(logger, "experiment", None)
+        for name in ("experiment", "name", "version", "save_dir", "log_dir"):
+            getattr(logger, name, None)
     except Exception as error:
         _warn(logger, error)
         return False
     return True
 
 
-def outlive(logger: Logger) -> None:
-    """Let the failure of a logger's service cost its log, not the run: it is told of once, and nothing more logged."""
+def refuse_own_folder(loggers: Iterable[Logger], folder: RunFolder) -> None:
+    """See that no logger of the user's writes where the run does: ``CSVLogger`` deletes the metrics that are there.
+
+    Raises:
+        ConfigurationError: If one would.
+    """
+    for logger in loggers:
+        # Without a version it counts, once it begins.
+        if (
+            isinstance(logger, CSVLogger)
+            and logger._version is not None
+            and absolute(logger.log_dir) == folder.path.absolute()
+        ):
+            raise ConfigurationError(
+                f"CSVLogger would write to the run's own folder, '{briefly(folder.path)}', where metrics.csv is"
+                " already. Set its save_dir to another one, or take it out of trainer.logger."
+            )
+
+
+_OF_LOGGERS = (
+    "log_metrics", "log_hyperparams", "log_table", "log_graph", "save", "finalize", "after_save_checkpoint"
+)  # fmt: skip
+_told: WeakSet[Any] = WeakSet()
+"""Whose failure was told of."""
+
+OF_PROFILERS = ("describe",)
+
+
+def outlive(logger: Any, calls: Sequence[str] = _OF_LOGGERS) -> None:
+    """Let the failure of a logger's service cost its log, not the run: it is told of once, and nothing more logged.
+
+    Args:
+        logger: It, or a profiler, whose report may fail where too little was measured.
+        calls: What may fail.
+    """
     failed = False
 
     def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,12 +111,15 @@ def outlive(logger: Logger) -> None:
 
         return attempt
 
-    for name in ("log_metrics", "log_hyperparams", "log_table", "save", "finalize", "after_save_checkpoint"):
+    for name in calls:
         if hasattr(logger, name):
             setattr(logger, name, guarded(getattr(logger, name)))
 
 
-def _warn(logger: Logger, error: Exception) -> None:
+def _warn(logger: Any, error: Exception) -> None:
+    if logger in _told:
+        return
+    _told.add(logger)
     log.warning("%s cannot log any more, and the run goes on without: %s: %s",
                 type(logger).__name__, type(error).__name__, " ".join(str(error).split()))  # fmt: skip
 
@@ -134,6 +176,10 @@ def log_end(loggers: Sequence[Logger], summary: Mapping[str, Any], judged: Path)
                 logger.experiment.summary.update({"summary": dict(summary)})
             except Exception as error:
                 _warn(logger, error)
+                with suppress(Exception):  # else it fails once more when Python ends, with a traceback
+                    import wandb  # here, since nobody else needs it
+
+                    wandb.teardown()
                 continue
             try:
                 lines = read_text(judged, judged.parent).splitlines() if judged.exists() else []

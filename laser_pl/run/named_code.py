@@ -38,7 +38,7 @@ def is_of_a_run(config: Path, checkpoint: str | None = None) -> bool:
         checkpoint: The checkpoint that is named beside it, if any.
     """
     folder = config.parent.resolve()  # not the file's own: a link in a run's folder is the run's
-    of_checkpoint = checkpoint is not None and folder in list(Path(checkpoint).resolve().parents)[:2]
+    of_checkpoint = checkpoint is not None and folder in list(Path(checkpoint).expanduser().resolve().parents)[:2]
     return of_checkpoint or any((folder / name).exists() for name in _WRITTEN)
 
 

@@ -11,6 +11,7 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.noise import quieten
+from laser_pl.places import absolute, briefly
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.terminal import shown
 from laser_pl.winrate.finished_run import FinishedRun
@@ -50,12 +51,13 @@ def win_rate(args: Sequence[str]) -> WinRates:
     parser.add_consent()
     options = parser.parse_args(args)
     judge, judge_digest = read_judge(options.judge)
+    out = absolute(options.out)
     run, other = FinishedRun(options.run, options.trust_run), _opened(options.other, options.trust_run)
     prompts, device = run.prompts, run.trainer.strategy.root_device
     theirs, their_name = _of_other(other, run, options.sampled)
     ours = responses_of(run, options.sampled)
     run.give_back_weights()  # the judge may need the room
-    comparisons = compare(judge, judge_digest, prompts, ours, theirs, options.out, device)
+    comparisons = compare(judge, judge_digest, prompts, ours, theirs, out, device)
     groups = by_category(comparisons)
     rates = {category: rate_of(own, options.seed) for category, own in groups.items()} if len(groups) > 1 else {}
     found = WinRates(
@@ -67,11 +69,11 @@ def win_rate(args: Sequence[str]) -> WinRates:
         rates={**rates, ALL: rate_of(comparisons, options.seed)},
     )
     print_win_rates(found)
-    with writable(options.out, "Set --out."):
-        write_whole(options.out / "winrate.md", markdown(found))
-        write_whole(options.out / "winrate.csv", tidy_csv(found))
-        write_json(options.out / "winrate.json", as_json(found))
-    print(f"Written: {shown(str(options.out))}/winrate.md, .csv, .json")
+    with writable(out, "Set --out."):
+        write_whole(out / "winrate.md", markdown(found))
+        write_whole(out / "winrate.csv", tidy_csv(found))
+        write_json(out / "winrate.json", as_json(found))
+    print(f"Written: {shown(briefly(out))}/winrate.md, .csv, .json")
     return found
 
 
