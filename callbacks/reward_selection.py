@@ -27,7 +27,7 @@ from laser_pl.feedback.told_nothing import observed
 from laser_pl.judging import Judgement, Labels, judge
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
-from laser_pl.rewards.asker import Asker
+from laser_pl.rewards.asker import Asker, means
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.constraints import Constraint, Verdicts
@@ -36,7 +36,7 @@ from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.run.decision import Decision, category_of, conclude, decide
-from laser_pl.run.metrics_file import forget_last
+from laser_pl.run.metrics_file import forget_last, last_logged
 from laser_pl.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -231,9 +231,9 @@ class RewardSelection(Callback):
         costs = self.pool.costs - self._before
         self.decisions = conclude(self.decisions, self._rows, self.arms, losses, seen, rewards, costs)
         assert self.asker is not None
-        told = self.asker.told()
-        pl_module.log_dict({name: value for name, value in told.items() if value is not None}, on_step=True)
-        forget_last(trainer, [name for name, value in told.items() if value is None])
+        told = means(self.ranks.gather(self.asker.told()))
+        forget_last(trainer, [name for name in last_logged(trainer) if name.startswith("reward/") and name not in told])
+        pl_module.log_dict(told, on_step=True)
         if self.check_ranks:
             self.ranks.check_equal(self.state_dict(), "The selection")
 

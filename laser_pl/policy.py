@@ -202,9 +202,10 @@ class Policy(LightningModule):
         return make_optimizers(self.optimizer, self.lr_scheduler, trained, self.trainer.check_val_every_n_epoch or 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what the adapter is for."""
+        """Say what the adapter is for, and how many bad steps there were in a row."""
         checkpoint["origin"] = self.origin
         checkpoint["format"] = FORMAT
+        checkpoint["bad_steps"] = self.step.bad_in_a_row
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another adapter, or one that was trained on another base.
@@ -216,6 +217,7 @@ class Policy(LightningModule):
         trained = {name: p.shape for name, p in self.named_parameters() if p.requires_grad}
         saved = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
         refuse_other_adapter(trained, saved, "The checkpoint")
+        self.step.bad_in_a_row = int(checkpoint.get("bad_steps", 0))
 
     # -- training ----------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,11 @@ def test_bad_steps_leave_the_policy_and_its_optimizer_as_they_are(
     assert (before["global_step"], after["global_step"]) == (3, 6)
     for part in ("state_dict", "optimizer_states"):
         assert digest(before[part]) == digest(after[part])
+    counted = []
+    for checkpoint in (before, after):  # who goes on from it goes on counting
+        bad.model.on_load_checkpoint(checkpoint)
+        counted.append(bad.model.step.bad_in_a_row)
+    assert counted == [0, 3]
 
 
 def test_a_bad_batch_costs_the_others_of_its_step_nothing(fit: Fit, spoil: Spoil, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_timeout_is_positive(timeout: float) -> None:
         FunctionReward(lambda **kwargs: [], timeout)
 
 
-def test_what_trl_passes_is_passed_and_metrics_are_averaged() -> None:
+def test_what_trl_passes_is_passed_and_metrics_are_told_once() -> None:
     def function(completions: Any, completion_ids: Any, trainer_state: Any, log_extra: Any, log_metric: Any) -> Any:
         log_extra("length", completions)
         log_metric("a", 1.0)
@@ -220,7 +220,7 @@ def test_what_trl_passes_is_passed_and_metrics_are_averaged() -> None:
     reward.check_texts(PROMPTS, lambda: "")
     reward.asked_by(asker)
     assert reward.score(PROMPTS, RESPONSES) == [[11.0, 11.0, 10.0], [11.0, 12.0, 11.0]]
-    assert (asker.told(), asker.told()) == ({"reward/a": 2.5}, {"reward/a": None})
+    assert (asker.told(), asker.told()) == ({"a": [1.0, 4.0]}, {})
 
 
 def test_parameters_that_nobody_gives_are_named() -> None:

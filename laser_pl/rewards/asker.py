@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from laser_pl.batches import Prompt, RolloutBatch
@@ -58,12 +58,26 @@ class Asker:
             "log_metric": lambda name, value: self._told.setdefault(name, []).append(float(value)),
         }
 
-    def told(self) -> dict[str, float | None]:
-        """The mean of what was told by ``log_metric`` since the last time, as ``reward/<name>``; None if it was not."""
-        means = {f"reward/{name}": sum(values) / len(values) if values else None for name, values in self._told.items()}
-        for values in self._told.values():
-            values.clear()
-        return means
+    def told(self) -> dict[str, list[float]]:
+        """What was told by ``log_metric`` since the last time, by its name."""
+        told, self._told = self._told, {}
+        return told
+
+
+def means(told: Iterable[Mapping[str, list[float]]]) -> dict[str, float]:
+    """The mean of what was told, as ``reward/<name>``.
+
+    Args:
+        told: In each process, since each asks about responses of its own.
+
+    >>> means([{"length": [1.0, 2.0]}, {"length": [6.0], "rare": [0.0]}])
+    {'reward/length': 3.0, 'reward/rare': 0.0}
+    """
+    together: dict[str, list[float]] = {}
+    for one in told:
+        for name, values in one.items():
+            together.setdefault(name, []).extend(values)
+    return {f"reward/{name}": sum(values) / len(values) for name, values in together.items()}
 
 
 def _ids_of(batch: RolloutBatch) -> dict[tuple[str, str], list[int]]:

@@ -102,6 +102,11 @@ def metrics_files(trainer: Trainer) -> list[MetricsFile]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
 
 
+def last_logged(trainer: Trainer) -> list[str]:
+    """Names of what was logged in the loop under way, in this step or before."""
+    return [result.meta.name for result in (trainer._results or {}).values()]
+
+
 def forget_last(trainer: Trainer, names: Collection[str]) -> None:
     """Leave out of a step's row what this step did not log, where Lightning repeats what the step before did."""
     for result in (trainer._results or {}).values():

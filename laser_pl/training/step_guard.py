@@ -19,6 +19,7 @@ class StepGuard:
     Attributes:
         pairs: Of the batch, in all processes.
         bad: What of the step was no finite number, ``loss`` or ``gradient``, if anything.
+        bad_in_a_row: Steps of that kind up to now.
     """
 
     def __init__(self, max_bad: int) -> None:
@@ -28,7 +29,7 @@ class StepGuard:
         self.pairs = 0
         self.bad: str | None = None
         self._has_gradient = False  # from any batch since the last optimizer step
-        self._bad_in_a_row = 0
+        self.bad_in_a_row = 0
 
     @property
     def learned(self) -> bool:
@@ -68,10 +69,10 @@ class StepGuard:
             ConfigurationError: After ``max_bad`` bad ones in a row.
         """
         if self.pairs:
-            self._bad_in_a_row = self._bad_in_a_row + 1 if self.bad else 0
-        if self._bad_in_a_row >= self.max_bad:
+            self.bad_in_a_row = self.bad_in_a_row + 1 if self.bad else 0
+        if self.bad_in_a_row >= self.max_bad:
             raise ConfigurationError(
-                f"{self._bad_in_a_row} steps in a row had a {self.bad} that is no finite number, and trained nothing."
+                f"{self.bad_in_a_row} steps in a row had a {self.bad} that is no finite number, and trained nothing."
                 " Lower optimizer.init_args.lr or set trainer.gradient_clip_val, and go on with --resume from the last"
                 " checkpoint, which is from before."
             )
