@@ -18,6 +18,7 @@ from transformers import AutoTokenizer
 
 from laser_pl.cli import LaserCLI, main
 from laser_pl.data.rollout_store import RolloutStore
+from laser_pl.run.checkpoints import refuse_other_optimizer
 
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 POLICY, LONGER = WORLD / "policy", WORLD / "reward_models" / "longer"
@@ -494,6 +495,14 @@ def test_a_checkpoint_of_another_optimizer_is_named(
         "The checkpoint's optimizer has no dampening, momentum, so it is no SGD. Go on with the optimizer that the run"
         " was started with."
     )
+
+
+@pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.AdamW, torch.optim.Rprop])
+def test_an_optimizer_takes_its_own_state_for_its_own(kind: Any) -> None:
+    """Torch adds a default to those that lack it, whose groups go without."""
+    one, other = (kind([torch.nn.Parameter(torch.ones(2))]) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    refuse_other_optimizer(other)
 
 
 @pytest.mark.parametrize("format_", [None, 1])

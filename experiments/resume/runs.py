@@ -106,7 +106,7 @@ def outcome(
         whole.mkdir(parents=True)
         sentence = said(command(whole, arguments), Moments(str(whole), str(copies)))
         if sentence:
-            return {"runs": sentence}
+            return {"runs": sentence.replace(str(whole), "...")}
         if not (whole / "runs" / "run" / "checkpoints").exists():
             return {"runs": "yes, and saves nothing"}
         result, expected = {"runs": "yes"}, state_of(whole, without)

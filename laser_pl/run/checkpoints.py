@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -110,7 +111,9 @@ def refuse_other_optimizer(optimizer: torch.optim.Optimizer) -> None:
     Raises:
         ConfigurationError: If it lacks what this one needs.
     """
-    missing = sorted({name for group in optimizer.param_groups for name in optimizer.defaults.keys() - group})
+    # Torch adds to the defaults of an optimizer that knows nothing of them, LBFGS for one, when it takes a state up.
+    needed = optimizer.defaults.keys() & signature(type(optimizer)).parameters.keys()
+    missing = sorted({name for group in optimizer.param_groups for name in needed - group.keys()})
     if missing:
         raise ConfigurationError(
             f"The checkpoint's optimizer has no {', '.join(missing)}, so it is no {type(optimizer).__name__}. Go on"

@@ -125,6 +125,8 @@ class FitLoop(_FitLoop):
 
     def _start_again(self, checkpoint: dict[str, Any], within: bool) -> None:
         trainer: Any = self.trainer
+        # As they were taken up, and not the checkpoint's, from which CyclicLR has taken what it has taken up.
+        schedules = copy.deepcopy([config.scheduler.state_dict() for config in trainer.lr_scheduler_configs])
         callbacks, loggers, progress = trainer.callbacks, trainer.loggers, self.epoch_progress.current
         trainer.callbacks, trainer.loggers = self._others(), []
         progress.completed -= 0 if within else 1
@@ -138,7 +140,7 @@ class FitLoop(_FitLoop):
         self.epoch_loop._results.clear()  # what they logged, which is of another iteration, or in the checkpoint
         trainer._logger_connector._current_fx = None
         trainer.strategy.load_optimizer_state_dict(checkpoint)
-        for config, state in zip(trainer.lr_scheduler_configs, checkpoint["lr_schedulers"], strict=False):
+        for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=True):
             config.scheduler.load_state_dict(state)
 
 
