@@ -84,6 +84,13 @@ DEFAULTS = {
 }
 
 
+class UntilEnd(ExitStack):
+    """What a command holds until its end, once: whoever copies a policy copies what made it, the command included."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UntilEnd:
+        return self
+
+
 class LaserCLI(PredictCommand):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
@@ -109,7 +116,7 @@ class LaserCLI(PredictCommand):
             args = self.looked_at.without_what_writes(given)
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
-        with ExitStack() as self.until_end:
+        with UntilEnd() as self.until_end:
             super().__init__(
                 self.policy_class,
                 PreferenceData,

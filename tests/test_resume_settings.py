@@ -45,7 +45,7 @@ def beside() -> Iterator[None]:
             ],
             ["within an iteration", "at its end"],
         ),
-        (["CyclicLR"], ["within an iteration"]),  # which cannot be copied, as averages of weights ask
+        (["CyclicLR"], ["within an iteration"]),
     ],
 )
 def test_killed_and_resumed_is_as_if_nothing_had_happened(tmp_path: Path, names: list[str], moments: list[str]) -> None:
