@@ -84,13 +84,6 @@ DEFAULTS = {
 }
 
 
-class UntilEnd(ExitStack):
-    """What a command holds until its end, once: whoever copies a policy copies what made it, the command included."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> UntilEnd:
-        return self
-
-
 class LaserCLI(PredictCommand):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
@@ -116,7 +109,7 @@ class LaserCLI(PredictCommand):
             args = self.looked_at.without_what_writes(given)
         named = {name: skipped for name, skipped in every.items() if name in given}
         self.subcommands = lambda: named or every  # type: ignore[method-assign]
-        with UntilEnd() as self.until_end:
+        with ExitStack() as self.until_end:
             super().__init__(
                 self.policy_class,
                 PreferenceData,
@@ -138,6 +131,13 @@ class LaserCLI(PredictCommand):
                 },
                 args=args,
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LaserCLI:
+        """Itself, which a policy knows by its optimizer.
+
+        Who copies a policy, as averages of weights do, wants no second trainer, data and reward models.
+        """
+        return self
 
     # -- configuration -----------------------------------------------------------------------------------------------
 

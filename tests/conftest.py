@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import shutil
@@ -43,6 +42,7 @@ from transformers import (  # noqa: E402
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch  # noqa: E402
 from laser_pl.cli import LaserCLI, main  # noqa: E402
+from laser_pl.testing.promises import through_checkpoint  # noqa: E402
 
 # Whoever imports it has another kind of device for good; the search for doctests imports everything.
 collect_ignore = ["pretend_card.py"]
@@ -216,14 +216,7 @@ def rollouts() -> Callable[..., RolloutBatch]:
 def through_disk() -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Write a state and read it as Lightning's checkpoints are read: nothing but tensors and builtins."""
 
-    def write_and_read(state: dict[str, Any]) -> dict[str, Any]:
-        file = io.BytesIO()
-        torch.save(state, file)
-        file.seek(0)
-        loaded: dict[str, Any] = torch.load(file, weights_only=True)
-        return loaded
-
-    return write_and_read
+    return lambda state: through_checkpoint(state, "it")
 
 
 @pytest.fixture(scope="session")

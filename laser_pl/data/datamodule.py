@@ -398,7 +398,7 @@ class PreferenceData(LightningDataModule):
         limited = loader.served >= self.trainer.num_training_batches
         ended = limited or self.trainer.fit_loop.epoch_progress.current.processed > loader.iteration  # type: ignore[attr-defined]
         served = len(loader) if ended else loader.served
-        return {"iteration": loader.iteration, "served": served, "batches": len(loader)}
+        return {**loader.state_dict(), "served": served, "batches": len(loader)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""

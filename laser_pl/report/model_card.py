@@ -95,7 +95,7 @@ def _head(records: RunRecords, base: str) -> str:
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["sft", OURS, "lora"] if records.supervised else ["dpo", OURS, "lora", "reward-model-selection"],
-        model_name=html.escape(visible(records.folder.path.resolve().name), quote=False) if found else None,
+        model_name=_told(records.folder.path.resolve().name) if found else None,
         eval_results=found or None,
     )
     return str(data.to_yaml())
@@ -107,15 +107,12 @@ def _measured(records: RunRecords) -> list[EvalResult]:
     tested = _at(records.config, "data", "test")
     path = str(tested.get("path") if isinstance(tested, Mapping) else tested or "a part of the training data")
 
-    def told(text: str) -> str:
-        return html.escape(visible(text), quote=False)  # somebody may show it as it is
-
     return [
         EvalResult(
             task_type="text-generation",
             dataset_type=path if tested is not None and is_hub_name(path) else "file",
-            dataset_name=told(Path(path).name),
-            dataset_config=None if name == "average" else told(str(name)),
+            dataset_name=_told(Path(path).name),
+            dataset_config=None if name == "average" else _told(str(name)),
             metric_type="accuracy",
             metric_name="accuracy of sampled responses",
             metric_value=float(value),
@@ -123,6 +120,11 @@ def _measured(records: RunRecords) -> list[EvalResult]:
         for name, value in after.items()
         if isinstance(value, (int, float))
     ]
+
+
+def _told(text: str) -> str:
+    """Somebody else's text in the head, which may be shown as it is."""
+    return html.escape(visible(text), quote=False)
 
 
 def is_hub_name(name: str) -> bool:

@@ -17,7 +17,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.observations import Observations
 from laser_pl.judging import Judgement, Outcome
 from laser_pl.rewards.costs import Costs
-from laser_pl.run.files import whole_lines
+from laser_pl.run.files import ended_lines
 
 
 @dataclass
@@ -78,7 +78,7 @@ def decisions_of(path: Path, iteration: int) -> list[Decision]:
     if not path.exists():
         return []
     try:
-        lines = [json.loads(text) for text in whole_lines(path) if text.endswith("\n")]
+        lines = [json.loads(text) for text in ended_lines(path)]
         return [Decision(**line) for line in lines if line["iteration"] == iteration]
     except (ValueError, LookupError, TypeError, RecursionError):
         raise ConfigurationError(

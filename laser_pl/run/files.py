@@ -165,6 +165,11 @@ def whole_lines(path: Path, within: Path | None = None) -> Iterator[str]:
             yield line.decode("utf-8", "replace")
 
 
+def ended_lines(path: Path) -> Iterator[str]:
+    """The same but for what was torn when its writer ended, or is too long to be a line of ours."""
+    return (line for line in whole_lines(path) if line.endswith("\n"))
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 

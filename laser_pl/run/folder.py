@@ -18,11 +18,11 @@ from laser_pl.places import briefly
 from laser_pl.run.files import (
     delete_folder,
     delete_leftovers,
+    ended_lines,
     entered,
     locked,
     read_text,
     refuse_links,
-    whole_lines,
     write_whole,
 )
 from laser_pl.run.plain_yaml import load_yaml
@@ -265,8 +265,7 @@ def keep_steps_before(step: int, path: Path) -> None:
         ConfigurationError: If a line is none that a run wrote.
     """
     if path.exists():
-        lines = [text for text in whole_lines(path) if text.endswith("\n")]
-        kept = [text for number, text in enumerate(lines, 1) if _step_of(text, path, number) < step]
+        kept = [text for number, text in enumerate(ended_lines(path), 1) if _step_of(text, path, number) < step]
         write_whole(path, "".join(kept), path.parent)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from laser_pl.run.files import whole_lines
+from laser_pl.run.files import ended_lines
 
 MetricsRow = tuple[int, dict[str, float]]
 """A training step and what was logged at it."""
@@ -18,7 +18,7 @@ def read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     if not path.exists():
         return [], []
-    reader = csv.DictReader(one_line(line) for line in whole_lines(path) if line.endswith("\n"))
+    reader = csv.DictReader(one_line(line) for line in ended_lines(path))
     rows = [row for row in reader if None not in row.values() and None not in row]
     return list(reader.fieldnames or []), rows
 

@@ -28,16 +28,3 @@ def through_checkpoint(state: dict[str, Any], whose: str) -> dict[str, Any]:
             f" be resumed: {error}"
         ) from error
     return loaded
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal: types, order of keys, every number."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and bool(((one == other) | (one != one)).all())
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other or one != one)
