@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.run.folder import RunFolder
@@ -56,5 +56,7 @@ def give_profile_file(trainer: Trainer, folder: RunFolder) -> None:
         folder: The run's.
     """
     profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
+    if not trainer.is_global_zero or isinstance(profiler, PassThroughProfiler):
+        return  # the first process alone knows the run's folder, and nobody measures where none is configured
     if profiler.filename is None and profiler.dirpath is None:
         profiler.filename, profiler.dirpath = "profile", str(folder.path)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.places import briefly
 from laser_pl.run.checkpoints import refuse_other_adapter
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict  # as in `Lora.wrap`
 
-    path = Path(folder)
+    path, folder = Path(folder), briefly(Path(folder))
     config, weights = path / "adapter_config.json", path / "adapter_model.safetensors"
     missing = [file.name for file in (config, weights) if not file.is_file()]
     if missing:
