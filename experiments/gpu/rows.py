@@ -45,8 +45,8 @@ ROWS = (
     Row("right", "bf16-mixed", "runs:mixed", 31, 70, "Does a policy in float32 train in mixed precision?"),
     Row("right", "signals", "runs:signals", 25, 80, "Do all presets, reward models of all kinds and `predict` run?"),
     Row("fast", "peaks", "fast:peaks", 3, 30, "What can this card do at best?"),
-    Row("profile", "decoding", "profiled:decoding", 10, 60, "Which kernels cost most while tokens are sampled?"),
-    Row("profile", "step", "profiled:step", 10, 60, "Which kernels cost most in a step?"),
+    Row("profile", "decoding", "profiled:decoding", 20, 60, "Which kernels cost most while tokens are sampled?"),
+    Row("profile", "step", "profiled:step", 30, 90, "Which kernels cost most in a step?"),
     Row("fast", "rollouts bf16", "fast:rollouts_bf16", 25, 100, "Are rollouts faster than `generate`?"),
     Row("fast", "step bf16", "fast:step_bf16", 120, 180, "Is a DPO step faster than TRL's?"),
     Row("fast", "iteration bf16", "fast:iteration_bf16", 90, 150, "Where does the time go, and is `plan` right?"),
@@ -55,7 +55,7 @@ ROWS = (
     Row("right", "resumed", "runs:resumed", 40, 90, "Is a resumed run the same to the last bit?", DETERMINISTIC),
     Row("fast", "iteration nf4", "fast:iteration_nf4", 60, 130, "The same with a base in 4 bits"),
 )  # fmt: skip
-PARTS = {"starts": 130, "right": 340, "fast": 520, "profile": 90}
+PARTS = {"starts": 130, "right": 340, "fast": 520, "profile": 130}
 """Seconds after which a part is over, whatever is left of it."""
 
 
