@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from laser_pl.reading.packing import Packing
+from laser_pl.reading.ragged import Ragged, takes
 
 NAME = "laser_pl_shared_prompt"
 
@@ -81,17 +82,20 @@ AttentionInterface.register(NAME, _attend)
 class PackedAttention:
     """Attention over a packing: prompts look at their common start and themselves, responses at both and themselves.
 
-    The only padding of the whole forward is here, where sequences are laid side by side.
+    The only padding of the whole forward is here, where sequences are laid side by side; none where a kernel takes
+    them as they lie.
 
     Args:
         packing: Which token is whose.
+        kernel: Whether that kernel may be used where it is there; it drops nothing out.
 
     Attributes:
         windows: The sliding window each call came with, in the order of layers.
     """
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: Packing, kernel: bool = False) -> None:
         self.packing = packing
+        self.kernel = kernel
         self.windows: list[int | None] = []
         self._masks: dict[tuple[Any, ...], Tensor] = {}  # one for all layers of a kind
 
@@ -108,6 +112,29 @@ class PackedAttention:
     ) -> Tensor:
         """See ``Attention``."""
         self.windows.append(sliding_window)
+        if self.kernel and not dropout and takes(query):
+            return self.by_kernel(query, key, value, scaling, sliding_window)
+        return self.by_padding(query, key, value, scaling, sliding_window, dropout)
+
+    @cached_property
+    def _sequences(self) -> Ragged:
+        return Ragged.of(self.packing)
+
+    def by_kernel(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
+        """As they lie in the row. Shapes as of a call."""
+        q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))  # (N, H, D)
+        return self._sequences.attend(q, k, v, scaling, window)[None]
+
+    def by_padding(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Laid side by side. Shapes as of a call."""
         packing = self.packing
         attend = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
         heads, groups = query.shape[1], query.shape[1] // key.shape[1]
@@ -119,10 +146,10 @@ class PackedAttention:
         parts = []
         if packing.start:
             start_q, start_k, start_v = (state[None] for state in of_start)  # (1, S, H, D)
-            parts.append(self._to_themselves(attend, start_q, start_k, start_v, sliding_window)[0])  # (S, H, D)
+            parts.append(self._to_themselves(attend, start_q, start_k, start_v, window)[0])  # (S, H, D)
             k = torch.cat([start_k.expand(len(k), -1, -1, -1), k], dim=1)  # (B, Tp, H_kv, D)
             v = torch.cat([start_v.expand(len(v), -1, -1, -1), v], dim=1)
-        seen = self._to_themselves(attend, q, k, v, sliding_window)
+        seen = self._to_themselves(attend, q, k, v, window)
         parts.append(packing.prompts.in_a_row(seen))  # (Np, H, D)
 
         if packing.responses.index.numel():
@@ -133,7 +160,7 @@ class PackedAttention:
             # (R, H_kv, groups * Tr, D)
             k = torch.cat([k.index_select(0, packing.prompt), own_k], dim=1).transpose(1, 2)  # (R, H_kv, Tp + Tr, D)
             v = torch.cat([v.index_select(0, packing.prompt), own_v], dim=1).transpose(1, 2)
-            kind = (sliding_window, q.dtype)
+            kind = (window, q.dtype)
             if kind not in self._masks:
                 self._masks[kind] = self._response_mask(*kind).repeat(1, groups, 1)[:, None]
             seen = attend(q, k, v, attn_mask=self._masks[kind])

@@ -11,6 +11,7 @@ from torch import Tensor
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.company import forget_longer_texts, in_company
+from laser_pl.reading.kernel_trial import kernel_suits
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.modes import recomputes
 from laser_pl.reading.packing import Packing, pack
@@ -63,18 +64,23 @@ def shared_logprobs(
 
 def packed_logprobs(base: Any, packing: Packing) -> Tensor:
     """Log-probability of each response of a packing. Shape ``(R,)``."""
-    hidden, head, _ = read_packed(base, packing)
+    hidden, head, _ = read_packed(base, packing, kernel=kernel_suits(base))
     logprobs = token_logprobs(head, hidden, packing.target)
     return logprobs.new_zeros(len(packing.prompt)).index_add(0, packing.row, logprobs)
 
 
-def read_packed(base: Any, packing: Packing) -> tuple[Tensor, Head, PackedAttention]:
+def read_packed(base: Any, packing: Packing, kernel: bool) -> tuple[Tensor, Head, PackedAttention]:
     """Hidden states that predict a packing's response tokens, and what makes logits of them.
+
+    Args:
+        base: The causal language model.
+        packing: What it reads.
+        kernel: Whether attention may be a kernel's, see ``PackedAttention``.
 
     Returns:
         The states, ``(Y, h)``; the head; and the attention as it was used.
     """
-    decoder, attention = text_decoder(base), PackedAttention(packing)
+    decoder, attention = text_decoder(base), PackedAttention(packing, kernel)
     forget_longer_texts(base)
     with attending(base, attention):
         output = decoder(input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False)
@@ -138,7 +144,7 @@ def _try(base: Any, config: Any) -> str | None:
     mask = (torch.arange(responses.shape[1], device=responses.device) < lengths[:, None]).long()
     for start in (0, START):
         packing = pack(prompts.tokens, prompts.mask, texts.prompt, responses, mask, start)
-        hidden, head, attention = read_packed(base, packing)
+        hidden, head, attention = read_packed(base, packing, kernel=False)
         if attention.windows != windows_of(config):
             return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
         found, expected = head.logits(hidden), predicted(base, texts)[mask.bool()]
