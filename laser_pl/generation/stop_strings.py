@@ -75,7 +75,7 @@ class StopStrings(StoppingCriteria):  # type: ignore[misc]
             and stopped(self.tokenizer, row, (), self.stops) is not None
             for row in rows
         ]
-        return torch.tensor(found or [False] * len(tokens), device=tokens.device)
+        return torch.tensor(found or [False] * len(tokens), dtype=torch.bool, device=tokens.device)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """As ``generate`` asks it after each token, prompts included."""

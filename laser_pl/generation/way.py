@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
+from laser_pl.generation.replayed import replayed
 from laser_pl.generation.ways import (
     Choice,
     afresh,
@@ -24,9 +25,9 @@ from laser_pl.generation.ways import (
     by_interleaving,
     by_reordering,
     contexts_of,
+    growing,
     repeated,
     shared,
-    shared_from,
 )
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
@@ -34,7 +35,8 @@ from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, 
 
 log = logging.getLogger(__name__)
 
-Continue = Callable[[Any, PromptBatch, Choice], tuple[Tensor, Tensor]]
+Continue = Callable[..., tuple[Tensor, Tensor]]
+"""From a model, prompts and how tokens are chosen to tokens and contexts, see ``laser_pl.generation.ways.shared``."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Way:
         padded: Whether prompts of unlike length go together, padded on the left.
         reads_once: Whether a prompt is read once for all its responses.
         slow: What it does that takes longer, for the log; None for the fastest.
+        shares: Whether a prompt's keys lie once, what all prompts begin with read once where ``start`` says so.
     """
 
     call: Continue
     padded: bool
     reads_once: bool
     slow: str | None
+    shares: bool = False
 
 
 _INTERLEAVED, _REORDERED = partial(repeated, repeat=by_interleaving), partial(repeated, repeat=by_reordering)
@@ -60,7 +64,8 @@ _AGAIN = "A prompt is read once for each of its responses"
 _BY_LENGTH = "only prompts of one length are sampled from together"
 
 WAYS = (
-    Way(shared, padded=True, reads_once=True, slow=None),
+    Way(partial(shared, continued=replayed), padded=True, reads_once=True, slow=None, shares=True),
+    Way(partial(shared, continued=growing), padded=True, reads_once=True, slow=None, shares=True),
     Way(_INTERLEAVED, padded=True, reads_once=True, slow=_REPEATED),
     Way(_REORDERED, padded=True, reads_once=True, slow=_REPEATED),
     Way(again, padded=True, reads_once=False, slow=_AGAIN),
@@ -69,9 +74,9 @@ WAYS = (
     Way(again, padded=False, reads_once=False, slow=f"{_AGAIN}, and {_BY_LENGTH}"),
     Way(afresh, padded=True, reads_once=False, slow="The whole text is read again for every token that is sampled"),
 )
-"""From the fastest on."""
+"""From the fastest on; the first is for cards."""
 
-FASTEST, SLOWER, AFRESH = WAYS[0], WAYS[1], WAYS[-1]
+REPLAYED, FASTEST, SLOWER, AFRESH = *WAYS[:3], WAYS[-1]
 
 _known: WeakKeyDictionary[torch.nn.Module, Way | str] = WeakKeyDictionary()
 
@@ -131,7 +136,7 @@ def _find_out(base: Any) -> Way | str:
     why = why_attention_is_its_own(base)
     reasons = [] if why is None else [why]
     for way in WAYS:
-        if way.call is shared and why is not None:
+        if (way.shares and why is not None) or (way is REPLAYED and base.device.type != "cuda"):
             continue
         try:
             reason = _why_wrong(base, way, texts, *expected)
@@ -148,7 +153,7 @@ def _find_out(base: Any) -> Way | str:
 def _why_wrong(base: Any, way: Way, texts: TrialTexts, logits: Tensor, contexts: Tensor) -> str | None:
     """Why a way must not be used; None if it writes the trial's responses with the logits of whole texts."""
     together = [list(range(len(texts.prompts)))] if way.padded else [[row] for row in range(len(texts.prompts))]
-    calls = [partial(shared_from, start=start) for start in (0, START)] if way.call is shared else [way.call]
+    calls = [partial(way.call, start=start) for start in (0, START)] if way.shares else [way.call]
     for call in calls:
         for rows in together:
             prompts = texts.prompts.part(rows)

@@ -41,6 +41,22 @@ class Choice:
     pad: int
     stops: StopStrings | None = None
 
+    def token(self, seen: Tensor, scores: Tensor) -> Tensor:
+        """The next token of each response.
+
+        Args:
+            seen: Texts so far, prompts included. Shape ``(R, T)``.
+            scores: Logits in float32, which are overwritten. Shape ``(R, V)``.
+
+        Returns:
+            Shape ``(R, 1)``.
+        """
+        if not self.processors:
+            scores[:, self.never] = -torch.inf
+        for processor in self.processors:
+            scores = processor(seen, scores)
+        return scores.argmax(-1, keepdim=True)
+
     def ended(self, tokens: Tensor) -> Tensor:
         """Which responses, ``(R, T)``, have come to an end. Shape ``(R,)``."""
         by_id = torch.isin(tokens, torch.tensor(self.eos, device=tokens.device, dtype=torch.long)).any(-1)
@@ -58,24 +74,33 @@ class Choice:
         }
 
 
-def shared(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+Continued = Callable[[Any, PromptBatch, Any, Choice], Tensor]
+"""Tokens ``(B * n, T)`` that a model writes to prompts of which a cache holds all tokens but the last."""
+
+
+def shared(
+    base: Any, prompts: PromptBatch, choice: Choice, continued: Continued, start: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Read each prompt once, what all begin with only once, and let its keys and values lie once for its responses.
+
+    Args:
+        base: The model.
+        prompts: ``B`` prompts.
+        choice: How tokens are chosen.
+        continued: How they are written.
+        start: How many tokens all prompts begin with that are read once; None looks for itself.
 
     Returns:
         Tokens, with PAD behind the end, ``(B * n, T)``; and the hidden state of each prompt's last token, ``(B, d)`` in
         float32. The same of every way.
     """
-    start = common_start(prompts.tokens, prompts.mask) if may_share_start(base, prompts.tokens.shape[1]) else 0
-    return shared_from(base, prompts, choice, start)
-
-
-def shared_from(base: Any, prompts: PromptBatch, choice: Choice, start: int) -> tuple[Tensor, Tensor]:
-    """The same with prompts of which ``start`` tokens are read once."""
+    if start is None:
+        start = common_start(prompts.tokens, prompts.mask) if may_share_start(base, prompts.tokens.shape[1]) else 0
     prompts = side_by_side(prompts, start)
     cache, contexts = read_prompts(base, prompts, plain_cache=True, start=start)
     if cache is None:  # prompts of one token have nothing to share
         return _generated(base, prompts, choice, None), contexts
-    return _continued(base, prompts, cache, choice), contexts
+    return continued(base, prompts, cache, choice), contexts
 
 
 def repeated(
@@ -127,11 +152,7 @@ def afresh(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Ten
         hidden, head = manner.read(base, tokens[:, :width], (columns[:width] < places).long())
         last = hidden.gather(1, (places - 1)[:, :, None].expand(-1, -1, hidden.shape[-1]))[:, 0]  # (R, h)
         scores = head.logits(last).to(torch.float32, copy=True)  # (R, V)
-        if not choice.processors:
-            scores[:, choice.never] = -torch.inf
-        for processor in choice.processors:
-            scores = processor(seen, scores)
-        token = scores.argmax(-1, keepdim=True).masked_fill(over, choice.pad)  # (R, 1)
+        token = choice.token(seen, scores).masked_fill(over, choice.pad)  # (R, 1)
         tokens = tokens.scatter(1, places, token)
         seen, places = torch.cat([seen, token], dim=-1), places + 1
         over = over | torch.isin(token, ends)
@@ -165,7 +186,7 @@ def _generated(base: Any, prompts: PromptBatch, choice: Choice, cache: Any) -> T
     return tokens
 
 
-def _continued(base: Any, prompts: PromptBatch, cache: Any, choice: Choice) -> Tensor:
+def growing(base: Any, prompts: PromptBatch, cache: Any, choice: Choice) -> Tensor:
     """Generate from prompts whose keys and values lie once; responses that have ended leave the batch now and then.
 
     Each response draws by its own random numbers, which are those of plain generation whoever leaves.
