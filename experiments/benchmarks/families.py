@@ -45,6 +45,7 @@ LENGTHS = (5, 11, 8, 5)
 """Tokens of the prompts; two are of one length, since some ways take only such together."""
 RESPONSES, TOKENS = 2, 20
 WORDS = (
+    "shared, replayed",
     "shared",
     "cache repeated",
     "cache repeated",

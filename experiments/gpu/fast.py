@@ -49,12 +49,19 @@ def rollouts(card: Card, sizes: Sizes, quantization: str = "") -> Finding:
     others = card.seconds(generate(model, prompts, sizes.n, sizes.new), sizes.repeats, warm_up=False)
     tokens = sizes.prompts * sizes.n * sizes.new
     arithmetic = 2 * weights_of(model) * prompts.tokens.numel() / prefill / card.rate
-    reading = bytes_read(model, sizes) / (took - prefill) / card.bandwidth if took > prefill else float("nan")
+    bounds = {
+        "bandwidth": bytes_read(model, sizes) / card.bandwidth,
+        "arithmetic": operations_of(model, sizes) / card.rate,
+    }
+    bound = max(bounds, key=lambda name: bounds[name])
+    decoding = max(took - prefill, 0.0)
+    share, steps = bounds[bound] / decoding if decoding else float("nan"), max(sizes.new - 1, 1)
     text = (
         f"{took:.2f} s, {tokens / took:.0f} tokens/s; `generate` {others:.2f} s: {others / took:.1f}x; prompts at"
-        f" {arithmetic:.0%} of the card's arithmetic; decoding at {reading:.0%} of its bandwidth"
+        f" {arithmetic:.0%} of the card's arithmetic; a token of all in {1e3 * decoding / steps:.1f} ms, where the"
+        f" card's {bound} allows {1e3 * bounds[bound] / steps:.1f} ms: {share:.0%}"
     )
-    numbers = {"seconds": took, "generate": others, "prefill_utilisation": arithmetic, "bandwidth": reading}
+    numbers = {"seconds": took, "generate": others, "prefill_utilisation": arithmetic, "decoding": share, **bounds}
     return Finding(text, others > took if card.is_cuda else None, numbers)
 
 
@@ -63,6 +70,12 @@ def weights_of(model: Any) -> int:
     head = model.get_output_embeddings()
     return sum(m.in_features * m.out_features for m in model.modules()
                if isinstance(m, torch.nn.Linear) and m is not head)  # fmt: skip
+
+
+def operations_of(model: Any, sizes: Sizes) -> int:
+    """Operations of all linear layers, the head included, for every token of every response but the first."""
+    weights = sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear))
+    return 2 * weights * sizes.prompts * sizes.n * (sizes.new - 1)
 
 
 def bytes_read(model: Any, sizes: Sizes) -> int:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from dpo_step import our_step
 from rollouts import ours
 
-TOKENS = 16
+TOKENS = 64
 """Tokens of each response that are sampled under the profiler."""
 KERNELS = 10
 

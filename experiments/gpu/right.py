@@ -6,8 +6,12 @@ import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -18,9 +22,17 @@ from sizes import Sizes
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch
+from laser_pl.generation.replayed import refused
 from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.way import FASTEST, REPLAYED, Dictation, Way, bare_generation_config
+from laser_pl.generation.ways import Choice
 from laser_pl.language_model import Lora, Weights
+from laser_pl.reading.kernel_trial import TOLERANCE, BothForms
+from laser_pl.reading.modes import evaluating
+from laser_pl.reading.packing import Packing, pack
+from laser_pl.reading.ragged import kernel_on
 from laser_pl.reading.reader import Reading, ResponseReader
+from laser_pl.reading.trial_texts import START
 from laser_pl.rewards.likelihood import Likelihood
 from laser_pl.rewards.token_batches import log as log_of_batches
 
@@ -96,16 +108,79 @@ def _distance(found: Tensor, true: Tensor) -> float:
     return float((found - true).abs().max() / true.abs().max())
 
 
+# -- attention ---------------------------------------------------------------------------------------------------------
+
+
+def attention(card: Card, sizes: Sizes) -> Finding:
+    """Attention over shared prompts by the card's kernel: against masks, and its memory as texts grow longer."""
+    if not kernel_on(card.device):
+        return Finding("Here it is computed with masks.")
+    apart = 0.0
+    for dtype, start, window in product((torch.bfloat16, torch.float16), (0, START), (None, 1, 3, 40)):
+        both = BothForms(_packing(sizes.short, card.device, start))
+        both(None, *_states(both.packing, dtype), dropout=0.0, scaling=None, sliding_window=window)
+        apart = max(apart, both.apart)
+    grows = []
+    for kernel in (True, False):
+        peaks = []
+        for new in (2 * sizes.prompt, 4 * sizes.prompt):
+            form = BothForms(_packing(replace(sizes.short, new=new, prompt=new), card.device, 0))
+            states = _states(form.packing, torch.bfloat16)
+            before = card.peak(lambda: None)
+            peaks.append(card.peak(partial(form.with_gradients, kernel, *states, None, None)) - before)
+        grows.append(peaks[1] / peaks[0])
+    text = (
+        f"off by {apart:.1e} at most, gradients and windows included; texts twice as long take {grows[0]:.1f}x the"
+        f" memory (with masks {grows[1]:.1f}x)"
+    )
+    return Finding(text, apart <= TOLERANCE and grows[0] < 2.5, {"apart": apart, "grows": grows[0]})
+
+
+def _packing(sizes: Sizes, device: torch.device, start: int) -> Packing:
+    """Of random texts that begin alike."""
+    reading = _reading(SimpleNamespace(device=device, config=SimpleNamespace(vocab_size=100)), sizes)
+    return pack(reading.prompts.tokens, reading.prompts.mask, reading.prompt, reading.tokens, reading.mask, start)
+
+
+def _states(packing: Packing, dtype: torch.dtype) -> list[Tensor]:
+    """Random queries, keys and values of heads that share keys."""
+    shapes = [(1, len(packing.tokens), heads, 64) for heads in (8, 2, 2)]
+    return [torch.randn(shape, dtype=dtype, device=packing.tokens.device).transpose(1, 2) for shape in shapes]
+
+
 # -- sampling ----------------------------------------------------------------------------------------------------------
 
 
 def greedy(card: Card, sizes: Sizes) -> Finding:
-    """Token ids at temperature 0, in float32, where ties are next to impossible."""
+    """Token ids at temperature 0 in float32, where ties are next to impossible; and logits of given tokens in bfloat16.
+
+    These as they are written for CPUs and as for cards, each against float32 from the same weights.
+    """
     model = make(sizes.small, torch.float32, card.device)
-    same = same_greedy(model, prompts_on(card, model, sizes), sizes.short.new)
-    return Finding(
-        f"{sizes.prompts} texts of {sizes.short.new} tokens: {'the same ids' if same else 'other ids'}", same
+    prompts, length = prompts_on(card, model, sizes), sizes.short.new
+    same = same_greedy(model, prompts, length)
+    narrow = model.bfloat16()
+    tokens = torch.randint(3, model.config.vocab_size, (2 * len(prompts), length), device=card.device)
+    growing, replay = (_dictated(narrow, way, prompts, tokens) for way in (FASTEST, REPLAYED))
+    true = _dictated(narrow.float(), FASTEST, prompts, tokens)
+    errors = [_distance(found, true) for found in (replay, growing)]
+    captured = card.is_cuda and model not in refused
+    text = (
+        f"{sizes.prompts} texts of {length} tokens: {'the same ids' if same else 'other ids'};"
+        f" {'replayed' if captured else 'not replayed'}, logits in bfloat16 off by {errors[0]:.1e} (growing cache"
+        f" {errors[1]:.1e})"
     )
+    holds = same and errors[0] <= ROUNDING * errors[1] and captured == card.is_cuda
+    return Finding(text, holds, {"replayed": errors[0], "growing": errors[1]})
+
+
+def _dictated(model: Any, way: Way, prompts: PromptBatch, tokens: Tensor) -> Tensor:
+    """Logits of given tokens, two responses to each prompt, as a way of writing has them. Shape ``(T, R, V)``."""
+    dictation = Dictation(tokens, prompts.tokens.shape[1])
+    choice = Choice(2, tokens.shape[1], [dictation], never=[], eos=[], pad=0)
+    with evaluating(model), bare_generation_config(model):
+        way.call(model, prompts, choice)
+    return torch.stack(dictation.scores)
 
 
 def distribution(card: Card, sizes: Sizes) -> Finding:

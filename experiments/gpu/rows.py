@@ -36,6 +36,7 @@ ROWS = (
     Row("starts", "imports", "starts:imports", 10, 60, "Does everything import that a run needs?"),
     Row("starts", "quickstart", "starts:quickstart", 38, 120, "Does the quickstart end where it ends on a CPU?"),
     Row("right", "log-probabilities", "right:logprobs", 12, 60, "Does sharing a prompt change values or gradients?"),
+    Row("right", "attention", "right:attention", 5, 40, "Is the card's kernel for shared prompts right?"),
     Row("right", "greedy", "right:greedy", 5, 40, "Are the likeliest tokens those of plain `generate`?"),
     Row("right", "chi-squared", "right:distribution", 5, 30, "Are samples distributed as the model says?"),
     Row("right", "out of memory", "right:out_of_memory", 32, 80, "Is a forward that does not fit halved?"),

@@ -67,8 +67,7 @@ class FixedCache(SharedCache):
 
     def begin(self) -> None:
         """Forget what was hidden from the last token; to be called before each forward."""
-        self.masks.clear()
-        self.own_masks: dict[int | None, Tensor] = {}
+        self.hidden_by: dict[tuple[int | None, int, int], Tensor] = {}
 
     def advance(self) -> None:
         """Go on to the next token."""
@@ -76,27 +75,55 @@ class FixedCache(SharedCache):
         for layer in self.layers:
             layer.length += 1
 
-    def own_part(self, key: Tensor, value: Tensor, window: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """All columns, and which of them are behind the present token or have left the window."""
-        if window not in self.own_masks:
-            back = self.step - torch.arange(key.shape[2], device=key.device)  # (t,)
-            self.own_masks[window] = back < 0 if window is None else (back < 0) | (back >= window)
-        return key, value, self.own_masks[window]
+    def __call__(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        dropout: float,
+        scaling: float | None,
+        sliding_window: int | None,
+    ) -> Tensor:
+        """As the parent's, in as few kernels as there is need for."""
+        layer = self.layers[module.layer_idx]
+        rows, heads, _, size = query.shape
+        kv_heads, width = key.shape[1:3]
+        query = query.view(rows, kv_heads, heads // kv_heads, size) * (size**-0.5 if scaling is None else scaling)
+        asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
+        shape = asked.shape
+        head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
+        past = head.shape[-1]
+        head = head.view(*shape[:4], past).transpose(1, 2)  # (B, n, H_kv, G, Tp)
+        scores = query.new_empty(*query.shape[:3], past + width)  # (R, H_kv, G, Tp + t)
+        if self.places.dense:
+            self.places.side_by_side(scores)[..., :past] = head
+        else:
+            scores[..., :past] = self.places.in_a_row(head)
+        own = scores[..., past:].flatten(0, 1)  # (R * H_kv, G, t)
+        torch.bmm(query.flatten(0, 1), key.to(query.dtype).flatten(0, 1).transpose(1, 2), out=own)
+        weights = scores.masked_fill_(self.hidden(sliding_window, past, width), -torch.inf).softmax(-1)
+        to_prompt, to_own = torch.split(weights, [past, width], dim=-1)
+        asked = self.places.side_by_side(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
+        seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
+        result: Tensor = self.places.in_a_row(self.places.side_by_side(to_own @ value) + seen)  # (R, H_kv, G, D)
+        return result.reshape(rows, 1, heads, -1)
 
-    def prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:
-        """What of the prompts is padding or has left the window. Shape ``(B, 1, 1, Tp)``; None for nothing."""
-        kind = (window, 0, width)
-        if kind not in self.masks:
-            hidden = ~self.mask[:, -width:]
+    def hidden(self, window: int | None, past: int, width: int) -> Tensor:
+        """What is padding, behind the present token, or has left the window. Shape ``(R, 1, 1, Tp + t)``."""
+        kind = (window, past, width)
+        if kind not in self.hidden_by:
+            prompts = ~self.mask[:, -past:]  # (B, Tp)
+            back = self.step - torch.arange(width, device=self.step.device)  # (t,)
+            own = back < 0
             if window is not None:
                 present = self.positions[:, -1:] + 1 + self.step  # (B, 1)  place of the token that asks
-                hidden = hidden | (present - self.positions[:, -width:] >= window)
-            self.masks[kind] = hidden[:, None, None] if self.padded or window is not None else None
-        return self.masks[kind]
-
-    def _lay_out(self) -> None:
-        super()._lay_out()
-        self.padded = not bool(self.mask.all())
+                prompts = prompts | (present - self.positions[:, -past:] >= window)
+                own = own | (back >= window)
+            both = torch.cat([prompts[self.owner], own.expand(len(self.owner), -1)], dim=1)
+            self.hidden_by[kind] = both[:, None, None]
+        return self.hidden_by[kind]
 
 
 def _missing(width: int) -> int:

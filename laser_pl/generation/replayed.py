@@ -114,12 +114,12 @@ class OneToken:
         self.tokens.copy_(tokens)
         if self.captured is not None:
             return self.captured.replay()
-        if capturable(tokens.device) and self.base not in _refused:
+        if capturable(tokens.device) and self.base not in refused:
             try:
                 self.captured = Captured(self._forward)
                 return self.captured.replay()
             except Exception as error:  # whatever cannot be captured
-                _refused.add(self.base)
+                refused.add(self.base)
                 first = error.__context__ or error  # before the capture's own, which says that one came before it
                 reason = f"{type(first).__name__}: {first}".splitlines()[0]
                 log.warning("Sampling waits for Python at every token, which is slower than a replay: %s.", reason)
@@ -137,7 +137,8 @@ class OneToken:
         return logits[:, -1]
 
 
-_refused: WeakSet[torch.nn.Module] = WeakSet()
+refused: WeakSet[torch.nn.Module] = WeakSet()
+"""Models whose forward could not be captured."""
 
 
 def capturable(device: torch.device) -> bool:

@@ -98,10 +98,9 @@ class SharedCache(Cache):  # type: ignore[misc]
         rows, heads, _, size = query.shape
         kv_heads = key.shape[1]
         query = query.view(rows, kv_heads, heads // kv_heads, size) * (size**-0.5 if scaling is None else scaling)
-        key, value, mask = self.own_part(key, value, sliding_window)
+        if sliding_window is not None:  # the present token counts
+            key, value = key[:, :, -sliding_window:], value[:, :, -sliding_window:]
         own = query @ key.transpose(2, 3)  # (R, H_kv, G, t)
-        if mask is not None:
-            own = own.masked_fill(mask, -torch.inf)
         # All responses of a prompt look at its keys in one product, so these are read once.
         asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
@@ -117,12 +116,6 @@ class SharedCache(Cache):  # type: ignore[misc]
         seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
         result: Tensor = self.places.in_a_row(seen) + to_own @ value  # (R, H_kv, G, D)
         return result.reshape(rows, 1, heads, -1)
-
-    def own_part(self, key: Tensor, value: Tensor, window: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What a token may see of its response's keys and values, and what of that is hidden all the same. ``(t,)``."""
-        if window is not None:  # the present token counts
-            key, value = key[:, :, -window:], value[:, :, -window:]
-        return key, value, None
 
     def prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:
         """What of the prompts is padding or has left the window. Shape ``(B, 1, 1, Tp)``; None for nothing."""

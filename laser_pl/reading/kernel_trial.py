@@ -97,12 +97,12 @@ class BothForms(PackedAttention):
         """See ``Attention``."""
         if takes(query):
             for window in {sliding_window, None if sliding_window is None else min(SHORT, sliding_window)}:
-                found = self._with_gradients(True, query, key, value, scaling, window)
-                expected = self._with_gradients(False, query, key, value, scaling, window)
+                found = self.with_gradients(True, query, key, value, scaling, window)
+                expected = self.with_gradients(False, query, key, value, scaling, window)
                 self.apart = max(self.apart, *map(difference, found, expected))
         return self.by_padding(query, key, value, scaling, sliding_window)
 
-    def _with_gradients(
+    def with_gradients(
         self, kernel: bool, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
     ) -> list[Tensor]:
         """What a form gives, and the gradients of a sum of it, each number weighed otherwise."""
