@@ -174,6 +174,22 @@ def greedy(card: Card, sizes: Sizes) -> Finding:
     return Finding(text, holds, {"replayed": errors[0], "growing": errors[1]})
 
 
+def uncaptured(card: Card, sizes: Sizes) -> Finding:
+    """Samples of a model whose forward looks at a number, which no graph can; and of another model after it."""
+    models = [make(sizes.small, torch.float32, card.device) for _ in range(2)]
+    prompts, how = prompts_on(card, models[0], sizes), Sampling(n=2, max_new_tokens=sizes.short.new)
+
+    def tokens(model: Any) -> Tensor:
+        return sample(model, tokenizer_of(model), prompts, how, seed=0)[0].tokens
+
+    expected = tokens(models[0])
+    models[0].lm_head.register_forward_hook(lambda layer, given, logits: logits * float(logits.isfinite().all()))
+    same = all(torch.equal(tokens(model), expected) for model in models)
+    found = [model in refused for model in models]
+    text = f"{'the same' if same else 'other'} samples without a capture; {sum(found)} of 2 models refused"
+    return Finding(text, same and found == [card.is_cuda, False])
+
+
 def _dictated(model: Any, way: Way, prompts: PromptBatch, tokens: Tensor) -> Tensor:
     """Logits of given tokens, two responses to each prompt, as a way of writing has them. Shape ``(T, R, V)``."""
     dictation = Dictation(tokens, prompts.tokens.shape[1])

@@ -38,6 +38,7 @@ ROWS = (
     Row("right", "log-probabilities", "right:logprobs", 12, 60, "Does sharing a prompt change values or gradients?"),
     Row("right", "attention", "right:attention", 5, 40, "Is the card's kernel for shared prompts right?"),
     Row("right", "greedy", "right:greedy", 5, 40, "Are the likeliest tokens those of plain `generate`?"),
+    Row("right", "uncaptured", "right:uncaptured", 6, 40, "Is a model sampled from that no graph can hold?"),
     Row("right", "chi-squared", "right:distribution", 5, 30, "Are samples distributed as the model says?"),
     Row("right", "out of memory", "right:out_of_memory", 32, 80, "Is a forward that does not fit halved?"),
     Row("right", "pool", "runs:pool", 70, 120, "Do reward models that take turns keep to what `plan` says?"),
