@@ -66,11 +66,13 @@ class Outcome:
         moments: Where it was when it was killed.
         digests: Of what it left behind, by part; empty if it could not be resumed.
         trouble: What it said if it could not.
+        length: Seconds from the end of the imports that it took; None if it was killed.
     """
 
     moments: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     trouble: str = ""
+    length: float | None = None
 
 
 def command(runs_dir: Path) -> list[str]:
@@ -142,16 +144,6 @@ def result_of(process: subprocess.Popen[str], folder: RunFolder, outcome: Outcom
     return outcome
 
 
-def undisturbed(out: Path) -> tuple[Outcome, float]:
-    """The run that nobody kills, and how long it took from the end of its imports, in seconds."""
-    out.mkdir()
-    process = start(out, resume=False)
-    wait_for(out / "trace", process)
-    began = time.monotonic()
-    outcome = result_of(process, RunFolder(out / "killed"), Outcome())
-    return outcome, time.monotonic() - began
-
-
 def killed(out: Path, kills: int, length: float, seed: int) -> Outcome:
     """A run that is killed so often; fewer times if it ends before.
 
@@ -165,11 +157,11 @@ def killed(out: Path, kills: int, length: float, seed: int) -> Outcome:
     times, outcome, folder = random.Random(seed), Outcome(), RunFolder(out / "killed")
     while True:
         process = start(out, resume=folder.path.exists())
-        if len(outcome.moments) == kills:
-            return result_of(process, folder, outcome)
         wait_for(out / "trace", process)
+        began = time.monotonic()
         try:
-            process.wait(times.uniform(0, length))
+            process.wait(times.uniform(0, length) if len(outcome.moments) < kills else None)
+            outcome.length = None if outcome.moments else time.monotonic() - began
             return result_of(process, folder, outcome)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGUSR2)
@@ -204,9 +196,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as scratch:
-        whole, length = undisturbed(Path(scratch, "whole"))
-        if whole.trouble:
+        whole = killed(Path(scratch, "whole"), kills=0, length=0.0, seed=options.seed)
+        if whole.trouble or whole.length is None:
             raise SystemExit(f"The undisturbed run failed: {whole.trouble}")
+        length = whole.length
         while (left := options.kills - sum(len(outcome.moments) for outcome in outcomes)) > 0:
             shares = [min(options.each, left - begun) for begun in range(0, left, options.each)][: options.workers]
             first = len(outcomes)
@@ -216,6 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
                 outcomes += pool.map(lambda job: killed(*job), jobs)
             for outcome in outcomes[first:]:
                 print(f"{', '.join(outcome.moments)}: {outcome.trouble or 'ended'}", flush=True)
+                length = outcome.length or length  # the machine may have less to do than when it was measured
     lines = table(outcomes, whole)
     trouble = [outcome.trouble for outcome in outcomes if outcome.trouble]
     different = sorted({p for o in outcomes if o.digests for p in whole.digests if o.digests[p] != whole.digests[p]})
