@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -135,8 +137,26 @@ def test_when_one_process_dies_the_others_end_and_say_so(
     assert_same(RunFolder(tmp_path / "runs" / "small"), two)
 
 
-def test_torchrun_starts_it_too_and_each_process_may_have_its_arm(fit_command: Command, tmp_path: Path) -> None:
-    args = ["--selection.granularity=rank", "--trainer.max_epochs=1"]
+TOLD = """
+import os
+
+def told(prompts, log_metric, **columns):
+    log_metric("process", int(os.environ["RANK"]))
+    if os.environ["RANK"] == "1":
+        log_metric("second", 7.0)
+    return [1.0] * len(prompts)
+"""
+
+
+def test_torchrun_starts_it_too_each_process_may_have_its_arm_and_functions_log_means_over_processes(
+    fit_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them logged alone arrives; what nobody logged in a step is not in it."""
+    (tmp_path / "told_rewards.py").write_text(TOLD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    function = {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": "told_rewards.told"}}
+    constraint = json.dumps({"told": {"reward_model": function, "threshold": 0.5}})
+    args = ["--selection.granularity=rank", "--trainer.max_epochs=1", f"--selection.constraints={constraint}"]
     (tmp_path / "runs" / "small").mkdir(parents=True)  # the name is taken: all processes have to agree on another
     done = run(fit_command(tmp_path, *args), launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
@@ -144,3 +164,7 @@ def test_torchrun_starts_it_too_and_each_process_may_have_its_arm(fit_command: C
     assert not list((tmp_path / "runs" / "small").iterdir())
     decisions = decisions_of(RunFolder(tmp_path / "runs" / "small-2"))
     assert [(d["step"], len(d["prompt_ids"])) for d in decisions] == [(0, 3), (0, 2), (1, 3), (1, 2), (2, 1)]
+    with (tmp_path / "runs" / "small-2" / "metrics.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["train/loss"]]
+    assert [row["reward/process"] for row in rows] == ["0.5", "0.5", "0.0"]
+    assert [row["reward/second"] for row in rows] == ["7.0", "7.0", ""]  # the second has nothing of the last batch
