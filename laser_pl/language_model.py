@@ -218,9 +218,15 @@ class Weights:
             raise ConfigurationError(f"There is no folder '{self.name}'{where}.{advice}")
 
     def _refuse_unsound_files(self) -> None:
-        """Pickles, and files that are cut off; told by their heads, before a run begins."""
+        """Adapters alone, pickles, and files that are cut off; told by their heads, before a run begins."""
         if not Path(self.place).is_dir():
             return
+        if (Path(self.place) / "adapter_config.json").is_file() and not (Path(self.place) / "config.json").is_file():
+            raise ConfigurationError(
+                f"'{self.name}' is a PEFT adapter without the model it was made for. Merge the two by PEFT's"
+                " merge_and_unload and name the folder they are saved to; a reward model's score head must be one of"
+                " the adapter's modules_to_save, or its base's."
+            )
         sound = sorted(Path(self.place).glob("*.safetensors"))
         pickles = sorted(path.name for path in Path(self.place).glob("*.bin"))
         if pickles and not sound:

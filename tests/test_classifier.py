@@ -198,7 +198,8 @@ def test_two_outputs_are_no_reward(classifier_folders: dict[str, Path], tmp_path
         classifier_folders["a"], num_labels=2, ignore_mismatched_sizes=True
     ).save_pretrained(tmp_path)
     with pytest.raises(
-        ConfigurationError, match=r"has 2 outputs, .* each of 1 counts\. Set head_weights to a list of 2"
+        ConfigurationError,
+        match=r"has 2 outputs, .* 1 counts\. Set head_weights to a list of 2 numbers, how much LABEL_0, LABEL_1 count",
     ):
         SequenceClassifier(Weights(str(tmp_path))).check()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -52,8 +52,8 @@ def byte_level(
     return processed(backend, single, pair)
 
 
-def sentencepiece(specials: list[str], prepend: bool, single: str | None = None) -> Tokenizer:
-    """Llama 2, Mistral, Zephyr: a space is put before every text. Gemma: spaces are written as they stand."""
+def sentencepiece(specials: list[str], prepend: bool, single: str | None = None, pair: str | None = None) -> Tokenizer:
+    """Llama 2, Mistral, Zephyr, T5: a space is put before every text. Gemma: spaces are written as they stand."""
     characters = ["▁", "\n", *map(chr, range(33, 127))]
     pieces = [f"<0x{byte:02X}>" for byte in range(256)]
     merges = [("▁", "4"), ("4", "2"), ("\n", "\n"), ("i", "s"), ("▁", "is")]
@@ -64,7 +64,7 @@ def sentencepiece(specials: list[str], prepend: bool, single: str | None = None)
     before = [normalizers.Prepend("▁")] if prepend else []
     backend.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return processed(backend, single)
+    return processed(backend, single, pair)
 
 
 def wordpiece(specials: list[str], single: str, pair: str) -> Tokenizer:
@@ -134,6 +134,10 @@ ZEPHYR = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
+PHI3 = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
 # DeepSeek-R1: the generation prompt opens a thought, a finished turn shows none.
 R1 = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
@@ -153,7 +157,7 @@ class Family:
     backend: Callable[[], Tokenizer]
     special: dict[str, str]
     template: str | None = None
-    extra: list[str] = field(default_factory=list)
+    extra: Sequence[str | AddedToken] = ()
     model: str = "llama"
     shape: dict[str, Any] = field(default_factory=dict)
     refuses: bool = False  # a system turn
@@ -161,7 +165,7 @@ class Family:
 
     def tokenizer(self) -> Any:
         made = PreTrainedTokenizerFast(
-            tokenizer_object=self.backend(), extra_special_tokens=self.extra, clean_up_tokenization_spaces=False,
+            tokenizer_object=self.backend(), extra_special_tokens=list(self.extra), clean_up_tokenization_spaces=False,
             model_input_names=["input_ids", "attention_mask", *(["token_type_ids"] if self.model == "bert" else [])],
             **self.special,
         )  # fmt: skip
@@ -210,6 +214,9 @@ CHATTING = {
     "Mistral": spaced(MISTRAL, refuses=True),
     "Llama 2": spaced(LLAMA2),
     "Zephyr": spaced(ZEPHYR),
+    # Its special tokens take the white space behind them along.
+    "Phi 3": spaced(PHI3, extra=[AddedToken(f"<|{name}|>", rstrip=True, special=True)
+                                 for name in ("system", "user", "assistant", "end")]),
     "DeepSeek R1": spaced(R1),
     "plain marks": spaced(PLAIN_MARKS),
 }  # fmt: skip
@@ -223,6 +230,13 @@ WITHOUT = {
     "RoBERTa": Family(lambda: byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"], "<s> $A </s>",
                                          "<s> $A </s> </s> $B </s>"), ROBERTA, model="roberta",
                       shape={"type_vocab_size": 1, "max_position_embeddings": 514}),
+    "BART": Family(lambda: byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"], "<s> $A </s>",
+                                      "<s> $A </s> </s> $B </s>"), ROBERTA, model="bart",
+                   shape={"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.2,
+                          "encoder_layers": 2, "decoder_layers": 2}),
+    "T5": Family(lambda: sentencepiece(["<pad>", "</s>", "<unk>"], True, "$A </s>", "$A </s> $B </s>"),
+                 {name: SP[name] for name in ("pad_token", "eos_token", "unk_token")}, model="t5",
+                 shape={"d_model": 32, "d_kv": 8, "d_ff": 64, "decoder_start_token_id": 0}),
 }  # fmt: skip
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 512, "initializer_range": 0.2, "num_labels": 1}  # fmt: skip
@@ -356,6 +370,8 @@ WRITTEN: list[tuple[str, str, str, list[str]]] = [
     ("Mistral", "42", f"<s>[INST] {ASKED} [/INST]", ["42", "</s>"]),
     ("Llama 2", "42", f"<s>[INST] {ASKED} [/INST]", ["▁4", "2", "▁", "</s>"]),  # the space is the template's
     ("Zephyr", "42", f"<|user|>\n{ASKED}</s>\n<|assistant|>\n", ["42", "</s>"]),
+    ("Phi 3", "42", f"<|user|>\n{ASKED}<|end|>\n<|assistant|>\n", ["▁4", "2", "<|end|>"]),
+    ("Phi 3", " 42\n", f"<|user|>\n{ASKED}<|end|>\n<|assistant|>\n", ["▁4", "2", "\n", "<|end|>"]),
     ("DeepSeek R1", "42", f"<s><|User|>{ASKED}<|Assistant|>", ["42", "</s>"]),
     ("DeepSeek R1", "<think>\nSum.</think>42", f"<s><|User|>{ASKED}<|Assistant|>",
      ["<", *"think>", "\n", *"Sum.</think>", "42", "</s>"]),

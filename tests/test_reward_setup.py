@@ -200,6 +200,15 @@ def test_a_classifier_without_its_head(classifier: Classifier, policy_folder: Pa
         check(SequenceClassifier(Weights(str(folder))))
 
 
+@pytest.mark.parametrize("kind", [SequenceClassifier, Likelihood])
+def test_an_adapter_alone_is_no_model(classifier: Classifier, kind: Any) -> None:
+    """transformers would put it on a base whose score head may be random."""
+    folder = Path(classifier())
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    with pytest.raises(ConfigurationError, match=r"is a PEFT adapter without the model .* Merge .* modules_to_save"):
+        check(kind(Weights(str(folder))))
+
+
 def needs_unit(prompts: Any, completions: Any, unit: Sequence[str]) -> list[float]:
     return [float(len(one)) for one in unit]
 

@@ -1,8 +1,8 @@
-"""Which texts may go through a model together, where its rotary frequencies change with the longest of them."""
+"""Which texts may go through a model together, where what stands beside a text would change its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +63,25 @@ def in_company(base: Any, lengths: Tensor, forward: Callable[[Tensor], Tensor]) 
         Shape ``(R,)``.
     """
     turn = Turn.of(base.config.get_text_config())
-    every = torch.arange(len(lengths), device=lengths.device)
     if turn is None:
-        return forward(every)
-    companies = torch.tensor([turn.company(length) for length in lengths.tolist()], device=lengths.device)
-    parts = [every[companies == company] for company in sorted(set(companies.tolist()))]
-    return torch.cat([forward(rows) for rows in parts])[torch.cat(parts).argsort()]
+        return forward(torch.arange(len(lengths), device=lengths.device))
+    return apart([turn.company(length) for length in lengths.tolist()], forward, lengths.device)
+
+
+def apart(companies: Sequence[Any], forward: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """One number for each text, by a forward for each company.
+
+    Args:
+        companies: That of each text; equal ones may be read together. Any values that can be sorted, ``R`` of them.
+        forward: From rows of texts, ``(r,)``, to their numbers, ``(r,)``.
+        device: Where the rows are.
+
+    Returns:
+        Shape ``(R,)``.
+    """
+    parts = [[row for row, own in enumerate(companies) if own == company] for company in sorted(set(companies))]
+    rows = [torch.tensor(part, device=device) for part in parts]
+    return torch.cat([forward(part) for part in rows])[torch.cat(rows).argsort()]
 
 
 def forget_longer_texts(base: Any) -> None:

@@ -13,7 +13,9 @@ from transformers import AutoModelForSequenceClassification
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.language_model import Weights
+from laser_pl.reading.company import Turn, apart, forget_longer_texts
 from laser_pl.reading.padding import pad_right
+from laser_pl.reading.trial_texts import TrialTexts, unblurred
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import Text, kept_places, whole_texts
 
@@ -41,6 +43,7 @@ class SequenceClassifier(LocalModel):
         self.head_weights = head_weights
         self._pads: int | None = None
         self._takes_types = False
+        self._hides_padding: bool | None = None
 
     def check(self) -> None:
         """See whether the weights are a classifier's, with as many outputs as head weights, and a tokenizer to use.
@@ -64,7 +67,8 @@ class SequenceClassifier(LocalModel):
         if config.num_labels != heads:
             raise ConfigurationError(
                 f"'{self.weights.name}' has {config.num_labels} outputs, and head_weights says how much each of"
-                f" {heads} counts. Set head_weights to a list of {config.num_labels} numbers."
+                f" {heads} counts. Set head_weights to a list of {config.num_labels} numbers, how much"
+                f" {', '.join(str(config.id2label[output]) for output in sorted(config.id2label))} count."
             )
 
     def load_model(self, device: torch.device) -> Any:
@@ -77,6 +81,16 @@ class SequenceClassifier(LocalModel):
         self._takes_types = "token_type_ids" in known and getattr(config, "type_vocab_size", 2) > 1
         return model
 
+    def load(self, device: torch.device) -> None:
+        """Load it, and the first time see whether it hides padding.
+
+        Raises:
+            ConfigurationError: If it is not there.
+        """
+        super().load(device)
+        if self._hides_padding is None:
+            self._hides_padding = self._finds_padding_hidden()
+
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The weighted sum of the classifier's outputs for each response. Shape ``(B, n)``, float32 or wider."""
@@ -85,17 +99,55 @@ class SequenceClassifier(LocalModel):
         ]
 
         def forward(group: list[int]) -> Tensor:
-            rows = [texts[i].ids for i in group]
-            tokens, mask = pad_right(rows, self._padding(rows), self._model.device)
-            types = [texts[i].types for i in group]
-            known = {"token_type_ids": pad_right(types, 0, tokens.device)[0]} if self._takes_types and types[0] else {}
-            logits: Tensor = self._model(input_ids=tokens, attention_mask=mask, **known).logits  # (R, heads)
-            if self.head_weights is None:
-                return logits[:, 0]
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return logits @ logits.new_tensor(self.head_weights)
+            rows = [texts[i] for i in group]
+            return apart(
+                [self._company(text) for text in rows],
+                lambda own: self._numbers([rows[i] for i in own.tolist()]),
+                self._model.device,
+            )
 
         return self.batches.run([(len(text.ids),) for text in texts], forward).view(len(prompts), -1)
+
+    def _numbers(self, texts: Sequence[Text]) -> Tensor:
+        """The number for each of some texts that are read together. Shape ``(R,)``."""
+        rows = [text.ids for text in texts]
+        tokens, mask = pad_right(rows, self._padding(rows), self._model.device)
+        types = [text.types for text in texts]
+        known = {"token_type_ids": pad_right(types, 0, tokens.device)[0]} if self._takes_types and types[0] else {}
+        forget_longer_texts(self._model)
+        logits: Tensor = self._model(input_ids=tokens, attention_mask=mask, **known).logits  # (R, heads)
+        if self.head_weights is None:
+            return logits[:, 0]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits @ logits.new_tensor(self.head_weights)
+
+    def _company(self, text: Text) -> tuple[int, int, int]:
+        """What texts have in common that may be read together: equal lengths, where padding would change a score."""
+        config, length = self._model.config.get_text_config(), len(text.ids)
+        turn = Turn.of(config)
+        # Encoders with a decoder are read at their last EOS, and transformers wants as many of them in every text.
+        ends = text.ids.count(config.eos_token_id) if getattr(config, "is_encoder_decoder", False) else 0
+        return 0 if turn is None else turn.company(length), 0 if self._hides_padding else length, ends
+
+    @torch.no_grad()
+    def _finds_padding_hidden(self) -> bool:
+        """Whether padding changes no score, found by reading two short texts alone and together.
+
+        Some read convolutions over it (ConvBERT), mix it in (FNet, Nyströmformer) or read the score there (XLNet).
+        """
+        try:
+            with unblurred(self._model):
+                trial = TrialTexts.of(self._model)
+                end = self._model.config.get_text_config().eos_token_id
+                read = [
+                    [id_ for id_ in row[mask.bool()].tolist() if id_ != end] + [end] * isinstance(end, int)
+                    for row, mask in zip(*trial.whole, strict=True)
+                ]
+                texts = [Text(ids, [0] * len(ids)) for ids in (min(read, key=len), max(read, key=len))]
+                alone = torch.cat([self._numbers([text]) for text in texts])
+                return trial.agree(self._numbers(texts), alone)
+        except Exception:  # whatever a model of unknown make raises, it means no
+            return False
 
     def inputs(self, prompt: Prompt, responses: Sequence[str]) -> list[list[int]]:
         """Token ids of each whole text."""

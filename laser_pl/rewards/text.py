@@ -108,8 +108,12 @@ def continuations(
         ids = to_go_on_from(row, text, tokenizer)
         if places is None:
             length = shared_start(prompt_ids(head, tokenizer, special_tokens=not chat_template), ids)
-        else:
-            length = len(ids) - sum(stop > len(head) for _, stop in places)
+        else:  # a special token may take the white space behind it along (Phi-3), which does not make it the response's
+            special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+            length = len(ids) - sum(
+                stop > len(head) and not (begin < len(head) and id_ in special)
+                for id_, (begin, stop) in zip(row, places, strict=True)
+            )
         if length > 0:
             found.append((ids[:length], [*ids[length:], *end]))
         else:  # the first token spans the two, and nothing stands before it
@@ -118,9 +122,13 @@ def continuations(
 
 
 def _sets_apart(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts a separator between two texts, as those of encoders do."""
-    separator = tokenizer.sep_token_id
-    return separator is not None and separator in tokenizer([""], [""])["input_ids"][0][:-1]
+    """Whether the tokenizer puts a separator between two texts, as those of encoders do.
+
+    T5's separator is EOS. A tokenizer that begins both texts with BOS only sets two texts one behind the other.
+    """
+    separators = {tokenizer.sep_token_id, tokenizer.eos_token_id} - {None}
+    ids = tokenizer([""], [""])["input_ids"][0]
+    return not separators.isdisjoint(ids[:-1]) and tokenizer.bos_token_id not in ids[1:]
 
 
 def _end(tokenizer: Any) -> list[int]:
