@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -49,13 +50,13 @@ def written(way: Any, model: Any, prompts: PromptBatch, n: int, longest: int) ->
     return tokens, torch.stack(noting.scores[: tokens.shape[1]])
 
 
-@pytest.mark.parametrize("texts", [TEXTS, ["the same beginning for all: " + text for text in TEXTS], ["x", "abc"]])
+@pytest.mark.parametrize("before", ["", "the same beginning for all: "])
 def test_tokens_and_logits_are_those_of_the_growing_form(
-    family: str, causal_model: Callable[..., Any], tokenizer: Any, texts: list[str]
+    family: str, causal_model: Callable[..., Any], tokenizer: Any, before: str
 ) -> None:
     model = causal_model(family, len(tokenizer))
     prefer(model, EOS, 1.5)
-    prompts, longest = prompts_of(texts, tokenizer), 2 * TOKENS_BETWEEN_LOOKS + 3
+    prompts, longest = prompts_of([before + text for text in TEXTS], tokenizer), TOKENS_BETWEEN_LOOKS + 3
     (found, logits), (expected, true) = (written(way, model, prompts, 2, longest) for way in (REPLAYED, FASTEST))
     assert torch.equal(found, expected)
     there = (found != PAD).T
@@ -169,3 +170,28 @@ def test_a_forward_that_cannot_be_captured_runs_as_it_is_with_one_line(
         " RuntimeError: operation not permitted when stream is capturing."
     )
     assert recorded.made == 1
+
+
+class Graph:
+    """A twin of torch's that holds no kernels: what was there when it was captured stays."""
+
+    def replay(self) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def without_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``Captured`` asks of ``torch.cuda``, as little as a machine without a card can do of it."""
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, capture_error_mode: nullcontext())
+
+
+@pytest.mark.usefixtures("without_a_card")
+def test_a_replay_is_held_against_the_forward_that_was_captured() -> None:
+    logits = torch.tensor([[1.0, -4.0], [2.0, 0.0]])
+    assert torch.equal(module.Captured(lambda: logits).replay(), logits)
+    off = iter([logits, logits + 0.05 * 4.0])
+    with pytest.raises(RuntimeError, match=r"a replay's logits differ by 5\.0% of the largest"):
+        module.Captured(lambda: next(off))
