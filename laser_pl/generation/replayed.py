@@ -16,6 +16,7 @@ from laser_pl.generation.fixed_cache import FixedCache
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.ways import Choice
 from laser_pl.reading.attention import attending
+from laser_pl.reading.fused_norms import fused_norms
 from laser_pl.reading.trial_texts import difference
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def replayed(base: Any, prompts: PromptBatch, cache: Any, choice: Choice) -> Ten
     ends = torch.tensor(choice.eos, device=texts.device, dtype=torch.long)
     last = prompts.mask.sum(-1, keepdim=True) - 1  # (B, 1)  place of each prompt's last token
     written, forward = 0, None
-    with attending(base, fixed):
+    with attending(base, fixed), fused_norms(base):
         while written < choice.longest and not bool(over.all()):
             before, written = written, min(written + TOKENS_BETWEEN_LOOKS, choice.longest)
             under_way = ~over

@@ -11,6 +11,7 @@ from torch import Tensor
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.common_start import common_start
 from laser_pl.reading.company import forget_longer_texts, in_company
+from laser_pl.reading.fused_norms import fused_norms
 from laser_pl.reading.kernel_trial import kernel_suits
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.modes import recomputes
@@ -82,7 +83,7 @@ def read_packed(base: Any, packing: Packing, kernel: bool) -> tuple[Tensor, Head
     """
     decoder, attention = text_decoder(base), PackedAttention(packing, kernel)
     forget_longer_texts(base)
-    with attending(base, attention):
+    with attending(base, attention), fused_norms(base):
         output = decoder(input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False)
     # Of response tokens only: the last prompt token predicts the first of them.
     hidden = output.last_hidden_state[0].index_select(0, packing.source)
