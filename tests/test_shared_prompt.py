@@ -194,3 +194,20 @@ def test_log_probabilities_in_chunks_equal_those_at_once(frozen: bool, monkeypat
     gradients = [torch.autograd.grad((values * weights).sum(), wanted) for values in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("card", "chunks"), [(False, [4, 4, 4, 4, 4, 3]), (True, [16, 7])])
+def test_more_logits_exist_at_once_where_there_is_a_card(
+    card: bool, chunks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def logits(hidden: Tensor) -> Tensor:
+        seen.append(len(hidden))
+        return hidden.repeat(1, 3)[:, :11]
+
+    monkeypatch.setattr("laser_pl.reading.token_logprobs.NUMBERS_PER_CHUNK", 4 * 11)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    with torch.no_grad():
+        token_logprobs(Head(logits, 11, True), torch.ones(23, 5), torch.zeros(23, dtype=torch.long))
+    assert seen == chunks

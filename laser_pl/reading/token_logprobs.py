@@ -16,6 +16,9 @@ from laser_pl.reading.text_decoder import Head
 NUMBERS_PER_CHUNK = 2**23
 """Logits that exist at once; 32 MB in float32."""
 
+MORE_ON_A_CARD = 4
+"""Times as many. Of 128k logits of a token 65 rows would exist at once, and a card would wait for the head's weights."""
+
 
 def token_logprobs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
     """Log-probability of each target.
@@ -31,7 +34,9 @@ def token_logprobs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
     Returns:
         Nats, in float32 or wider. Shape ``(Y,)``.
     """
-    rows = max(1, NUMBERS_PER_CHUNK // head.vocabulary)
+    # A machine with a card is asked, not a tensor on it, so that a plan, which has none, counts the same.
+    numbers = NUMBERS_PER_CHUNK * (MORE_ON_A_CARD if torch.cuda.is_available() else 1)
+    rows = max(1, numbers // head.vocabulary)
     chunks = list(zip(torch.split(hidden, rows), torch.split(target, rows), strict=True))
     if not torch.is_grad_enabled():
         return torch.cat([_logprobs(head, *chunk) for chunk in chunks])
