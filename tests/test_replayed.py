@@ -84,7 +84,7 @@ class Recorded:
 
     made = 0
 
-    def __init__(self, call: Callable[[], Tensor]) -> None:
+    def __init__(self, call: Callable[[], Tensor], device: torch.device) -> None:
         type(self).made += 1
         call()
         with Recorder() as self.seen:
@@ -182,16 +182,17 @@ class Graph:
 @pytest.fixture
 def without_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ``Captured`` asks of ``torch.cuda``, as little as a machine without a card can do of it."""
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(module, "_aside", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, capture_error_mode: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream, capture_error_mode: nullcontext())
 
 
 @pytest.mark.usefixtures("without_a_card")
 def test_a_replay_is_held_against_the_forward_that_was_captured() -> None:
     logits = torch.tensor([[1.0, -4.0], [2.0, 0.0]])
-    assert torch.equal(module.Captured(lambda: logits).replay(), logits)
+    assert torch.equal(module.Captured(lambda: logits, torch.device("cpu")).replay(), logits)
     off = iter([logits, logits + 0.05 * 4.0])
     with pytest.raises(RuntimeError, match=r"a replay's logits differ by 5\.0% of the largest"):
-        module.Captured(lambda: next(off))
+        module.Captured(lambda: next(off), torch.device("cpu"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from weakref import WeakSet
 
@@ -26,6 +27,8 @@ FIRST_WIDTH = 128
 
 FEWER = 0.75
 """When no more of the rows than this are under way, the others leave. A new capture takes as long as a few tokens."""
+
+NOT_REPLAYED = "Sampling waits for Python at every token, which is slower than a replay: %s."
 
 TOLERANCE = 2e-2
 """By how much a replay's logits may differ from the forward's that was captured, as part of the largest number."""
@@ -117,13 +120,12 @@ class OneToken:
             return self.captured.replay()
         if capturable(tokens.device) and self.base not in refused:
             try:
-                self.captured = Captured(self._forward)
+                self.captured = Captured(self._forward, tokens.device)
                 return self.captured.replay()
             except Exception as error:  # whatever cannot be captured
                 refused.add(self.base)
                 first = error.__context__ or error  # before the capture's own, which says that one came before it
-                reason = f"{type(first).__name__}: {first}".splitlines()[0]
-                log.warning("Sampling waits for Python at every token, which is slower than a replay: %s.", reason)
+                log.warning(NOT_REPLAYED, f"{type(first).__name__}: {first}".splitlines()[0])
         return self._forward()
 
     def _forward(self) -> Tensor:
@@ -152,20 +154,22 @@ class Captured:
 
     Args:
         call: It always works on the same tensors, and writes the same when it is called again.
+        device: The card.
 
     Raises:
         RuntimeError: If it cannot be captured, or if a replay gives something else.
     """
 
-    def __init__(self, call: Callable[[], Tensor]) -> None:
-        kind, here = "cuda", torch.cuda.current_stream()
+    def __init__(self, call: Callable[[], Tensor], device: torch.device) -> None:
+        kind, here = device.type, torch.cuda.current_stream(device)
         mixed = torch.is_autocast_enabled(kind)
         # What autocast keeps of weights would belong to the graph.
         with torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=mixed, cache_enabled=False):
             expected = call()  # first calls load kernels and make what is to stay
             self.graph = torch.cuda.CUDAGraph()
             # Back to this stream also after a capture that failed. Other threads may use the card meanwhile.
-            with torch.cuda.stream(here), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            capture = torch.cuda.graph(self.graph, stream=_aside(device), capture_error_mode="thread_local")
+            with torch.cuda.stream(here), capture:
                 self.result = call()
         apart = difference(self.replay(), expected)
         if not apart <= TOLERANCE:
@@ -175,3 +179,9 @@ class Captured:
         """What the call gives now; there until the next replay."""
         self.graph.replay()
         return self.result
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all captures on a card, for which libraries set up their memory once."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

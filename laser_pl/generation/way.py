@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.replayed import replayed
+from laser_pl.generation.replayed import NOT_REPLAYED, replayed
 from laser_pl.generation.ways import (
     Choice,
     afresh,
@@ -143,7 +143,9 @@ def _find_out(base: Any) -> Way | str:
         except Exception as error:  # whatever a model of unknown make raises, another way may be right
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if reason is None:
-            if way.slow is not None:
+            if way is FASTEST and reasons:
+                log.warning(NOT_REPLAYED, reasons[0])
+            elif way.slow is not None:
                 log.warning("%s, which is slower than sharing it: %s.", way.slow, reasons[0])
             return way
         reasons.append(reason)

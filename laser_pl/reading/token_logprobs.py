@@ -17,7 +17,7 @@ NUMBERS_PER_CHUNK = 2**23
 """Logits that exist at once; 32 MB in float32."""
 
 MORE_ON_A_CARD = 4
-"""Times as many. Of 128k logits of a token 65 rows would exist at once, and a card would wait for the head's weights."""
+"""Times as many. Of a vocabulary of 128k it would be 65 tokens', for which a card waits for the head's weights."""
 
 
 def token_logprobs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
