@@ -14,9 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from laser_pl.batches import PromptBatch
 from laser_pl.generation import replayed as module
+from laser_pl.generation import way
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
-from laser_pl.generation.way import FASTEST, REPLAYED
+from laser_pl.generation.way import FASTEST, REPLAYED, way_of
 from laser_pl.generation.ways import Choice
 from laser_pl.reading.modes import evaluating
 from tests.test_sampler import EOS, PAD, SEED, TEXTS, prefer, prompts_of
@@ -102,13 +103,14 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
     monkeypatch.setattr(module, "Captured", Recorded)
-    monkeypatch.setattr(module, "capturable", lambda device: True)
+    for part in (module, way):
+        monkeypatch.setattr(part, "capturable", lambda device: True)
     monkeypatch.setattr(Recorded, "made", 0)
     return Recorded
 
 
-def sampled(way: Any, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> Any:
-    monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: way)
+def sampled(which: Any, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> Any:
+    monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: which)
     return sample(model, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(**how), SEED)[0]
 
 
@@ -196,3 +198,34 @@ def test_a_replay_is_held_against_the_forward_that_was_captured() -> None:
     off = iter([logits, logits + 0.05 * 4.0])
     with pytest.raises(RuntimeError, match=r"a replay's logits differ by 5\.0% of the largest"):
         module.Captured(lambda: next(off), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma"])
+def test_a_trial_replays_in_float32_whatever_the_weights_are(
+    name: str, causal_model: Callable[..., Any], tokenizer: Any, recorded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert way_of(causal_model(name, len(tokenizer), dtype)) is REPLAYED
+    assert recorded.made == 4  # two starts each
+    assert not caplog.records
+
+
+class Stale(Recorded):
+    """Replays what was there when it was made, as a graph without the kernels of another card would."""
+
+    def replay(self) -> Tensor:
+        """Nothing."""
+        return self.result
+
+
+def test_a_replay_that_goes_stale_is_found_out_with_one_line(
+    causal_model: Callable[..., Any],
+    tokenizer: Any,
+    recorded: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "Captured", Stale)
+    assert way_of(causal_model("llama", len(tokenizer))) is FASTEST
+    (record,) = caplog.records
+    assert record.message.startswith("Sampling waits for Python at every token, which is slower than a replay: logits")

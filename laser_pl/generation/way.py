@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.replayed import NOT_REPLAYED, replayed
+from laser_pl.generation.replayed import NOT_REPLAYED, capturable, replayed
 from laser_pl.generation.ways import (
     Choice,
     afresh,
@@ -136,7 +136,7 @@ def _find_out(base: Any) -> Way | str:
     why = why_attention_is_its_own(base)
     reasons = [] if why is None else [why]
     for way in WAYS:
-        if (way.shares and why is not None) or (way is REPLAYED and base.device.type != "cuda"):
+        if (way.shares and why is not None) or (way is REPLAYED and not capturable(base.device)):
             continue
         try:
             reason = _why_wrong(base, way, texts, *expected)
