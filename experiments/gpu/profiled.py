@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from dpo_step import our_step
 from rollouts import ours
 
-TOKENS = 64
+TOKENS = 32
 """Tokens of each response that are sampled under the profiler."""
 KERNELS = 10
 
