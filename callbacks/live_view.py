@@ -19,10 +19,10 @@ from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.policy import Policy
+from laser_pl.processes import process_number
 from laser_pl.progress import Task, listening
-from laser_pl.ranks import process_number
-from laser_pl.run.decision import decisions_of
 from laser_pl.run.folder import RunFolder
+from laser_pl.selection.decision import decisions_of
 from laser_pl.view.lines import Lines
 from laser_pl.view.screen import Screen
 from laser_pl.view.state import State

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from laser_pl.agreement_probe import probe
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Preferences, PromptLosses, RolloutBatch
@@ -23,8 +22,6 @@ from laser_pl.feedback.observations import Observations, mean_by_arm
 from laser_pl.feedback.scales import Scale
 from laser_pl.feedback.signals import Signal
 from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
-from laser_pl.feedback.told_nothing import observed
-from laser_pl.judging import Judgement, Labels, judge
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.asker import Asker, means
@@ -35,9 +32,12 @@ from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
-from laser_pl.run.decision import Decision, category_of, conclude, decide
 from laser_pl.run.metrics_file import forget_last, last_logged
 from laser_pl.seeds import derive_seed
+from laser_pl.selection.agreement import probe
+from laser_pl.selection.decision import Decision, category_of, conclude, decide
+from laser_pl.selection.fallback import Judgement, Labels, judge
+from laser_pl.selection.told_nothing import observed
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.policy import Policy
-from laser_pl.run.decision import Decision
 from laser_pl.run.files import append_lines, written_aside
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.pair_record import pair_lines
+from laser_pl.selection.decision import Decision
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from laser_pl.keys import masked, refuse_keys
 from laser_pl.noise import only_warnings, quieten
 from laser_pl.places import absolute, briefly
 from laser_pl.policy import Policy
-from laser_pl.ranks import (
+from laser_pl.processes import (
     ending_those_started,
     is_loss_of_a_process,
     process_number,

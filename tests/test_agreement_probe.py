@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from laser_pl.agreement_probe import probe
 from laser_pl.batches import Prompt, RolloutBatch
 from laser_pl.cli import LaserCLI
 from laser_pl.ranks import Ranks
@@ -22,6 +21,7 @@ from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.pool import Pool
 from laser_pl.run.state import digest, run_state
+from laser_pl.selection.agreement import probe
 
 Fit = Callable[..., LaserCLI]
 CPU = torch.device("cpu")

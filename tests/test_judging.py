@@ -26,8 +26,8 @@ from laser_pl.bandits import (
 from laser_pl.batches import PairIndices
 from laser_pl.feedback.observations import Observations
 from laser_pl.feedback.scales import ContextBaseline, PooledQuantiles, Scale
-from laser_pl.feedback.told_nothing import observed
-from laser_pl.judging import Judgement, Labels, Outcome, judge
+from laser_pl.selection.fallback import Judgement, Labels, Outcome, judge
+from laser_pl.selection.told_nothing import observed
 
 NAN = float("nan")
 ARMS = ["constant", "good", "poor"]

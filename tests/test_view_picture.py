@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from laser_pl.progress import Task
-from laser_pl.run.decision import Decision
+from laser_pl.selection.decision import Decision
 from laser_pl.view.lines import Lines
 from laser_pl.view.picture import picture
 from laser_pl.view.state import State

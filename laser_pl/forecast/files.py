@@ -20,7 +20,7 @@ from laser_pl.forecast.models import Adapted
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
 from laser_pl.generation.text import text_of
-from laser_pl.run.decision import Decision
+from laser_pl.selection.decision import Decision
 
 SAMPLED_TOKENS = 200_000
 """Tokens that are written to memory to see how small Parquet makes them."""

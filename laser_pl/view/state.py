@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from laser_pl.progress import Task
-from laser_pl.run.decision import Decision
+from laser_pl.selection.decision import Decision
 
 
 @dataclass(frozen=True)

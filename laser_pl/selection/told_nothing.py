@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.feedback.observations import Observations
-from laser_pl.judging import Judgement
+from laser_pl.selection.fallback import Judgement
 
 
 def observed(seen: Observations, judgement: Judgement, chance: Tensor, arms: int) -> tuple[Observations, Tensor]:

@@ -15,9 +15,9 @@ from laser_pl.bandits.base import Explanation
 from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.observations import Observations
-from laser_pl.judging import Judgement, Outcome
 from laser_pl.rewards.costs import Costs
 from laser_pl.run.files import ended_lines
+from laser_pl.selection.fallback import Judgement, Outcome
 
 
 @dataclass

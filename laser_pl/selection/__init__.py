@@ -1,0 +1,1 @@
+"""Which reward model judges what, and what is learned from it; without a trainer."""
