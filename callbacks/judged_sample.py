@@ -8,15 +8,15 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.reward_selection import RewardSelection
 from callbacks.run_record import RunRecord
-from laser_pl.batches import RolloutBatch
+from laser_pl.batches import LabelledBatch
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.policy import Policy
 from laser_pl.run.files import append_lines
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.pair_record import plain
 from laser_pl.seeds import derive_seed
+from laser_pl.selection.selector import Selector
 
 ROWS = 240
 """Prompts of a run that are kept: a page of them still opens on a telephone."""
@@ -31,13 +31,13 @@ class JudgedSample(Callback):
 
     Args:
         folder: The run's folder.
-        selection: Whose judgements are kept; it must come before this callback in the trainer's list.
+        selector: Whose judgements are kept; it must come before this callback in the trainer's list.
         record: Counts the steps; it must come before this callback as well.
     """
 
-    def __init__(self, folder: RunFolder, selection: RewardSelection, record: RunRecord) -> None:
+    def __init__(self, folder: RunFolder, selector: Selector, record: RunRecord) -> None:
         self.folder = folder
-        self.selection = selection
+        self.selector = selector
         self.record = record
         self._iteration = -1
         self._places: set[tuple[int, int]] = set()  # batch and row
@@ -48,7 +48,7 @@ class JudgedSample(Callback):
             keep_steps_before(self.record.steps, self.folder.judged)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: LabelledBatch, batch_idx: int
     ) -> None:
         """Write those prompts of the batch that were chosen beforehand."""
         if not trainer.is_global_zero:
@@ -58,19 +58,18 @@ class JudgedSample(Callback):
             assert isinstance(loader, RolloutLoader)
             sizes = [len(one) for one in loader.batches]
             count = rows_of_iteration(batch.iteration, trainer.max_epochs)
-            self._iteration, self._places = batch.iteration, places(sizes, count, self.selection.seed, batch.iteration)
+            self._iteration, self._places = batch.iteration, places(sizes, count, self.selector.seed, batch.iteration)
         rows = [row for row in range(len(batch)) if (batch_idx, row) in self._places]
         if rows:
             assert isinstance(pl_module, Policy)
             step = self.record.steps - 1  # which has counted this one
             append_lines(self.folder.judged, (self._line(batch, row, step, pl_module) for row in rows))
 
-    def _line(self, batch: RolloutBatch, row: int, step: int, policy: Policy) -> dict[str, Any]:
-        assert batch.preferences is not None
+    def _line(self, batch: LabelledBatch, row: int, step: int, policy: Policy) -> dict[str, Any]:
         prompt, texts = batch.prompts.prompts[row], list(batch.responses.texts[row])
-        judge = self.selection.arms[int(batch.preferences.arms[row])]
-        polled = self.selection.polled.get(row, ())
-        scores = {name: plain(values) for name, values in zip(self.selection.arms, polled, strict=False)}
+        judge = self.selector.arms[int(batch.arms[row])]
+        polled = self.selector.polled.get(row, ())
+        scores = {name: plain(values) for name, values in zip(self.selector.arms, polled, strict=False)}
         answer = prompt.answer
         return {
             "iteration": batch.iteration,
@@ -85,8 +84,8 @@ class JudgedSample(Callback):
             "finished": batch.responses.finished[row].tolist(),
             "lengths": batch.responses.mask[row].sum(-1).tolist(),
             # What a signal asked of all arms, and in any case what the pairs were made from.
-            "scores": {**scores, judge: plain(batch.preferences.scores[row])},
-            "pairs": batch.preferences.pairs.of(row),
+            "scores": {**scores, judge: plain(batch.scores[row])},
+            "pairs": batch.pairs.of(row),
         }
 
 

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
-from callbacks.reward_selection import RewardSelection
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.policy import Policy
@@ -23,6 +22,7 @@ from laser_pl.processes import process_number
 from laser_pl.progress import Task, listening
 from laser_pl.run.folder import RunFolder
 from laser_pl.selection.decision import decisions_of
+from laser_pl.selection.selector import Selector
 from laser_pl.view.lines import Lines
 from laser_pl.view.screen import Screen
 from laser_pl.view.state import State
@@ -38,7 +38,7 @@ class LiveView(Callback):
     It shows while its block runs, see ``showing``.
 
     Args:
-        selection: Whose decisions are shown; it must come before this callback in the trainer's list.
+        selector: Whose decisions are shown; it must come before this callback in the trainer's list.
         fits: Whether there is a run, tested before and after training.
         live: Whether to draw on a terminal.
 
@@ -46,9 +46,9 @@ class LiveView(Callback):
         state: What is shown.
     """
 
-    def __init__(self, selection: RewardSelection, fits: bool, live: bool) -> None:
+    def __init__(self, selector: Selector, fits: bool, live: bool) -> None:
         self.state = State()
-        self.selection = selection
+        self.selector = selector
         self.fits = fits
         self._tests = "test before" if fits else "test"  # what the next test is called
         self._show = (Screen if live else Lines)(lambda: self.state)
@@ -114,8 +114,8 @@ class LiveView(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Take in what was decided and what came of it."""
-        if self.selection.decisions:  # written responses need no judge
-            self.state = self.state.decided(self.selection.decisions, self.selection.arms)
+        if self.selector.decisions:  # written responses need no judge
+            self.state = self.state.decided(self.selector.decisions, self.selector.arms)
         self.advance(1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,7 +133,7 @@ class LiveView(Callback):
     def _recall(self, trainer: Trainer) -> None:
         """Take in what was decided in the iteration before the run was interrupted."""
         decided = decisions_of(RunFolder(Path(trainer.default_root_dir)).selection, trainer.current_epoch)
-        arms = [*self.selection.arms, *(decision.arm for decision in decided)]  # some may be gone
+        arms = [*self.selector.arms, *(decision.arm for decision in decided)]  # some may be gone
         for _, own in groupby(decided, key=lambda decision: decision.step):
             self.state = self.state.decided(list(own), arms)
 
@@ -178,13 +178,13 @@ class LiveView(Callback):
             self.state = self.state.measured(name, float(accuracy))
 
 
-def view_of(given: Sequence[Any], wanted: bool, selection: RewardSelection, fits: bool) -> tuple[bool, list[LiveView]]:
+def view_of(given: Sequence[Any], wanted: bool, selector: Selector, fits: bool) -> tuple[bool, list[LiveView]]:
     """Who shows a command.
 
     Args:
         given: The user's callbacks, among which a progress bar takes our place.
         wanted: Whether anything is to be shown, if the user brought none.
-        selection: The run's.
+        selector: The run's.
         fits: Whether the command is ``fit``.
 
     Returns:
@@ -193,7 +193,7 @@ def view_of(given: Sequence[Any], wanted: bool, selection: RewardSelection, fits
     bar = any(isinstance(callback, ProgressBar) for callback in given)
     if bar or not wanted or process_number() > 0:
         return bar, []
-    return False, [LiveView(selection, fits, live=Screen.fits(sys.stderr))]
+    return False, [LiveView(selector, fits, live=Screen.fits(sys.stderr))]
 
 
 def showing(trainer: Trainer) -> AbstractContextManager[Any]:

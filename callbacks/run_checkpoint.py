@@ -7,13 +7,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.reward_selection import RewardSelection
 from laser_pl.errors import ConfigurationError
 from laser_pl.interruption import Interrupted, Interruption
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.run.files import written_aside
 from laser_pl.run.folder import RunFolder
+from laser_pl.selection.selector import Selector
 
 
 class RunCheckpoint(Checkpoint):
@@ -32,7 +32,7 @@ class RunCheckpoint(Checkpoint):
         folder: The run's folder.
         every: Batches between checkpoints within an iteration.
         keep: Iterations that have ended whose rollouts are kept; None keeps all.
-        selection: Says when nobody can judge.
+        selector: Says when nobody can judge.
         interruption: Says when a signal came.
     """
 
@@ -41,7 +41,7 @@ class RunCheckpoint(Checkpoint):
         folder: RunFolder,
         every: int,
         keep: int | None,
-        selection: RewardSelection,
+        selector: Selector,
         interruption: Interruption,
     ) -> None:
         for name, value in (("checkpoint_every", every), ("keep_iterations", keep)):
@@ -50,7 +50,7 @@ class RunCheckpoint(Checkpoint):
         self.folder = folder
         self.every = every
         self.keep = keep
-        self.selection = selection
+        self.selector = selector
         self.interruption = interruption
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -66,7 +66,7 @@ class RunCheckpoint(Checkpoint):
         policy = trainer.lightning_module
         assert isinstance(policy, Policy)
         asked = self._asked(trainer)
-        wanted = asked is not None or self.selection.stuck is not None or (loop.batch_idx + 1) % self.every == 0
+        wanted = asked is not None or self.selector.stuck is not None or (loop.batch_idx + 1) % self.every == 0
         if wanted and not loop._should_accumulate() and policy.step.bad is None:
             self.save(trainer)
             self._end_if_wanted(asked)
@@ -91,9 +91,9 @@ class RunCheckpoint(Checkpoint):
     def _end_if_wanted(self, asked: int | None) -> None:
         if asked is not None:
             raise Interrupted(asked, everywhere=True)
-        if self.selection.stuck is not None:
+        if self.selector.stuck is not None:
             raise ConfigurationError(
-                f"{self.selection.stuck} What was trained is in {self.folder.checkpoint}: mend the reward models and go"
+                f"{self.selector.stuck} What was trained is in {self.folder.checkpoint}: mend the reward models and go"
                 " on with --resume."
             )
 

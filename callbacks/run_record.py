@@ -10,14 +10,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.reward_selection import RewardSelection
-from laser_pl.batches import RolloutBatch
+from laser_pl.batches import LabelledBatch, RolloutBatch
 from laser_pl.policy import Policy
 from laser_pl.run.files import append_lines, written_aside
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.pair_record import pair_lines
 from laser_pl.selection.decision import Decision
+from laser_pl.selection.selector import Selector
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class RunRecord(Callback):
 
     Args:
         folder: The run's folder.
-        selection: Whose decisions are recorded; it must come before this callback in the trainer's list.
+        selector: Whose decisions are recorded; it must come before this callback in the trainer's list.
 
     Attributes:
         before: Test accuracy by category before training, once it was measured.
@@ -64,9 +64,9 @@ class RunRecord(Callback):
         seconds: Time in training steps (without scoring) and in validation and test.
     """
 
-    def __init__(self, folder: RunFolder, selection: RewardSelection) -> None:
+    def __init__(self, folder: RunFolder, selector: Selector) -> None:
         self.folder = folder
-        self.selection = selection
+        self.selector = selector
         self.before: dict[str, float] | None = None
         self.before_on: str | None = None
         self.shares: dict[str, Counter[str]] = {}
@@ -103,33 +103,33 @@ class RunRecord(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
-        self._clock, self._scoring = time.perf_counter(), self.selection.pool.seconds
+        self._clock, self._scoring = time.perf_counter(), self.selector.pool.seconds
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Record the batch's decisions, which have learned from the step by now."""
         # A trusted check scores after the step; that time is scoring's.
-        self.seconds["steps"] += time.perf_counter() - self._clock - (self.selection.pool.seconds - self._scoring)
+        self.seconds["steps"] += time.perf_counter() - self._clock - (self.selector.pool.seconds - self._scoring)
         self.steps += 1
         assert isinstance(pl_module, Policy)
         self.skipped += 0 if pl_module.step.pairs else 1
         self.bad += 0 if pl_module.step.bad is None else 1
-        if batch.preferences is not None:  # written responses have none
-            names = self.selection.arms
-            judges = [names[arm] for arm in batch.preferences.arms.tolist()]
+        if isinstance(batch, LabelledBatch):  # written responses have none
+            names = self.selector.arms
+            judges = [names[arm] for arm in batch.arms.tolist()]
             for prompt, judge in zip(batch.prompts.prompts, judges, strict=True):
                 self.shares.setdefault(prompt.category, Counter())[judge] += 1
-            pool, (prompts, n) = self.selection.pool, batch.responses.finished.shape
+            pool, (prompts, n) = self.selector.pool, batch.responses.finished.shape
             self.possible += prompts * n * sum(pool.reward_models[name].forwards_per_response(n) for name in names)
             shares = {f"selection/{name}": judges.count(name) / len(judges) for name in names}
-            pl_module.log_dict({**shares, **selection_scalars(self.selection.decisions)}, on_step=True)
+            pl_module.log_dict({**shares, **selection_scalars(self.selector.decisions)}, on_step=True)
             if trainer.is_global_zero:
-                append_lines(self.folder.selection, (decision.as_dict() for decision in self.selection.decisions))
+                append_lines(self.folder.selection, (decision.as_dict() for decision in self.selector.decisions))
                 append_lines(self.folder.pairs, pair_lines(batch, self.steps - 1, judges))
-                if self.selection.probed:
+                if self.selector.probed:
                     step = {"step": self.steps - 1}
-                    append_lines(self.folder.agreement, (step | line for line in self.selection.probed))
+                    append_lines(self.folder.agreement, (step | line for line in self.selector.probed))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""

@@ -6,12 +6,16 @@ Shape letters, used in all docstrings: ``B`` prompts, ``n`` responses per prompt
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Message = dict[str, str]
 """One turn of a chat: ``{"role": ..., "content": ...}``."""
@@ -142,6 +146,22 @@ class PairIndices:
     def __len__(self) -> int:
         return len(self.prompt)
 
+    def refuse_beyond(self, prompts: int, n: int) -> None:
+        """See that these are pairs of so many prompts with ``n`` responses each.
+
+        Raises:
+            ValueError: If not.
+        """
+        for name, rows, count in (
+            ("prompt", self.prompt, prompts),
+            ("chosen", self.chosen, n),
+            ("rejected", self.rejected, n),
+        ):
+            if bool(((rows < 0) | (rows >= count)).any()):
+                raise ValueError(
+                    f"PairIndices of {prompts} prompts with {n} responses each got {name} {rows.tolist()}."
+                )
+
     def of(self, row: int) -> list[tuple[int, int]]:
         """Chosen and rejected of one prompt's pairs."""
         own = self.prompt == row
@@ -159,27 +179,8 @@ class PairIndices:
 
 
 @dataclass(frozen=True)
-class Preferences:
-    """How a batch was judged.
-
-    Attributes:
-        arms: The reward model that judged each prompt. Shape ``(B,)``, int64.
-        scores: Its scores; NaN is no opinion. Shape ``(B, n)``.
-        pairs: The pairs made from them.
-    """
-
-    arms: Tensor
-    scores: Tensor
-    pairs: PairIndices
-
-    def part(self, rows: list[int]) -> Preferences:
-        """Those of some prompts, which are counted anew."""
-        return Preferences(self.arms[rows], self.scores[rows], self.pairs.part(rows))
-
-
-@dataclass
 class RolloutBatch:
-    """One training batch: what was sampled at the iteration's start, and later how it was judged.
+    """Prompts and what the iteration's policy wrote to them, before anybody judged it.
 
     Attributes:
         prompts: The ``B`` prompts.
@@ -187,7 +188,6 @@ class RolloutBatch:
         contexts: Hidden state of the last prompt token under the iteration's policy. Shape ``(B, d)``, float32.
         reference_logprobs: Log-probability of each response under the iteration's policy, in nats. Shape ``(B, n)``.
         iteration: The iteration whose policy wrote the responses.
-        preferences: Set by the reward selection just before the training step.
     """
 
     prompts: PromptBatch
@@ -195,23 +195,43 @@ class RolloutBatch:
     contexts: Tensor
     reference_logprobs: Tensor
     iteration: int
-    preferences: Preferences | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.responses.finished.shape
+        if shape[0] != len(self.prompts) or len(self.contexts) != shape[0] or self.reference_logprobs.shape != shape:
+            raise ValueError(
+                f"RolloutBatch of {len(self.prompts)} prompts got responses {tuple(shape)}, contexts"
+                f" {tuple(self.contexts.shape)} and reference log-probabilities"
+                f" {tuple(self.reference_logprobs.shape)}; all must agree."
+            )
 
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def labelled(self, arms: Tensor, scores: Tensor, pairs: PairIndices) -> LabelledBatch:
+        """The batch with labels, see ``LabelledBatch``; this one stays as it is."""
+        return LabelledBatch(
+            self.prompts,
+            self.responses,
+            self.contexts,
+            self.reference_logprobs,
+            self.iteration,
+            arms=arms,
+            scores=scores,
+            pairs=pairs,
+        )
+
     def part(self, rows: list[int]) -> RolloutBatch:
-        """Some of its prompts, with their preferences."""
+        """Some of its prompts."""
         return RolloutBatch(
             prompts=self.prompts.part(rows),
             responses=self.responses.part(rows),
             contexts=self.contexts[rows],
             reference_logprobs=self.reference_logprobs[rows],
             iteration=self.iteration,
-            preferences=None if self.preferences is None else self.preferences.part(rows),
         )
 
-    def to(self, device: torch.device | str, **kwargs: Any) -> RolloutBatch:
+    def to(self, device: torch.device | str, **kwargs: Any) -> Self:
         """The same batch on another device."""
         return replace(
             self,
@@ -220,6 +240,49 @@ class RolloutBatch:
             contexts=self.contexts.to(device, **kwargs),
             reference_logprobs=self.reference_logprobs.to(device, **kwargs),
         )
+
+
+@dataclass(frozen=True)
+class LabelledBatch(RolloutBatch):
+    """A batch that was judged: all of ``RolloutBatch``, and the labels.
+
+    Attributes:
+        arms: The reward model that scored each prompt's responses. On the CPU. Shape ``(B,)``, int64.
+        scores: Its scores; NaN is no opinion. On the CPU. Shape ``(B, n)``.
+        pairs: The preference pairs made from them, on the batch's device.
+    """
+
+    arms: Tensor
+    scores: Tensor
+    pairs: PairIndices
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shape = self.responses.finished.shape
+        if self.arms.shape != shape[:1] or self.scores.shape != shape:
+            raise ValueError(
+                f"LabelledBatch of responses {tuple(shape)} got arms {tuple(self.arms.shape)} and scores"
+                f" {tuple(self.scores.shape)}; all must agree."
+            )
+        self.pairs.refuse_beyond(*shape)
+
+    @property
+    def preferences(self) -> LabelledBatch:
+        """Itself: labels stood in a part of their own before. It goes with the next release."""
+        warnings.warn(
+            "batch.preferences.arms, .scores and .pairs are batch.arms, .scores and .pairs now.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self
+
+    def part(self, rows: list[int]) -> LabelledBatch:
+        """Some of its prompts, with their labels."""
+        return super().part(rows).labelled(self.arms[rows], self.scores[rows], self.pairs.part(rows))
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Self:
+        """The same batch on another device; arms and scores stay."""
+        return replace(super().to(device, **kwargs), pairs=self.pairs.to(device))
 
 
 @dataclass(frozen=True)

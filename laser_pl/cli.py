@@ -64,6 +64,7 @@ from laser_pl.run.loggers import (
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.run.users_files import give_checkpoints_folders, give_profile_file
+from laser_pl.selection.selector import Selector
 from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.terminal import shown
 from laser_pl.trainer_settings import callbacks_of, refuse_settings
@@ -225,7 +226,7 @@ class LaserCLI(PredictCommand):
         kwargs["plugins"] = self._settle_processes(kwargs)
         self.selection, self.quiet = self._get(self.config_init, "selection"), self._get(self.config, "quiet")
         wanted = not self.quiet and configured.get("enable_progress_bar") is not False
-        bar, views = view_of(callbacks_of(configured), wanted, self.selection, fits=self.subcommand == "fit")
+        bar, views = view_of(callbacks_of(configured), wanted, self.selector, fits=self.subcommand == "fit")
         kwargs["enable_progress_bar"] = bar
         if self.subcommand != "fit":
             predicts = [self.predictor(self._resolved())] if self.subcommand == "predict" else []
@@ -233,14 +234,14 @@ class LaserCLI(PredictCommand):
             return self._trainer(logger=False, enable_checkpointing=False, **kwargs)
         refuse_settings(configured)
         self._open_folder()
-        self.record = RunRecord(self.folder, self.selection)
+        self.record = RunRecord(self.folder, self.selector)
         loggers = _loggers(configured.get("logger"), self.folder)
         versions = self.folder.path / "loggers.json"
         go_on_with_versions(loggers, versions)
         with self._no_folder_without_run():
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
-            sample = JudgedSample(self.folder, self.selection, self.record)
-            checkpoint = RunCheckpoint(self.folder, every, keep, self.selection, self.interruption)
+            sample = JudgedSample(self.folder, self.selector, self.record)
+            checkpoint = RunCheckpoint(self.folder, every, keep, self.selector, self.interruption)
             written = [self.record] if self.model.supervised else [self.record, sample]
             self.trainer_defaults["callbacks"] = [*written, checkpoint, *views]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
@@ -259,6 +260,12 @@ class LaserCLI(PredictCommand):
         if process_number() == 0 and len(loggers) > 1:
             note_versions([each if each in trainer.loggers else None for each in loggers], versions)
         return trainer
+
+    @property
+    def selector(self) -> Selector:
+        """What chooses reward models."""
+        selector: Selector = self.selection.selector
+        return selector
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Lightning's, without a selection where nobody judges."""
@@ -402,13 +409,13 @@ class LaserCLI(PredictCommand):
         """
         connect(self.trainer, self.model, self.datamodule)
         self.datamodule.setup("fit")
-        selection = self.selection
-        selection.pool.grade_by(self.model.matcher)
-        for check in checks(self.trainer, self.model, self.datamodule, selection.pool, selection.signal):
+        pool = self.selector.pool
+        pool.grade_by(self.model.matcher)
+        for check in checks(self.trainer, self.model, self.datamodule, pool, self.selector.signal):
             check()
         if not self.model.supervised:
             characters = partial(characters_of, self.model.tokenizer)
-            selection.pool.check(self.datamodule.prompts["train"], characters)
+            pool.check(self.datamodule.prompts["train"], characters)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lightning's, while it is shown; then a run's last words."""

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from torch import Tensor
 
 from laser_pl import progress
-from laser_pl.batches import PromptBatch, PromptLosses, Responses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, sample
@@ -245,7 +245,7 @@ class Policy(LightningModule):
         """
         if self.supervised:
             return self._supervised_step(batch)
-        if batch.preferences is None:
+        if not isinstance(batch, LabelledBatch):
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
         lengths = batch.responses.mask.sum(-1)  # (B, n)
         self.log_dict(
@@ -257,7 +257,7 @@ class Policy(LightningModule):
             },
             batch_size=len(batch),
         )
-        ranks, pairs = self._ranks, batch.preferences.pairs
+        ranks, pairs = self._ranks, batch.pairs
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
         loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
         found = ranks.gather((loss.item(), sums.tolist()))
@@ -301,7 +301,7 @@ class Policy(LightningModule):
         )
         return {"loss": loss if self.step.learned else self._nothing()}
 
-    def _own_loss(self, own: RolloutBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
+    def _own_loss(self, own: LabelledBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
 
         Args:
@@ -311,8 +311,7 @@ class Policy(LightningModule):
         Returns:
             Also the sums over pairs of the margin and of the chosen response's log-probability, in nats, ``(2,)``.
         """
-        assert own.preferences is not None
-        pairs = own.preferences.pairs
+        pairs = own.pairs
         if len(pairs) == 0:
             none = torch.full((len(own),), math.nan, device=self.device)
             return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)

@@ -14,7 +14,6 @@ import torch
 
 from laser_pl.batches import Prompt, RolloutBatch
 from laser_pl.cli import LaserCLI
-from laser_pl.ranks import Ranks
 from laser_pl.report.agreement import agreement
 from laser_pl.report.records import read_records
 from laser_pl.rewards.base import RewardModel
@@ -22,6 +21,7 @@ from laser_pl.rewards.health import Health
 from laser_pl.rewards.pool import Pool
 from laser_pl.run.state import digest, run_state
 from laser_pl.selection.agreement import probe
+from laser_pl.selection.panel import Panel
 
 Fit = Callable[..., LaserCLI]
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def test_a_probed_run_does_what_it_would_do_otherwise(plain: LaserCLI, probed: L
 def test_every_arm_scored_the_same_few_prompts_of_every_iteration(probed: LaserCLI) -> None:
     found = lines_of(probed.folder.agreement)
     assert [(line["iteration"], line["step"]) for line in found] == [(0, 0)] * 3 + [(1, 3)] * 3
-    pool = probed.selection.pool
+    pool = probed.selector.pool
     for line in found:
         rows = [
             row
@@ -81,7 +81,7 @@ def test_every_arm_scored_the_same_few_prompts_of_every_iteration(probed: LaserC
         ]
         (row,) = (row for row in rows if row["prompt_id"] == line["prompt_id"])
         assert line["category"] == row["category"]
-        assert list(line["scores"]) == probed.selection.arms
+        assert list(line["scores"]) == probed.selector.arms
         for arm, scores in line["scores"].items():
             own = pool.ask(arm, [Prompt("p", row["text"], row["text"])], [row["responses"]], CPU).labels[0]
             assert scores == pytest.approx(own.tolist(), abs=1e-5)
@@ -89,7 +89,7 @@ def test_every_arm_scored_the_same_few_prompts_of_every_iteration(probed: LaserC
 
 def test_forwards_of_the_probe_are_counted(plain: LaserCLI, probed: LaserCLI) -> None:
     """Three prompts of four responses in each of two iterations, for each of five arms; each in its first step."""
-    for arm in plain.selection.arms:
+    for arm in plain.selector.arms:
         more = probed.summary["reward_model_forwards"][arm] - plain.summary["reward_model_forwards"][arm]
         assert more == 3 * 4 * 2
     for before, after in zip(*(lines_of(run.folder.selection) for run in (plain, probed)), strict=True):
@@ -110,7 +110,7 @@ def test_an_arm_that_fails_in_the_probe_is_not_put_aside(rollouts: Callable[...,
     pool = Pool(dict(zip(names, (Broken(), Length(), Length()), strict=True)), health=Health(names, max_failures=1))
     pool.health.failed("aside", "for a reason of its own")
     batch = rollouts([[[5, 1], [6, 7, 1]], [[8, 1], [9, 1]]], texts=[["a", "bb"], ["ccc", "d"]])
-    found = probe([batch], 9, 0, pool, names, CPU, Ranks())
+    found = probe([batch], 9, 0, names, Panel(pool))
     assert {line["prompt_id"]: line["scores"] for line in found} == {
         "p0": {"broken": [None, None], "length": [1.0, 2.0]}, "p1": {"broken": [None, None], "length": [3.0, 1.0]}
     }  # fmt: skip

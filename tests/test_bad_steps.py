@@ -58,7 +58,7 @@ def test_a_bad_step_is_counted_and_teaches_nobody(fit: Fit, spoil: Spoil, tmp_pa
     run = fit(tmp_path)
     assert (run.summary["steps_not_finite"], run.summary["steps"]) == (1, 6)
     assert [not decision["reward"] for decision in decisions_of(run)] == [False, False, True, False, False, False]
-    bandit = run.selection.bandit.state_dict()
+    bandit = run.selector.bandit.state_dict()
     assert all(bool(tensor.isfinite().all()) for tensor in bandit.values() if isinstance(tensor, Tensor))
     adapter = load_file(run.folder.adapter / "adapter_model.safetensors")
     assert all(bool(tensor.isfinite().all()) for tensor in adapter.values())

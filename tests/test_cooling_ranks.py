@@ -7,6 +7,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def measured(signal: Cooling, batch: RolloutBatch, scores: Tensor) -> dict[tuple
 def sampled(make: Make, logprobs: list[list[float]]) -> RolloutBatch:
     """A batch with these log-likelihoods."""
     batch = make([[[3, 1]] * len(row) for row in logprobs])
-    batch.reference_logprobs = torch.tensor(logprobs, dtype=torch.float64)
+    batch = replace(batch, reference_logprobs=torch.tensor(logprobs, dtype=torch.float64))
     return batch
 
 
@@ -130,7 +131,7 @@ def test_who_says_nothing_is_not_observed_and_equals_say_nothing(rollouts: Make)
 def test_ranks_per_token_do_not_favour_the_short(rollouts: Make) -> None:
     """Who likes short responses is above chance by the sum; per token, where all tie, it is not."""
     batch = rollouts([[[3, 1], [3, 3, 3, 1], [3, 3, 3, 3, 3, 1]]])
-    batch.reference_logprobs = torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64)
+    batch = replace(batch, reference_logprobs=torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64))
     scores = torch.tensor([[[2.0, 1.0, 0.0]]])
     assert measured(by_ranks("a"), batch, scores)[0, 0] == pytest.approx((5 / 3 - 1) / math.sqrt(2 / 3))
     assert measured(by_ranks("a", reduction="mean"), batch, scores)[0, 0] == pytest.approx(0.0, abs=1e-12)

@@ -62,7 +62,7 @@ def test_one_reward_model_is_the_plain_pipeline(short_run: Callable[[str], Laser
 
 def test_synthetic_rewards_judge(short_run: Callable[[str], LaserCLI]) -> None:
     run = short_run("synthetic")
-    assert run.selection.arms == ["right_in_9_of_10", "right_in_7_of_10", "right_in_5_of_10"]
+    assert run.selector.arms == ["right_in_9_of_10", "right_in_7_of_10", "right_in_5_of_10"]
     assert sum(run.summary["reward_model_forwards"].values()) == 96 * 10
     assert run.summary["labels_missing"] == {}
 
@@ -75,4 +75,4 @@ def test_each_kind_of_task_in_a_batch_has_its_own_judge(short_run: Callable[[str
     assert len({decision["arm"] for decision in decisions}) > 1
     taught = [decision["reward"] for decision in decisions if decision["reward"]]
     assert taught
-    assert all(set(rewards) == set(run.selection.arms) for rewards in taught)  # cooling asks all
+    assert all(set(rewards) == set(run.selector.arms) for rewards in taught)  # cooling asks all

@@ -127,9 +127,9 @@ def test_a_budget_for_one_changes_nothing_but_what_is_held(fit: Fit, tmp_path: P
     size = SequenceClassifier(Weights(str(WORLD / "numbers"))).size()
     free = fit(tmp_path / "free", *turns)
     tight = fit(tmp_path / "tight", *turns, f"--selection.memory_budget={size}B", f"--selection.spill={spill}")
-    assert free.selection.pool.memory.held == ["numbers", "sorter", "general"]
-    assert tight.selection.pool.memory.held == ["general"]
-    pool = tight.selection.pool
+    assert free.selector.pool.memory.held == ["numbers", "sorter", "general"]
+    assert tight.selector.pool.memory.held == ["general"]
+    pool = tight.selector.pool
     assert [name for name in pool.names if pool.reward_models[name].models] == ["general"]
     timed = {"reward_model_seconds"}
     assert [{k: v for k, v in d.items() if k not in timed} for d in decisions_of(tight)] == [

@@ -271,7 +271,7 @@ def test_what_a_constraint_forbids_is_rejected_but_never_chosen(
         for row, prompt in enumerate(batch.prompts.prompts):
             seen[prompt.category] += len(texts[row])
             failed[prompt.category] += sum(not opinion(text) for text in texts[row])
-        made = batch.preferences.pairs
+        made = batch.pairs
         for row, chosen, rejected in zip(*(t.tolist() for t in (made.prompt, made.chosen, made.rejected)), strict=True):
             pairs += 1
             assert opinion(texts[row][chosen]) == 1.0

@@ -45,7 +45,7 @@ def test_every_signal_teaches_at_every_granularity(fit: Fit, tmp_path: Path, sig
         assert set(d["observed"]) == set(d["reward"])
         if signal in ALL_ARMS:
             # Of an arm whose others are split in all pairs the majority says nothing.
-            assert signal == "Majority" or set(d["observed"]) in (set(), set(run.selection.arms))
+            assert signal == "Majority" or set(d["observed"]) in (set(), set(run.selector.arms))
             assert signal == "Cooling" or all(0 <= value <= 1 for value in d["observed"].values())
         elif signal == "ProbeGain" and d["step"] == 0:
             assert d["observed"] == {}  # there is nothing to compare with yet
@@ -93,7 +93,7 @@ def test_trusted_check_asks_all_about_some(fit: Fit, tmp_path: Path) -> None:
         assert bool(d["observed"]) == (any(right) and not all(right))
         checked += bool(d["observed"])
     assert checked > 0
-    names = run.selection.arms
+    names = run.selector.arms
     assert sum(run.summary["reward_model_forwards"].values()) == 16 * 6 + checked * len(names) * 6
     assert run.summary["reward_model_forwards_avoided"] == 16 * 6 * len(names) - 16 * 6 - checked * len(names) * 6
 
@@ -135,7 +135,7 @@ def test_batch_without_pairs_teaches_the_bandit_that_its_judge_told_nothing_apar
         assert d["pairs"] > 0
         assert math.isfinite(d["loss"])
         assert list(d["reward"]) == ["odd"]
-    (model,) = run.selection.bandit.models
+    (model,) = run.selector.bandit.models
     learned = model.precision - torch.eye(len(model.precision), dtype=torch.float64)
     assert torch.linalg.matrix_rank(learned) == 4
 

@@ -64,7 +64,7 @@ def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkey
         for name, value in row.items()
         if value and name not in {"step", "epoch"}
     }
-    arms = run.selection.arms
+    arms = run.selector.arms
     decided = {f"{part}/{arm}" for part in ("selection", "bandit/mean", "bandit/bonus") for arm in arms}
     accuracy = {f"{stage}/accuracy/sampled/average" for stage in ("validation", "test")}
     expected = {"train/loss", "train/dpo", "train/nll", "train/margin", "seconds/scoring", *decided, *accuracy}
@@ -104,7 +104,7 @@ def test_bandits_numbers_are_means_over_the_batchs_prompts(fit: Fit, tmp_path: P
         own = [line for line in lines if line["step"] == step]
         assert float(row["seconds/scoring"]) == pytest.approx(own[0]["reward_model_seconds"])
         for part in ("mean", "bonus"):
-            for arm in run.selection.arms:
+            for arm in run.selector.arms:
                 weighted = [value for line in own for value in [line[part][arm]] * len(line["prompt_ids"])]
                 assert len(weighted) == 4
                 assert float(row[f"bandit/{part}/{arm}"]) == pytest.approx(sum(weighted) / 4)

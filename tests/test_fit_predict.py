@@ -71,7 +71,7 @@ def test_every_test_prompt_gets_the_response_that_its_reward_model_likes_best(
 ) -> None:
     (batch,) = predicted.datamodule.predict_dataloader()
     responses, hidden = predicted.model.predict_step(batch, 0)  # type: ignore[misc]
-    means = run.selection.bandit.explain(run.selection.context.prepare(hidden)).mean
+    means = run.selector.bandit.explain(run.selector.context.prepare(hidden)).mean
     found = lines(predicted.predictions)
     assert [line["prompt_id"] for line in found] == [prompt.id for prompt in run.datamodule.prompts["test"]]
     assert len({line["arm"] for line in found}) > 1  # or a bandit that knows nothing of its context would do
@@ -80,7 +80,7 @@ def test_every_test_prompt_gets_the_response_that_its_reward_model_likes_best(
         assert (line["prompt"], line["category"], line["answer"]) == (prompt.prompt, prompt.category, prompt.answer)
         assert list(line["mean"].values()) == pytest.approx(means[row].tolist(), abs=1e-6)
         assert line["arm"] == max(line["mean"], key=line["mean"].get)  # without the bonus
-        scores = run.selection.pool.score(line["arm"], [prompt], [texts], torch.device("cpu"))[0]
+        scores = run.selector.pool.score(line["arm"], [prompt], [texts], torch.device("cpu"))[0]
         assert line["score"] == pytest.approx(float(scores.max()), abs=1e-4)
         assert float(scores[texts.index(line["response"])]) == pytest.approx(line["score"], abs=1e-4)
         right = [text.strip() == prompt.answer for text in texts]

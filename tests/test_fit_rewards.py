@@ -41,7 +41,7 @@ def weights(name: str) -> dict[str, Any]:
 
 def test_arm_never_chosen_is_never_loaded(fit: Fit, tmp_path: Path) -> None:
     run = fit(tmp_path, "--selection.bandit=Fixed", "--selection.bandit.arm=mirror")
-    pool = run.selection.pool
+    pool = run.selector.pool
     assert pool.memory.held == ["mirror"]
     assert {name for name, count in pool.forwards.items() if count} == {"mirror"}
     assert [name for name in pool.names if pool.reward_models[name]._model is not None] == ["mirror"]
@@ -65,7 +65,7 @@ def test_arms_of_three_kinds_take_turns(fit: Fit, tmp_path: Path, monkeypatch: p
     run = fit(tmp_path, mixed, "--selection.bandit=RoundRobin", "--data.prompts_per_iteration=12")
     assert [d["arm"] for d in decisions_of(run)] == ["short", "likely", "judge"]
     assert run.summary["reward_model_forwards"] == {"short": 24, "likely": 24, "judge": 24}
-    function = run.selection.pool.reward_models["short"].function
+    function = run.selector.pool.reward_models["short"].function
     ((prompts, completions, category, answer, rest),) = function.__globals__["seen"]
     assert len(prompts) == len(completions) == len(category) == len(answer) == 4 * 6
     assert rest == ["completion_ids", "log_extra", "log_metric", "trainer_state"]
@@ -108,7 +108,7 @@ def test_likelihood_prefers_what_its_model_finds_likely(fit: Fit, tmp_path: Path
 def test_quantised_reward_model_scores(fit: Fit, tmp_path: Path) -> None:
     spec = {"weights": {"name": str(WORLD / "reward_models" / "general"), "quantization": "nf4"}}
     run = fit(tmp_path, arms(general=("SequenceClassifier", spec)))
-    assert run.selection.pool.reward_models["general"]._model.is_quantized
+    assert run.selector.pool.reward_models["general"]._model.is_quantized
     assert all(d["pairs"] > 0 for d in decisions_of(run))
 
 

@@ -187,4 +187,4 @@ def test_summary_adds_up(run: LaserCLI) -> None:
 
 def test_only_reward_models_that_were_chosen_are_loaded(run: LaserCLI) -> None:
     used = {decision["arm"] for decision in decisions_of(run)}
-    assert set(run.selection.pool.memory.held) == used
+    assert set(run.selector.pool.memory.held) == used

@@ -143,7 +143,7 @@ def test_a_share_of_the_prompts_follows_the_runs_seed_unless_it_has_one(fit: Fit
         run = fit(tmp_path / f"{seed}{len(settings)}", pool("long"), "--selection.signal=Trusted", *settings,
                   "--selection.signal.share=0.5", f"--seed_everything={seed}", "--trainer.limit_train_batches=1",
                   )  # fmt: skip
-        signal: Any = run.selection.signal
+        signal: Any = run.selector.signal
         return {str(number) for number in range(200) if str(number) in signal.trusted}
 
     assert trusted_by(0) != trusted_by(1)

@@ -16,7 +16,6 @@ import yaml
 from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from callbacks.reward_selection import RewardSelection
 from laser_pl.cli import LaserCLI, main
 from laser_pl.forecast.command import plan
 from laser_pl.forecast.earlier import earlier_run, how_sampled
@@ -24,6 +23,7 @@ from laser_pl.forecast.forecast import Forecast
 from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.policy import Policy
 from laser_pl.rewards.local import LocalModel
+from laser_pl.selection.selector import Selector
 
 WITHIN = 0.15
 SHAPE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -101,7 +101,7 @@ def run(before: Forecast, words: list[str]) -> tuple[LaserCLI, dict[str, int]]:
         for owner, method, phase in (
             (Policy, "_count", "evaluation"),
             (Policy, "roll_out", "rollouts"),
-            (RewardSelection, "on_train_batch_start", "scoring"),
+            (Selector, "label", "scoring"),
             (_AutomaticOptimization, "run", "training"),
         ):
             patch.setattr(owner, method, watched(getattr(owner, method), phase, peaks))
@@ -110,7 +110,7 @@ def run(before: Forecast, words: list[str]) -> tuple[LaserCLI, dict[str, int]]:
 
 def watched(call: Callable[..., Any], phase: str, peaks: dict[str, int]) -> Callable[..., Any]:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(self, RewardSelection):  # loading is no scoring
+        if isinstance(self, Selector):  # loading is no scoring
             for name in self.pool.names:
                 self.pool.memory.hold(name, torch.device("cpu"))
         known = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
@@ -149,7 +149,7 @@ def test_weights_adapter_and_optimizer_are_told_to_the_byte(
     state = [value for own in optimizer.state.values() for value in own.values() if value.dim() > 0]
     assert device.rest["optimizer's state"] == bytes_of(iter(state))
     loaded = [
-        inner for name in command.selection.pool.names for inner in _local(command.selection.pool.reward_models[name])
+        inner for name in command.selector.pool.names for inner in _local(command.selector.pool.reward_models[name])
     ]
     assert len(loaded) == 5
     assert device.rest["reward models"] == sum(

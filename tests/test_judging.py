@@ -84,6 +84,11 @@ class Wants(Fixed):
         return torch.where(available.any(-1), available.long().argmax(-1), -1)
 
 
+def chosen_by(bandit: Bandit, contexts: Tensor) -> tuple[Tensor, Callable[[list[int], Tensor], Tensor]]:
+    """Whom a bandit chooses, and whom instead."""
+    return bandit.select(contexts), lambda waiting, open_: bandit.next_best(contexts[waiting], open_)
+
+
 def judged(
     first: list[int],
     labels: dict[int, list[list[float]]],
@@ -97,7 +102,8 @@ def judged(
     asked: list[tuple[int, list[int]]] = []
     count = sum(map(len, rows))
     found = judge(
-        bandit, torch.zeros(len(rows), 1), rows, torch.tensor(may), asking(labels, asked, failing), first_two,  # type: ignore[arg-type]
+        *chosen_by(bandit, torch.zeros(len(rows), 1)), rows, torch.tensor(may),
+        asking(labels, asked, failing), first_two,  # type: ignore[arg-type]
         torch.tensor([True] * count if can_pair is None else can_pair), 2,
     )  # fmt: skip
     return found, asked
@@ -178,7 +184,7 @@ def world(
         bandit.tell(step // 20, ["sums"])
         calls: list[tuple[int, list[int]]] = []
         labels = {0: [MUTE if mute else TIES], 1: [[2.0, 0.0]], 2: [[0.0, 1.0]]}
-        judgement = judge(bandit, context, [[0]], torch.ones(3, dtype=torch.bool), asking(labels, calls),  # type: ignore[arg-type]
+        judgement = judge(*chosen_by(bandit, context), [[0]], torch.ones(3, dtype=torch.bool), asking(labels, calls),  # type: ignore[arg-type]
                           first_two, torch.tensor([True]), 2)  # fmt: skip
         asked += [arm for arm, _ in calls]
         worth = torch.tensor([-1.0, 0.0, -0.5], dtype=torch.float64) + 0.1 * torch.randn(3, generator=generator)

@@ -255,7 +255,7 @@ def test_what_a_page_adds_trains(
     assert run.summary["steps"] == len(run.folder.selection.read_text().splitlines()) > 0
     arms = {json.loads(line)["arm"] for line in run.folder.selection.read_text().splitlines()}
     if "reward_models" in own.get("selection", {}):
-        assert arms <= set(own["selection"]["reward_models"]) == set(run.selection.arms)
+        assert arms <= set(own["selection"]["reward_models"]) == set(run.selector.arms)
 
 
 # -- what is named -----------------------------------------------------------------------------------------------------

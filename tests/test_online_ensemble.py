@@ -192,6 +192,6 @@ def test_in_a_run_it_learns_from_the_bandits_reward(fit: Fit, tmp_path: Path) ->
     lines = run.folder.selection.read_text().splitlines()
     rewards = [abs(d["reward"]["online"]) for d in map(json.loads, lines) if d["reward"]]
     assert rewards
-    learned = run.selection.pool.state_dict()["learned"]["online"]["log_weights"]
+    learned = run.selector.pool.state_dict()["learned"]["online"]["log_weights"]
     assert 0 < max(map(abs, learned.values())) <= 0.1 * math.fsum(rewards) + 1e-12
     assert learned["long"] != learned["late"]

@@ -163,7 +163,7 @@ def test_the_parts_of_a_setting_fit(
     assert all(set(decision["mean"]) == set(ARMS) and decision["pairs"] > 0 for decision in decisions)
     assert run.summary["steps_not_finite"] == 0
     assert_published(run)
-    weights = [run.model.weights, *(model.weights for model in run.selection.pool.reward_models.values())]
+    weights = [run.model.weights, *(model.weights for model in run.selector.pool.reward_models.values())]
     assert {one.quantization for one in weights} == {"nf4" if "nf4" in overlays else None}
     prompts = run.datamodule.prompts
     seen = [{prompt.text for prompt in prompts[split]} for split in ("train", "validation", "test")]
@@ -245,7 +245,7 @@ def test_the_supervised_start_learns_the_answers_and_laser_goes_on_from_it(
 
 def assert_published(run: LaserCLI) -> None:
     """The constants that the paper gives, but for those that the stand-ins make smaller."""
-    lora, selection = run.model.lora, run.selection
+    lora, selection = run.model.lora, run.selector
     assert (lora.rank, lora.alpha, lora.dropout, list(lora.targets)) == (16, 32, 0.1, ["q_proj", "v_proj"])
     assert run.trainer.optimizers[0].defaults["lr"] == 5e-6
     assert run.datamodule.rollouts.temperature == 0.8

@@ -34,7 +34,7 @@ with pretend_card():
     run = main(sys.argv[1:])
 assert set(seen) == {"pretend"}, seen
 assert run.summary["steps"] == len(seen) == 2
-assert run.selection.pool.forwards["likelihood"] > 0
+assert run.selector.pool.forwards["likelihood"] > 0
 """
 
 

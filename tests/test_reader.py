@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laser_pl.batches import PairIndices, Preferences, Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PairIndices, Prompt, PromptBatch, Responses, RolloutBatch
 from laser_pl.language_model import Lora
 from laser_pl.reading.groups import token_groups
 from laser_pl.reading.reader import Reading, ResponseReader
@@ -23,7 +23,7 @@ VOCABULARY, B, N, WIDTH, LENGTH = 60, 4, 6, 9, 7
 OBJECTIVE = Objective(beta=0.3, nll_weight=0.5)
 
 
-def make_batch(seed: int = 0) -> RolloutBatch:
+def make_batch(seed: int = 0) -> LabelledBatch:
     """Four prompts of different lengths with six responses each; the third has no pairs."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -43,8 +43,7 @@ def make_batch(seed: int = 0) -> RolloutBatch:
     pairs = PairIndices(
         torch.tensor([0, 0, 1, 1, 1, 3]), torch.tensor([0, 0, 5, 2, 4, 1]), torch.tensor([3, 1, 2, 3, 0, 4])
     )
-    batch.preferences = Preferences(torch.zeros(B, dtype=torch.long), torch.zeros(B, N), pairs)
-    return batch
+    return batch.labelled(torch.zeros(B, dtype=torch.long), torch.zeros(B, N), pairs)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_alternate_chooses_and_learns(
     """It stays where the reward was not negative and moves on where it was; its checkpoint holds where it stands."""
     importable("readme_alternate", PYTHON["Alternate"])
     run = fit(tmp_path, "--selection.bandit=readme_alternate.Alternate", "--data.prompts_per_iteration=64")
-    decisions, names = decisions_of(run), run.selection.arms
+    decisions, names = decisions_of(run), run.selector.arms
     assert len(decisions) == 16
     expected, moves = 0, 0
     for decision in decisions:

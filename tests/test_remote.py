@@ -744,7 +744,7 @@ def test_a_run_with_the_shipped_server_scores_as_one_without(
             for arm, path in (("remote", "get_reward"), ("vllm", "classify"))]  # fmt: skip
     run = fit(tmp_path, *overlay, *urls)
     assert "HTTP Request" not in caplog.text
-    pool = run.selection.pool
+    pool = run.selector.pool
     assert pool.names == ["remote", "vllm"]
     assert pool.forwards == {"remote": 24, "vllm": 24}
     assert not any(kinds.total() for kinds in pool.missing.values())

@@ -39,11 +39,11 @@ def assert_all_arms_judged(run: LaserCLI, config: Path) -> None:
     """The arms are the config's, each was asked, and pairs came of it."""
     given = yaml.safe_load(config.read_text())["selection"].get("reward_models")
     if given is not None:
-        assert run.selection.arms == list(given)
+        assert run.selector.arms == list(given)
     decisions = [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
     assert len(decisions) >= 8
     assert sum(d["pairs"] for d in decisions) > 0
-    assert {d["arm"] for d in decisions} == set(run.selection.arms)
+    assert {d["arm"] for d in decisions} == set(run.selector.arms)
     assert not any(kind != "none" for kinds in run.summary["labels_missing"].values() for kind in kinds)
 
 
@@ -74,7 +74,7 @@ def test_an_ensembles_forwards_are_its_members(tmp_path: Path) -> None:
 def test_two_judges_fit_the_memory_of_two(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "memory")
     run = short_run(config, tmp_path, "--selection.bandit=RoundRobin")
-    held = run.selection.pool.memory
+    held = run.selector.pool.memory
     assert len(held.held) == 2
     assert sum(held.reward_models[name].size() for name in held.held) <= held.budget
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -51,8 +52,8 @@ def test_a_chunk_comes_back_bit_by_bit(
 
     batch = rollouts(table(IDS), table(st.booleans()), texts=table(TEXT), iteration=4)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
-    batch.contexts = torch.randn(size, 5, generator=generator)
-    batch.reference_logprobs = -torch.rand(size, n, generator=generator, dtype=torch.float64) / 3
+    batch = replace(batch, contexts=torch.randn(size, 5, generator=generator))
+    batch = replace(batch, reference_logprobs=-torch.rand(size, n, generator=generator, dtype=torch.float64) / 3)
     store = RolloutStore(tmp_path_factory.mktemp("store") / "rollouts" / "iteration-004")
     write(store, 12, batch)
     assert_same(read(store, 12, batch.prompts, iteration=4), batch)
@@ -60,7 +61,7 @@ def test_a_chunk_comes_back_bit_by_bit(
 
 def test_float32_log_probabilities_survive_the_wider_column(rollouts: Make, tmp_path: Path) -> None:
     batch = rollouts([[[3, 1], [4, 1]]])
-    batch.reference_logprobs = torch.tensor([[-0.1, -1 / 3]])
+    batch = replace(batch, reference_logprobs=torch.tensor([[-0.1, -1 / 3]]))
     store = RolloutStore(tmp_path)
     write(store, 0, batch)
     assert torch.equal(read(store, 0, batch.prompts).reference_logprobs.float(), batch.reference_logprobs)

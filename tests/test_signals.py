@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laser_pl.batches import PairIndices, Preferences, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PairIndices, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, mean_by_arm
@@ -35,15 +36,14 @@ NAN = math.nan
 
 def judged(
     make: Make, arms: list[int], scores: list[list[float]], pairs: list[tuple[int, int, int]], **kwargs: Any
-) -> RolloutBatch:
-    """A batch with preferences."""
+) -> LabelledBatch:
+    """A labelled batch."""
     n = len(scores[0])
     batch = make([[[5 + i, 1] for i in range(n)] for _ in arms], **kwargs)
     prompt, chosen, rejected = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3).unbind(-1)
-    batch.preferences = Preferences(
+    return batch.labelled(
         torch.tensor(arms), torch.tensor(scores, dtype=torch.float64), PairIndices(prompt, chosen, rejected)
     )
-    return batch
 
 
 def losses(dpo: list[float], nll: list[float]) -> PromptLosses:
@@ -82,10 +82,10 @@ def test_the_loss_is_about_the_judge_of_each_prompt(rollouts: Make, signal: Sign
 
 def test_chance_is_the_mean_over_what_could_have_been_chosen(rollouts: Make) -> None:
     """By hand: responses of 2 and 4 tokens with -1 and -6 nats cost 0.5 and 1.5 a token, on average 1."""
-    batch = rollouts([[[3, 1], [4, 4, 4, 1]]])
-    batch.reference_logprobs = torch.tensor([[-1.0, -6.0]], dtype=torch.float64)
+    made = rollouts([[[3, 1], [4, 4, 4, 1]]])
+    made = replace(made, reference_logprobs=torch.tensor([[-1.0, -6.0]], dtype=torch.float64))
     pair = torch.tensor([0]), torch.tensor([0]), torch.tensor([1])
-    batch.preferences = Preferences(torch.tensor([1]), torch.zeros(1, 2), PairIndices(*pair))
+    batch = made.labelled(torch.tensor([1]), torch.zeros(1, 2), PairIndices(*pair))
     of_loss = Loss().measure(batch, losses([0.5], [1.25]), not_asked)
     of_nll = Nll().measure(batch, losses([0.5], [1.25]), not_asked)
     assert of_loss.chance.tolist() == pytest.approx([-math.log(2) - 2 * 1.0], abs=1e-10)
@@ -98,13 +98,13 @@ def test_before_training_judges_at_random_get_what_chance_gives(rollouts: Make, 
     """Averaged over every response that could be chosen, with the losses of a policy that has not moved."""
     generator = torch.Generator().manual_seed(seed)
     tokens = [[[5] * int(torch.randint(0, 6, (), generator=generator)) + [1] for _ in range(4)] for _ in range(3)]
-    batch = rollouts(tokens)
-    batch.reference_logprobs = -3 * torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    made = rollouts(tokens)
+    made = replace(made, reference_logprobs=-3 * torch.rand(3, 4, generator=generator, dtype=torch.float64))
     totals, chances = [], []
     for chosen in range(4):
         rows = torch.arange(3)
         pairs = PairIndices(rows, torch.full((3,), chosen), torch.full((3,), (chosen + 1) % 4))
-        batch.preferences = Preferences(torch.zeros(3, dtype=torch.long), torch.zeros(3, 4), pairs)
+        batch = made.labelled(torch.zeros(3, dtype=torch.long), torch.zeros(3, 4), pairs)
         nll = [-float(batch.reference_logprobs[p, chosen]) / len(tokens[p][chosen]) for p in range(3)]
         first = PromptLosses(
             torch.full((3,), math.log(2), dtype=torch.float64), torch.tensor(nll, dtype=torch.float64), nll_weight=0.7
@@ -129,7 +129,7 @@ def test_gap_by_hand(rollouts: Make) -> None:
     assert listed(gap().measure(batch, losses([0.7] * 3, [1.0] * 3), not_asked)) == [(0, 0, 2.0), (1, 1, 2.0)]
 
 
-def random_steps(make: Make, seed: int) -> list[RolloutBatch]:
+def random_steps(make: Make, seed: int) -> list[LabelledBatch]:
     """Batches of 4 prompts and 5 responses by 3 judges, with missing opinions and prompts without pairs."""
     generator = torch.Generator().manual_seed(seed)
     steps = []
@@ -149,8 +149,7 @@ def random_steps(make: Make, seed: int) -> list[RolloutBatch]:
 def test_gap_equals_loops_over_all_scores_so_far(rollouts: Make, seed: int) -> None:
     signal, deviations = gap(), {arm: [] for arm in range(3)}
     for batch in random_steps(rollouts, seed):
-        assert batch.preferences is not None
-        arms, scores = batch.preferences.arms.tolist(), batch.preferences.scores.tolist()
+        arms, scores = batch.arms.tolist(), batch.scores.tolist()
         for arm, row in zip(arms, scores, strict=True):
             known = [score for score in row if score == score]
             deviations[arm] += [score - statistics.fmean(known) for score in known]
@@ -159,9 +158,9 @@ def test_gap_equals_loops_over_all_scores_so_far(rollouts: Make, seed: int) -> N
             own = [
                 scores[p][c] - scores[p][r]
                 for p, c, r in zip(
-                    batch.preferences.pairs.prompt.tolist(),
-                    batch.preferences.pairs.chosen.tolist(),
-                    batch.preferences.pairs.rejected.tolist(),
+                    batch.pairs.prompt.tolist(),
+                    batch.pairs.chosen.tolist(),
+                    batch.pairs.rejected.tolist(),
                     strict=True,
                 )
                 if p == prompt
@@ -179,9 +178,8 @@ def test_gap_equals_loops_over_all_scores_so_far(rollouts: Make, seed: int) -> N
 def test_a_judges_unit_does_not_matter(rollouts: Make, factor: float) -> None:
     one, two = gap(), gap()
     for batch in random_steps(rollouts, seed=0):
-        assert batch.preferences is not None
         plain = one.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked)
-        batch.preferences.scores.mul_(factor)
+        batch.scores.mul_(factor)
         torch.testing.assert_close(two.measure(batch, losses([0.7] * 4, [1.0] * 4), not_asked).value, plain.value)
 
 
@@ -233,7 +231,7 @@ TEXTS = [["4", "five", "3"], ["9", "9", "9"], ["1", "2", "1.0"], ["7", "8", "x"]
 ANSWERS = ["4", "9", "1", None]
 
 
-def trusted_batch(make: Make) -> RolloutBatch:
+def trusted_batch(make: Make) -> LabelledBatch:
     """Prompt 0 and 2 have right and wrong responses, 1 has right ones only, 3 has no answer."""
     return judged(make, [0] * 4, [[1.0, 0.0, 0.5]] * 4, [(0, 0, 1)], texts=TEXTS, answers=ANSWERS)
 
@@ -356,12 +354,11 @@ def cooling(share: float = 1.0, arms: str = "ab") -> Cooling:
     return signal
 
 
-def sampled(make: Make, logprobs: list[list[float]], **kwargs: Any) -> RolloutBatch:
+def sampled(make: Make, logprobs: list[list[float]], **kwargs: Any) -> LabelledBatch:
     """A batch with these log-likelihoods."""
     n = len(logprobs[0])
     batch = judged(make, [0] * len(logprobs), [[0.0] * n] * len(logprobs), [(0, 0, 1)], **kwargs)
-    batch.reference_logprobs = torch.tensor(logprobs, dtype=torch.float64)
-    return batch
+    return replace(batch, reference_logprobs=torch.tensor(logprobs, dtype=torch.float64))
 
 
 def test_cooling_by_hand(rollouts: Make) -> None:
@@ -376,7 +373,7 @@ def test_cooling_by_hand(rollouts: Make) -> None:
 def test_cooling_per_token_does_not_favour_the_short(rollouts: Make) -> None:
     """Every token costs 1 nat: who likes short responses gains by the sum and not by the mean."""
     batch = rollouts([[[3, 1], [3, 3, 3, 1], [3, 3, 3, 3, 3, 1]]])
-    batch.reference_logprobs = torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64)
+    batch = replace(batch, reference_logprobs=torch.tensor([[-2.0, -4.0, -6.0]], dtype=torch.float64))
     scores = torch.tensor([[[2.0, 1.0, 0.0]]])
     found = {}
     for reduction in ("sum", "mean"):

@@ -101,7 +101,7 @@ def test_what_the_agent_starts_is_a_run(
     wandb.finish()
     wandb.teardown()
     assert run.folder.path == tmp_path / "runs" / "alpha"
-    assert run.selection.bandit.alpha == 0.3  # type: ignore[attr-defined]
+    assert run.selector.bandit.alpha == 0.3  # type: ignore[attr-defined]
     assert run.model.seed == 2
     assert json.loads(run.folder.selection.read_text().splitlines()[0])["step"] == 0
     assert sweep["metric"]["name"] in run.folder.metrics.read_text().splitlines()[0].split(",")

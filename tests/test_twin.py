@@ -400,7 +400,7 @@ def test_run_and_twin_agree(tmp_path: Path, granularity: str) -> None:
     assert len(by_step) >= 30
     assert [float(np.mean(losses)) for losses in by_step.values()] == pytest.approx(twin.losses, abs=1e-6)
 
-    for model, arm in zip(real.selection.bandit.models, twin.arms, strict=True):
+    for model, arm in zip(real.selector.bandit.models, twin.arms, strict=True):
         torch.testing.assert_close(model.precision, arm.a, atol=1e-6, rtol=0)
         torch.testing.assert_close(model.moment, arm.b, atol=1e-6, rtol=0)
 

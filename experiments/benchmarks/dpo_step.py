@@ -81,7 +81,7 @@ def concatenated_step(model: Any, batch: Any, pairs_at_once: int) -> Callable[[]
     from laser_pl.losses import dpo_loss
     from laser_pl.reading.logprobs import response_logprobs
 
-    pairs = batch.preferences.pairs
+    pairs = batch.pairs
 
     def step() -> float:
         total = 0.0
@@ -110,7 +110,7 @@ def operations(model: Any, batch: Any) -> int:
     """Arithmetic that cannot be avoided in a step: of every token that occurs, once."""
     import torch
 
-    pairs = batch.preferences.pairs
+    pairs = batch.pairs
     n, length = batch.responses.tokens.shape[1:]
     used = len(torch.unique(torch.cat([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])))
     tokens = batch.prompts.tokens.numel() + used * (length - 1)

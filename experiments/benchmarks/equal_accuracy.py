@@ -67,7 +67,7 @@ def fit(strategy: str, seed: int, iterations: int, also: list[str]) -> Curve:
     def timed(record: RunRecord, trainer: Any, module: Any) -> None:
         end(record, trainer, module)
         if not trainer.sanity_checking:
-            took = trainer.datamodule.rollout_seconds + record.selection.pool.seconds + record.seconds["steps"]
+            took = trainer.datamodule.rollout_seconds + record.selector.pool.seconds + record.seconds["steps"]
             seconds.append(took)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -149,7 +149,7 @@ def ours(model: Path, work: Work, dtype: str, folder: Path) -> tuple[float, floa
     )
     with patches[0], patches[1], patches[2], open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         run = main(["fit", "--config", str(folder / "fit.yaml")])
-    scoring = run.selection.pool.seconds
+    scoring = run.selector.pool.seconds
     rollouts = run.datamodule.rollout_seconds
     overhead = seconds["loop"] - seconds["loss"] - seconds["backward"] - scoring
     return rollouts + seconds["loop"], overhead / seconds["loop"]
@@ -206,7 +206,7 @@ def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | N
     sampling()
     sampled = seconds_of(sampling) / CALLS_OF_ONE
     step = concatenated_step(wrapped, batch, 1)
-    pairs = batch.preferences.pairs
+    pairs = batch.pairs
 
     def reference() -> None:
         with torch.no_grad(), wrapped.disable_adapter():

@@ -50,7 +50,7 @@ MOMENTS = [  # the first that is found in the stack: file, function
     ("validation and test", "policy.py", "_count"),
     ("scoring", "pool.py", "ask"),
     ("training step", "policy.py", "training_step"),
-    ("choosing and learning", "reward_selection.py", ""),
+    ("choosing and learning", "selector.py", ""),
     ("writing records", "run_record.py", ""),
     ("writing metrics", "metrics_file.py", ""),
     ("backward and optimizer", "automatic.py", "run"),

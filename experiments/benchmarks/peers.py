@@ -43,7 +43,7 @@ def trl_dpo_step(model: Any, batch: Any, beta: float) -> Callable[[int], float]:
 
     Args:
         model: The base, without an adapter, where it is to be trained.
-        batch: A ``RolloutBatch`` with preferences.
+        batch: A ``LabelledBatch``.
         beta: DPO's.
 
     Returns:
@@ -71,7 +71,7 @@ def trl_dpo_step(model: Any, batch: Any, beta: float) -> Callable[[int], float]:
     trainer = DPOTrainer(
         model, args=arguments, train_dataset=one, processing_class=trl_tokenizer(), peft_config=lora_config()
     )
-    pairs = batch.preferences.pairs
+    pairs = batch.pairs
     prompts = batch.prompts.tokens[pairs.prompt]
 
     def side(index: Any) -> tuple[Any, Any]:

@@ -140,17 +140,17 @@ def measured(job: Job) -> Numbers:
     import torch
     from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 
-    from callbacks.reward_selection import RewardSelection
     from laser_pl.cli import main
     from laser_pl.forecast.earlier import earlier_run, how_sampled
     from laser_pl.forecast.live_bytes import LiveBytes
     from laser_pl.policy import Policy
+    from laser_pl.selection.selector import Selector
 
     numbers = Numbers()
 
     def counted(call: Callable[..., Any], phase: str) -> Callable[..., Any]:
         def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(self, RewardSelection):  # loading is no scoring
+            if isinstance(self, Selector):  # loading is no scoring
                 for name in self.pool.names:
                     self.pool.memory.hold(name, torch.device("cpu"))
             with LiveBytes([found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]) as live:
@@ -161,7 +161,7 @@ def measured(job: Job) -> Numbers:
         return wrapped
 
     owners: list[tuple[Any, str]] = [
-        (Policy, "_count"), (Policy, "roll_out"), (RewardSelection, "on_train_batch_start"),
+        (Policy, "_count"), (Policy, "roll_out"), (Selector, "label"),
         (_AutomaticOptimization, "run"),
     ]  # fmt: skip
     with ExitStack() as stack:

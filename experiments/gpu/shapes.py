@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -103,6 +102,4 @@ def prompts_on(card: Any, model: Any, sizes: Sizes) -> Any:
 
 def rollouts_on(card: Any, model: Any, sizes: Sizes) -> Any:
     """Random responses with pairs at random."""
-    batch = rollout_batch(model, sizes.prompts, sizes.prompt, sizes.n, sizes.new, sizes.pairs).to(card.device)
-    preferences = replace(batch.preferences, pairs=batch.preferences.pairs.to(card.device))
-    return replace(batch, preferences=preferences)
+    return rollout_batch(model, sizes.prompts, sizes.prompt, sizes.n, sizes.new, sizes.pairs).to(card.device)

@@ -63,8 +63,8 @@ class PredictCommand(LightningCLI):
             "precision": settings["trainer"]["precision"],
             **{section: settings[section] for section in ("seed_everything", "model", "data", "selection")},
         }
-        selection = self._get(self.config_init, "selection")
-        self.best_of_n = BestOfN(selection, checkpoint, Predictions(self.predictions, depends_on))
+        selector = self._get(self.config_init, "selection").selector
+        self.best_of_n = BestOfN(selector, checkpoint, Predictions(self.predictions, depends_on))
         return self.best_of_n
 
     def predict(self, **kwargs: Any) -> None:

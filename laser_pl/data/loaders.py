@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from laser_pl.batches import PromptBatch, RolloutBatch
+from laser_pl.batches import LabelledBatch, PromptBatch, RolloutBatch
 
 
 class PromptLoader:
@@ -28,11 +28,17 @@ class PromptLoader:
 class RolloutLoader:
     """An iteration's batches, from the place where an interrupted run left off.
 
+    Lightning asks for a batch when the one before it was trained and learned from, since the number of batches is
+    known. So each can be labelled by what was learned until then.
+
     Lightning stores ``state_dict`` in its checkpoints and gives it back to the loader of a resumed run.
 
     Args:
         batches: Of the whole iteration.
         iteration: Counted from 0.
+
+    Attributes:
+        label: Labels a batch just before it is handed out; null hands batches out as they are.
     """
 
     def __init__(self, batches: Sequence[RolloutBatch], iteration: int) -> None:
@@ -40,6 +46,7 @@ class RolloutLoader:
         self.count = len(batches)
         self.iteration = iteration
         self.served = 0
+        self.label: Callable[[RolloutBatch], LabelledBatch] | None = None
 
     @classmethod
     def ended(cls, count: int, iteration: int) -> RolloutLoader:
@@ -54,7 +61,8 @@ class RolloutLoader:
     def __iter__(self) -> Iterator[RolloutBatch]:
         while self.served < self.count:
             self.served += 1
-            yield self.batches[self.served - 1]
+            batch = self.batches[self.served - 1]
+            yield batch if self.label is None else self.label(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches of which iteration were handed out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -12,9 +13,15 @@ from laser_pl.metrics.matchers import Exact
 from laser_pl.reading.reader import Reading
 
 
+def _nobody(asked: Any) -> Tensor:
+    raise RuntimeError("The signal asks what nobody answers here: give learn() Instruments that do.")
+
+
 @dataclass(frozen=True)
 class Instruments:
     """Questions a signal may ask after a step. Most cost forwards, so that what is not asked costs nothing.
+
+    A signal that asks what was left out gets a RuntimeError; those that learn from the loss ask nothing.
 
     Attributes:
         scores: Of every reward model for some rows of the batch: rows to ``(K, len(rows), n)``. K forwards of them.
@@ -23,7 +30,7 @@ class Instruments:
         grader: Says how right a response is, ``model.matcher``. It costs nothing.
     """
 
-    scores: Callable[[list[int]], Tensor]
-    logprobs: Callable[[Reading], Tensor]
-    start_logprobs: Callable[[Reading], Tensor]
+    scores: Callable[[list[int]], Tensor] = _nobody
+    logprobs: Callable[[Reading], Tensor] = _nobody
+    start_logprobs: Callable[[Reading], Tensor] = _nobody
     grader: Grader = field(default_factory=Exact)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from laser_pl.batches import RolloutBatch
+from laser_pl.batches import LabelledBatch
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,17 @@ class Observations:
     polled: bool = False
 
 
-def of_judges(batch: RolloutBatch, values: Tensor, chance: Tensor) -> Observations:
+def of_judges(batch: LabelledBatch, values: Tensor, chance: Tensor) -> Observations:
     """Observations about the arms that judged, one per prompt, leaving out prompts without a value.
 
     Args:
-        batch: The batch with its preferences.
+        batch: The labelled batch.
         values: NaN is no value. Shape ``(B,)``.
         chance: Shape ``(B,)``.
     """
-    assert batch.preferences is not None
     values = values.detach().double().cpu()
     rows = torch.nonzero(values.isfinite()).squeeze(-1)
-    return Observations(rows, batch.preferences.arms[rows], values[rows], chance.double().cpu()[rows])
+    return Observations(rows, batch.arms[rows], values[rows], chance.double().cpu()[rows])
 
 
 def of_all_arms(rows: list[int], values: Tensor, chance: float) -> Observations:

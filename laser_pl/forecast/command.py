@@ -89,7 +89,7 @@ class PlanCLI(LaserCLI):
             folder = RunFolder(Path(runs_dir, name))
         refuse_settings(self._get(self.config_init, "trainer"))
         every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
-        RunCheckpoint(folder, every, keep, self.selection, self.interruption)  # it looks at what it is given
+        RunCheckpoint(folder, every, keep, self.selector, self.interruption)  # it looks at what it is given
         self.trainer_defaults["callbacks"] = []
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **kwargs}
         try:
@@ -104,20 +104,13 @@ class PlanCLI(LaserCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Forecast, where ``fit`` would begin."""
         connect(self.trainer, self.model, self.datamodule)
-        selection, runs_dir = self.selection, str(absolute(self._get(self.config, "runs_dir")))
+        runs_dir = str(absolute(self._get(self.config, "runs_dir")))
         config = self.config[self.subcommand].as_dict()
         setup = Setup(
             policy=self.model,
             data=self.datamodule,
             trainer=self.trainer,
-            pool=selection.pool,
-            arms=selection.arms,
-            constraints=list(selection.constraints),
-            bandit=selection.bandit,
-            context=selection.context,
-            signal=selection.signal,
-            pairs=selection.pairs,
-            granularity=selection.granularity,
+            selector=self.selector,
             keep_iterations=self._get(self.config, "keep_iterations"),
             earlier=earlier_run(runs_dir, self._get(self.config, "name"), how_sampled(config)),
         )

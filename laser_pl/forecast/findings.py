@@ -72,9 +72,9 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
         )
     elif setup.policy.frozen:
         yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
-    judged = not setup.policy.supervised
+    judged, signal = not setup.policy.supervised, setup.selector.signal
     categories = sorted({prompt.category for prompt in train})
-    if judged and setup.granularity == "category" and len(categories) == 1:
+    if judged and setup.selector.granularity == "category" and len(categories) == 1:
         why = "data.columns.category is null" if data.columns.category is None else f"all prompts are '{categories[0]}'"
         yield Finding(
             f"selection.granularity is category, but {why}: there is one decision for each batch, as with granularity"
@@ -93,12 +93,12 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"data.prompts_per_iteration is {data.prompts_per_iteration}, but there are {len(train)} prompts to train"
             " on: every iteration uses all of them."
         )
-    if judged and isinstance(setup.signal, (Trusted, ProbeGain)) and all(prompt.answer is None for prompt in train):
+    if judged and isinstance(signal, (Trusted, ProbeGain)) and all(prompt.answer is None for prompt in train):
         yield Finding(
-            f"selection.signal is {type(setup.signal).__name__}, which needs answers, and no prompt has one: the bandit"
+            f"selection.signal is {type(signal).__name__}, which needs answers, and no prompt has one: the bandit"
             " would learn nothing. Set data.columns.answer, or another signal."
         )
-    if judged and says_nothing(setup.signal, setup.policy.nll_weight):
+    if judged and says_nothing(signal, setup.policy.nll_weight):
         yield Finding(SAYS_NOTHING)
     if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
@@ -111,7 +111,7 @@ def about_reward_models(setup: Setup) -> Iterator[Finding]:
     if setup.policy.supervised:
         return
     longest = setup.heads("train", 1)[0] + setup.data.rollouts.max_new_tokens
-    for name, model in setup.pool.reward_models.items():
+    for name, model in setup.selector.pool.reward_models.items():
         if isinstance(model, LocalModel) and model.max_length < longest:
             yield Finding(
                 f"The reward model '{name}' reads {model.max_length} tokens at most, and prompt and response can have"
@@ -123,7 +123,8 @@ def about_quantization(setup: Setup) -> Iterator[Finding]:
     """Of quantised weights where there is no GPU."""
     if setup.device.type != "cpu":
         return
-    models = {name: model.weights for name, model in setup.pool.reward_models.items() if isinstance(model, LocalModel)}
+    reward_models = setup.selector.pool.reward_models
+    models = {name: model.weights for name, model in reward_models.items() if isinstance(model, LocalModel)}
     for name, weights in {"the policy": setup.policy.weights, **models}.items():
         try:
             how = weights.quantized_as

@@ -85,15 +85,17 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
     judges = tuple(_judges(setup, found, unknown))
     models = (*own, *judges)
     known_prompts = _set_up_data(setup, found)
-    setup.pool.grade_by(policy.matcher)
-    for check in checks(setup.trainer, policy, setup.data, setup.pool, setup.signal):
+    setup.selector.pool.grade_by(policy.matcher)
+    for check in checks(setup.trainer, policy, setup.data, setup.selector.pool, setup.selector.signal):
         with found.looking():
             check()
     if not known_prompts:
         return Forecast(models, None, None, (), (), setup.earlier, tuple(found.all))
     _check_texts(setup, found, unknown)
-    work = work_of(setup.data, setup.signal, setup.trainer)
-    forwards = forwards_of(work, setup.pool.reward_models, setup.arms, setup.constraints)
+    work = work_of(setup.data, setup.selector.signal, setup.trainer)
+    forwards = forwards_of(
+        work, setup.selector.pool.reward_models, setup.selector.arms, list(setup.selector.constraints)
+    )
     for about in (wrong.about_data(setup, work), wrong.about_reward_models(setup), wrong.about_quantization(setup)):
         found.add_all(about)
     if base is None:
@@ -119,7 +121,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
 def _unreachable(setup: Setup, found: Findings) -> set[str]:
     """Names of weights of which nothing can be known."""
     every = [setup.policy.weights]
-    for model in setup.pool.reward_models.values():
+    for model in setup.selector.pool.reward_models.values():
         for leaf in leaves(model):
             every += _weights(leaf)
     names = {weights.name: weights for weights in every if may_be_on_hub(weights.name)}
@@ -147,22 +149,22 @@ def _weights(model: Any) -> list[Weights]:
 
 def _judges(setup: Setup, found: Findings, unknown: set[str]) -> Iterator[Loaded]:
     """The reward models, each checked as ``fit`` checks them."""
-    for name, model in setup.pool.reward_models.items():
+    for name, model in setup.selector.pool.reward_models.items():
         if not any(weights.name in unknown for leaf in leaves(model) for weights in _weights(leaf)):
             with found.looking():
                 model.check()
-                setup.pool.memory.check_fits(name)
+                setup.selector.pool.memory.check_fits(name)
         with found.looking():
             yield from reward_models({name: model})
 
 
 def _check_texts(setup: Setup, found: Findings, unknown: set[str]) -> None:
     """See whether the reward models can read what they would be asked about, as ``fit`` does."""
-    for name, model in setup.pool.reward_models.items():
+    for name, model in setup.selector.pool.reward_models.items():
         if not any(weights.name in unknown for leaf in leaves(model) for weights in _weights(leaf)):
             with found.looking():
                 characters = partial(characters_of, setup.policy.tokenizer)
-                setup.pool.check_texts(name, setup.data.prompts["train"], characters)
+                setup.selector.pool.check_texts(name, setup.data.prompts["train"], characters)
 
 
 # -- data --------------------------------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ def _memory(
     setup: Setup, base: Adapted, judges: Sequence[Loaded], libraries: int | None, learned: int, optimizer: int,
     work: Work, found: Findings,
 ) -> tuple[Device, ...]:  # fmt: skip
-    budget, spill = setup.pool.memory.budget, setup.pool.memory.spill
+    budget, spill = setup.selector.pool.memory.budget, setup.selector.pool.memory.spill
     sizes = [judge.size for judge in judges]
     on_device = held(sizes, budget)
     models = {
@@ -221,9 +223,9 @@ def _memory(
 def _bandit(setup: Setup, work: Work, base: Adapted) -> int:
     """Bytes that the bandit has at the end; a step's decisions are shared out among the arms, but for a poll's."""
     decisions = work.steps * setup.decisions
-    each = min(work.polled, decisions) if work.polled else decisions / len(setup.arms)
+    each = min(work.polled, decisions) if work.polled else decisions / len(setup.selector.arms)
     hidden = base.skeleton.config.get_text_config().hidden_size
-    return bandit_state(setup.bandit, list(setup.arms), setup.context.size(hidden), each)
+    return bandit_state(setup.selector.bandit, list(setup.selector.arms), setup.selector.context.size(hidden), each)
 
 
 # -- disk --------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def scoring(setup: Setup) -> Phase:
     Not known where a reward model is out of reach, or cannot be used.
     """
     known: dict[str, Phase] = {}
-    for model in setup.pool.reward_models.values():
+    for model in setup.selector.pool.reward_models.values():
         for member in leaves(model):
             if isinstance(member, LocalModel):
                 try:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from lightning.pytorch import Trainer
 
-from laser_pl.bandits.base import Bandit
-from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import Prompt
 from laser_pl.data.datamodule import PreferenceData
-from laser_pl.data.pairs import Pairing
 from laser_pl.data.prompts import prompt_ids
-from laser_pl.feedback.signals.base import Signal
 from laser_pl.forecast.earlier import Earlier
 from laser_pl.policy import Policy
-from laser_pl.rewards.pool import Pool
+from laser_pl.selection.selector import Selector
 
 
 @dataclass(frozen=True)
@@ -29,14 +24,7 @@ class Setup:
         policy: The policy.
         data: Its prompts; set up unless they are out of reach.
         trainer: How long and on what it trains.
-        pool: Arms and constraints.
-        arms: Names of the arms.
-        constraints: Names of the constraints.
-        bandit: Chooses among the arms.
-        context: What it sees.
-        signal: What it learns from.
-        pairs: Makes pairs.
-        granularity: What a decision is about.
+        selector: Chooses among the reward models.
         keep_iterations: Iterations whose rollouts stay.
         earlier: A run that sampled likewise, where there is one.
     """
@@ -44,14 +32,7 @@ class Setup:
     policy: Policy
     data: PreferenceData
     trainer: Trainer
-    pool: Pool
-    arms: Sequence[str]
-    constraints: Sequence[str]
-    bandit: Bandit
-    context: ContextPreparation
-    signal: Signal
-    pairs: Pairing
-    granularity: str
+    selector: Selector
     keep_iterations: int | None = None
     earlier: Earlier | None = field(default=None)
 
@@ -82,7 +63,8 @@ class Setup:
         size = self.data.batch_size
         categories = {prompt.category for prompt in self.data.prompts["train"]}
         several = 1 if self.data.one_category_per_batch else min(len(categories), size)
-        return {"batch": 1, "category": several, "prompt": size, "rank": min(self.processes, size)}[self.granularity]
+        most = {"batch": 1, "category": several, "prompt": size, "rank": min(self.processes, size)}
+        return most[self.selector.granularity]
 
     def longest(self, split: str, count: int) -> list[Prompt]:
         """The longest prompts of a split, by their characters."""

@@ -19,11 +19,11 @@ def summary_of_fit(
     Args:
         trainer: Which has fitted.
         data: Its prompts and rollouts.
-        record: What was counted, with the run's folder and its selection.
+        record: What was counted, with the run's folder and its selector.
         after: Test accuracy by category after training.
     """
-    selection = record.selection
-    arms, pool = selection.arms, selection.pool
+    selector = record.selector
+    arms, pool = selector.arms, selector.pool
     seconds = {
         "rollouts": data.rollout_seconds,
         "scoring": pool.seconds,
@@ -31,7 +31,7 @@ def summary_of_fit(
         "validation": record.seconds["validation"],
     }
     total = record.elapsed
-    done = sum(count for name, count in pool.forwards.items() if name not in selection.constraints)
+    done = sum(count for name, count in pool.forwards.items() if name not in selector.constraints)
     return {
         "accuracy": {"before": record.before, "after": after},
         "arm_share": arm_shares(record.shares, arms),
@@ -39,8 +39,8 @@ def summary_of_fit(
         "reward_model_forwards": dict(pool.forwards),
         "reward_model_forwards_avoided": round(record.possible) - done,
         "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
-        "constraints": selection.verdicts.as_dict(),
-        "arm_changes": selection.arm_changes,
+        "constraints": selector.verdicts.as_dict(),
+        "arm_changes": selector.arm_changes,
         "iterations": trainer.current_epoch,
         "steps": record.steps,
         "steps_without_pairs": record.skipped,

@@ -8,28 +8,27 @@ from typing import Any
 
 from torch import Tensor
 
-from laser_pl.batches import RolloutBatch
+from laser_pl.batches import LabelledBatch
 
 
-def pair_lines(batch: RolloutBatch, step: int, judges: Sequence[str]) -> Iterator[dict[str, Any]]:
+def pair_lines(batch: LabelledBatch, step: int, judges: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Lines of ``pairs.jsonl``, one for each prompt of a batch, in its order, also where no pair was made.
 
     The texts lie in the rollouts: the lines of an iteration stand in the order of its rollouts' rows.
 
     Args:
-        batch: The batch with its preferences.
+        batch: The labelled batch.
         step: The training step.
         judges: Who judged each prompt.
     """
-    assert batch.preferences is not None
-    pairs = batch.preferences.pairs.to("cpu")
+    pairs = batch.pairs.to("cpu")
     for row, (prompt, judge) in enumerate(zip(batch.prompts.prompts, judges, strict=True)):
         yield {
             "iteration": batch.iteration,
             "step": step,
             "prompt_id": prompt.id,
             "arm": judge,
-            "scores": plain(batch.preferences.scores[row]),
+            "scores": plain(batch.scores[row]),
             "pairs": pairs.of(row),
         }
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from laser_pl.batches import RolloutBatch
-from laser_pl.ranks import Ranks
-from laser_pl.rewards.pool import Pool
 from laser_pl.run.pair_record import plain
 from laser_pl.seeds import derive_seed
+from laser_pl.selection.panel import Panel
 
 
 def probe(
     batches: Sequence[RolloutBatch],
     count: int,
     seed: int,
-    pool: Pool,
     arms: Sequence[str],
-    device: torch.device,
-    ranks: Ranks,
+    panel: Panel,
 ) -> list[dict[str, Any]]:
     """Ask all arms about some prompts from anywhere in an iteration, one after the other, so that each is loaded once.
 
@@ -31,10 +26,8 @@ def probe(
         batches: Of the iteration.
         count: How many prompts; fewer if there are fewer.
         seed: Root of the choice of prompts.
-        pool: Holds the reward models.
         arms: Whom to ask; those that are aside are not.
-        device: Where they run.
-        ranks: The processes, each of which asks about its own share of the prompts.
+        panel: Asks them, in each process about its own share of the prompts.
 
     Returns:
         Lines of ``agreement.jsonl`` without their step: iteration, prompt and scores by arm.
@@ -48,13 +41,12 @@ def probe(
         {"iteration": iteration, "prompt_id": prompt.id, "category": prompt.category, "scores": {}}
         for prompt in prompts
     ]
-    own = ranks.rows(len(chosen))
+    own = panel.ranks.rows(len(chosen))
     for name in arms:
-        if pool.health.may_be_asked(name):
-            answer = pool.ask(name, [prompts[place] for place in own], [responses[place] for place in own], device)
-            answers = ranks.gather(answer)
-            pool.note_costs(name, answers)
+        if panel.pool.health.may_be_asked(name):
+            answers = panel.gathered(name, [prompts[place] for place in own], [responses[place] for place in own])
+            panel.pool.note_costs(name, answers)
             for rank, found in enumerate(answers):
-                for place, labels in zip(ranks.rows(len(chosen), rank), found.labels, strict=True):
+                for place, labels in zip(panel.ranks.rows(len(chosen), rank), found.labels, strict=True):
                     lines[place]["scores"][name] = plain(labels)
     return lines

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.base import Explanation
-from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, Prompt, PromptLosses
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.observations import Observations
 from laser_pl.rewards.costs import Costs
@@ -93,7 +93,7 @@ def category_of(prompts: Sequence[Prompt]) -> str | None:
 
 
 def decide(
-    batch: RolloutBatch,
+    batch: LabelledBatch,
     rows: Sequence[Sequence[int]],
     step: int,
     arms: Sequence[str],
@@ -105,7 +105,7 @@ def decide(
     """What is known of a batch's ``M`` decisions before the step.
 
     Args:
-        batch: The batch with its preferences.
+        batch: The labelled batch.
         rows: The rows of the batch that each decision is about.
         step: The training step.
         arms: Names of the arms.
@@ -114,8 +114,7 @@ def decide(
         forbidden: Responses that failed each constraint.
         costs: What the batch cost.
     """
-    assert batch.preferences is not None
-    count = torch.bincount(batch.preferences.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
+    count = torch.bincount(batch.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
     passed_over = judgement.with_outcome(Outcome.ASIDE, Outcome.FAILED, Outcome.ABSTAINED, Outcome.TIED)
     tied = judgement.with_outcome(Outcome.TIED)
     decisions = []
@@ -127,7 +126,7 @@ def decide(
                 step=step,
                 prompt_ids=[prompt.id for prompt in prompts],
                 category=category_of(prompts),
-                arm=arms[int(batch.preferences.arms[own[0]])],
+                arm=arms[int(batch.arms[own[0]])],
                 passed_over=[arms[arm] for arm in passed_over[m]],
                 tied=[arms[arm] for arm in tied[m]],
                 mean=dict(zip(arms, why.mean[m].tolist(), strict=True)),

@@ -9,7 +9,6 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from laser_pl.bandits.base import Bandit
 from laser_pl.batches import PairIndices
 
 
@@ -91,8 +90,8 @@ class Labels:
 
 
 def judge(
-    bandit: Bandit,
-    contexts: Tensor,
+    first: Tensor,
+    next_best: Callable[[list[int], Tensor], Tensor],
     rows: Sequence[Sequence[int]],
     may_be_asked: Tensor,
     ask: Callable[[int, list[int]], Labels],
@@ -100,15 +99,16 @@ def judge(
     can_pair: Tensor,
     n: int,
 ) -> Judgement:
-    """Ask the arms that the bandit chooses, and where one makes no pair, the next best; each at most once a decision.
+    """Ask the arms that were chosen, and where one makes no pair, the next best; each at most once a decision.
 
     Without that an arm whose scores tie would cost its step, and go on costing steps for as long as the bandit prefers
     it. Where no scores could make a pair (all responses alike, or forbidden) nobody is to blame and nobody else asked.
 
     Args:
-        bandit: Chooses.
-        contexts: Shape ``(M, d)``.
-        rows: Of the batch, for each of the ``M`` decisions; each row in one of them.
+        first: The arm that was chosen for each of the ``M`` decisions. Shape ``(M,)``, int64.
+        next_best: The arms to ask instead in some decisions, given which may be asked there, ``(decisions, K)``; -1
+            where there is none, ``(decisions,)``.
+        rows: Of the batch, for each decision; each row in one of them.
         may_be_asked: Which arms are not aside. Shape ``(K,)``, bool.
         ask: An arm about some rows.
         pair: Makes pairs of scores ``(B, n)``.
@@ -117,7 +117,7 @@ def judge(
     """
     scores = torch.full((len(can_pair), n), torch.nan, dtype=torch.float64)
     open_ = may_be_asked.repeat(len(rows), 1)  # (M, K)
-    arms = bandit.select(contexts).clone()  # (M,)
+    arms = first.clone()  # (M,)
     turns: list[list[Turn]] = [[] for _ in rows]
     tied: dict[int, tuple[int, Tensor]] = {}  # the first arm of a decision that gave labels, and those
     pairs = pair(scores)  # none
@@ -133,7 +133,7 @@ def judge(
     while waiting:
         shut = [m for m in waiting if not open_[m, arms[m]]]
         if shut:
-            instead = bandit.next_best(contexts[shut], open_[shut])
+            instead = next_best(shut, open_[shut])
             arms[shut] = torch.where(instead < 0, arms[shut], instead)
             waiting = [m for m in waiting if open_[m, arms[m]]]
         failed = {}
@@ -159,3 +159,23 @@ def judge(
         if turns[m][-1].outcome is not Outcome.JUDGED:
             arms[m], scores[list(rows[m])] = arm, labels_
     return Judgement(arms, scores, pairs, turns)
+
+
+def none_paired(scores: Tensor) -> PairIndices:
+    """No pairs, for whom an opinion is all that is wanted."""
+    none = torch.empty(0, dtype=torch.long)
+    return PairIndices(none, none, none)
+
+
+def first_open(order: Tensor, available: Tensor) -> Tensor:
+    """The first arm of each order that may be asked; -1 where there is none. Shape ``(M,)``, int64.
+
+    Args:
+        order: Arms, best first, perhaps not all of them. Shape ``(M, 1 to K)``, int64.
+        available: Shape ``(M, K)``, bool.
+
+    >>> first_open(torch.tensor([[2, 0, 1], [1, 2, 0]]), torch.tensor([[True, True, False], [False] * 3])).tolist()
+    [0, -1]
+    """
+    open_ = available.gather(1, order)  # in the order of preference
+    return torch.where(open_.any(-1), order.gather(1, open_.long().argmax(-1, keepdim=True)).squeeze(1), -1)

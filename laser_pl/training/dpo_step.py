@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PairIndices, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PairIndices, PromptLosses
 from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
 from laser_pl.reading.groups import Part
 from laser_pl.reading.reader import Reading, ResponseReader
@@ -61,7 +61,7 @@ class Objective:
 
 
 def batch_loss(
-    batch: RolloutBatch,
+    batch: LabelledBatch,
     reader: ResponseReader,
     objective: Objective,
     parameters: Iterable[torch.nn.Parameter] | None,
@@ -73,7 +73,7 @@ def batch_loss(
     another but for the mean, so a batch that exceeds the reader's budget is computed in groups of prompts.
 
     Args:
-        batch: Rollouts with preferences, at least one pair among them.
+        batch: A labelled batch, with at least one pair.
         reader: Reads the responses.
         objective: What is minimised.
         parameters: Where given, groups are differentiated with respect to these one after the other, at once. Otherwise
@@ -83,8 +83,7 @@ def batch_loss(
     Returns:
         The loss, with gradient, ``()``; the loss of each prompt, without; and means over the pairs, without.
     """
-    assert batch.preferences is not None
-    pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+    pairs, n = batch.pairs, batch.responses.tokens.shape[1]
     flat = torch.cat([pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected])  # (2M,)
     used, row = torch.unique(flat, return_inverse=True)  # (U,), (2M,)
     chosen, rejected = row.chunk(2)  # (M,), (M,)
@@ -119,17 +118,16 @@ def batch_loss(
     return loss, PromptLosses(dpo, nll, objective.nll_weight), means
 
 
-def frozen_loss(batch: RolloutBatch, objective: Objective) -> tuple[Tensor, PromptLosses, PairMeans]:
+def frozen_loss(batch: LabelledBatch, objective: Objective) -> tuple[Tensor, PromptLosses, PairMeans]:
     """The same for a policy that is as it was when it wrote the responses: nothing is read again, and has no gradient.
 
     The DPO part is ln 2, since policy and reference are one.
 
     Args:
-        batch: Rollouts with preferences, at least one pair among them.
+        batch: A labelled batch, with at least one pair.
         objective: What would be minimised.
     """
-    assert batch.preferences is not None
-    pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+    pairs, n = batch.pairs, batch.responses.tokens.shape[1]
     flat = PairIndices(pairs.prompt, pairs.prompt * n + pairs.chosen, pairs.prompt * n + pairs.rejected)
     logprobs, lengths = batch.reference_logprobs.flatten(), batch.responses.mask.flatten(0, 1).sum(-1)  # (B n,) each
     losses, margin = objective.losses(flat, logprobs, logprobs, lengths, len(batch))

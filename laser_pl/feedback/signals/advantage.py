@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PromptLosses
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
 from laser_pl.feedback.signals.base import Signal
@@ -18,10 +18,9 @@ class Advantage(Signal):
     the policy for every response in a pair.
     """
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean over each prompt's pairs."""
-        assert batch.preferences is not None
-        pairs, n = batch.preferences.pairs, batch.responses.tokens.shape[1]
+        pairs, n = batch.pairs, batch.responses.tokens.shape[1]
         if len(pairs) == 0:
             nothing = torch.full((len(batch),), torch.nan)
             return of_judges(batch, nothing, nothing)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations
 
@@ -31,11 +31,11 @@ class Signal(ABC):
         return []
 
     @abstractmethod
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """What this batch says.
 
         Args:
-            batch: The batch with its preferences.
+            batch: The labelled batch.
             losses: The training loss of each prompt.
             ask: For what the batch does not hold.
         """

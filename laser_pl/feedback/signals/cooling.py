@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from laser_pl.batches import Prompt, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, Prompt, PromptLosses
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
 from laser_pl.feedback.share import Share
@@ -89,7 +89,7 @@ class Cooling(Signal):
         """Those of the share."""
         return self.asked.rows(prompts)
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The covariance over each asked prompt's responses of every arm."""
         rows = self.polled(batch.prompts.prompts)
         if not rows:

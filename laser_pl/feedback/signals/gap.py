@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
 from laser_pl.feedback.signals.base import Signal
@@ -30,11 +30,10 @@ class Gap(Signal):
         """Learn the judges' names."""
         self._spread.start(arms)
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean gap of each prompt's pairs in standard deviations of its judge."""
-        assert batch.preferences is not None
-        arms, pairs = batch.preferences.arms, batch.preferences.pairs.to("cpu")
-        scores = batch.preferences.scores.double().cpu()  # (B, n)
+        arms, pairs = batch.arms, batch.pairs.to("cpu")
+        scores = batch.scores.double().cpu()  # (B, n)
         spread = torch.empty(len(batch), dtype=torch.float64)
         for arm in sorted(set(arms.tolist())):
             spread[arms == arm] = self._spread.observe(arm, scores[arms == arm])

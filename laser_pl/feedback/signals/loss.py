@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
 from laser_pl.feedback.signals.base import Signal
@@ -32,7 +32,7 @@ class Loss(Signal):
     By chance it is ln 2, the first value of any DPO loss, and the mean NLL of the prompt's responses.
     """
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the total loss of each prompt."""
         return of_judges(batch, -losses.total, self.chance(batch, losses))
 
@@ -47,7 +47,7 @@ class Dpo(Signal):
     By chance it is ln 2.
     """
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the DPO loss of each prompt."""
         return of_judges(batch, -losses.dpo, self.chance(batch, losses))
 
@@ -59,7 +59,7 @@ class Dpo(Signal):
 class Nll(Signal):
     """The negative NLL part of the loss, trained or not: how likely the chosen responses are."""
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """Minus the chosen responses' negative log-likelihood per token."""
         return of_judges(batch, -losses.nll, self.chance(batch, losses))
 

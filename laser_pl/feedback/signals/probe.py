@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from laser_pl.batches import Prompt, PromptBatch, PromptLosses, RolloutBatch
+from laser_pl.batches import LabelledBatch, Prompt, PromptBatch, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_judges
@@ -48,7 +48,7 @@ class ProbeGain(Signal):
         if self.matcher is not None:
             self.matcher.check(categories)
 
-    def measure(self, batch: RolloutBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean gain of all probes, about every judge of the step."""
         known = len(self.probes)
         self._collect(batch, self.matcher or ask.grader)

@@ -1,0 +1,88 @@
+"""What reward models that only forbid say of a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from laser_pl.batches import Prompt
+from laser_pl.rewards.constraints import Constraint
+from laser_pl.selection.panel import Panel
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the constraints left.
+
+    Attributes:
+        responses: Which may be chosen. Shape ``(B, n)``, bool.
+        forbidden: How many each constraint forbids, by its name.
+        unchecked: Why training cannot go on, if a constraint cannot be checked.
+    """
+
+    responses: Tensor
+    forbidden: dict[str, int]
+    unchecked: str | None = None
+
+
+class Verdicts:
+    """How many responses each constraint looked at and how many failed, by category."""
+
+    def __init__(self) -> None:
+        self.looked_at: dict[str, Counter[str]] = {}
+        self.failed: dict[str, Counter[str]] = {}
+
+    def note(self, name: str, prompts: Sequence[Prompt], passed: Tensor) -> None:
+        """Take in a batch. ``passed`` has shape ``(B, n)``, bool."""
+        looked_at, failed = (counts.setdefault(name, Counter()) for counts in (self.looked_at, self.failed))
+        for prompt, row in zip(prompts, passed, strict=True):
+            looked_at[prompt.category] += len(row)
+            failed[prompt.category] += int((~row).sum())
+
+    def as_dict(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Constraint to category to counts."""
+        return {
+            name: {
+                category: {"responses": count, "failed": self.failed[name][category]}
+                for category, count in sorted(counts.items())
+            }
+            for name, counts in self.looked_at.items()
+        }
+
+    def load(self, counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+        """Go on from what ``as_dict`` gave."""
+        for name, categories in counts.items():
+            self.looked_at[name] = Counter({category: c["responses"] for category, c in categories.items()})
+            self.failed[name] = Counter({category: c["failed"] for category, c in categories.items()})
+
+
+def allowed_by(
+    constraints: Mapping[str, Constraint],
+    panel: Panel,
+    prompts: Sequence[Prompt],
+    texts: Sequence[Sequence[str]],
+    verdicts: Verdicts,
+) -> Allowed:
+    """Ask every constraint about every response.
+
+    Args:
+        constraints: By name.
+        panel: Asks their reward models.
+        prompts: ``B`` prompts.
+        texts: ``n`` responses to each.
+        verdicts: Counts what is found.
+    """
+    allowed = torch.ones(len(prompts), len(texts[0]), dtype=torch.bool)
+    forbidden, unchecked = {}, None
+    for name, constraint in constraints.items():
+        passed = panel.ask(name, prompts, texts, range(len(prompts))).scores >= constraint.threshold  # NaN is not
+        verdicts.note(name, prompts, passed)
+        forbidden[name] = int((~passed).sum())
+        allowed &= passed
+        if not panel.pool.health.may_be_asked(name):
+            unchecked = f"The constraint '{name}' cannot be checked; {panel.pool.health.last_reason}."
+    return Allowed(allowed, forbidden, unchecked)
