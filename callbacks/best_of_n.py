@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from laser_pl.batches import Prompt, PromptBatch, Responses
+from laser_pl.batches import PromptBatch, Responses
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.metrics.grader import Grader
 from laser_pl.policy import Policy
-from laser_pl.predictions import Line, Predictions
+from laser_pl.predictions import Line, Predictions, line_of
 from laser_pl.ranks import Ranks
 from laser_pl.run.checkpoints import selection_in
 from laser_pl.run.origin import tokenizer_digest
-from laser_pl.selection.selector import Best, Selector
+from laser_pl.selection.selector import Selector
 
 
 class BestOfN(Callback):
@@ -98,43 +96,3 @@ class BestOfN(Callback):
         self.lines = sorted(every.values(), key=lambda line: place[line["prompt_id"]])
         if trainer.is_global_zero:
             self.predictions.finish(self.lines)
-
-
-def line_of(prompt: Prompt, texts: Sequence[str], row: int, best: Best, arms: Sequence[str], matcher: Grader) -> Line:
-    """One line of ``predictions.jsonl``.
-
-    Args:
-        prompt: What was asked.
-        texts: The ``n`` responses.
-        row: The prompt's place in what was scored.
-        best: What was scored.
-        arms: The names of the arms.
-        matcher: Grades responses, where there is an answer.
-    """
-    arm, chosen = best.arms[row], best_of(best.scores[row])
-    grades = None if prompt.answer is None else [matcher.grade(text, prompt) for text in texts]
-    return {
-        "prompt_id": prompt.id,
-        "prompt": prompt.prompt,
-        "category": prompt.category,
-        "arm": None if arm is None else arms[arm],
-        "mean": dict(zip(arms, best.means[row].tolist(), strict=True)),
-        "response": None if chosen is None else texts[chosen],
-        "score": None if chosen is None else float(best.scores[row, chosen]),
-        "answer": prompt.answer,
-        "metric": matcher.name_of(prompt.category),
-        "grade": None if grades is None else 0.0 if chosen is None else grades[chosen],
-        "sampled": None if grades is None else sum(grades) / len(grades),
-    }
-
-
-def best_of(scores: Tensor) -> int | None:
-    """The response with the highest score, the first of equal ones; None if none has a score.
-
-    Args:
-        scores: NaN where there is none, or the response is forbidden. Shape ``(n,)``.
-
-    >>> best_of(torch.tensor([0.5, torch.nan, 2.0, 2.0])), best_of(torch.tensor([torch.nan]))
-    (2, None)
-    """
-    return int(scores.nan_to_num(nan=-torch.inf).argmax()) if bool(scores.isfinite().any()) else None

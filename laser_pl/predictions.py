@@ -13,12 +13,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.metrics.grader import Grader
 from laser_pl.places import absolute
 from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.files import append_lines, writing
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of, lines_by_prompt
+from laser_pl.selection.best import Best
 from laser_pl.terminal import as_markup
 
 log = logging.getLogger(__name__)
@@ -114,6 +117,34 @@ class Predictions:
                 file.writelines((json.dumps(line) + "\n").encode() for line in lines)
             for part in self._parts():
                 part.unlink()
+
+
+def line_of(prompt: Prompt, texts: Sequence[str], row: int, best: Best, arms: Sequence[str], matcher: Grader) -> Line:
+    """One line of ``predictions.jsonl``.
+
+    Args:
+        prompt: What was asked.
+        texts: The ``n`` responses.
+        row: The prompt's place in what was scored.
+        best: What was scored.
+        arms: The names of the arms.
+        matcher: Grades responses, where there is an answer.
+    """
+    arm, chosen = best.arms[row], best.response(row)
+    grades = None if prompt.answer is None else [matcher.grade(text, prompt) for text in texts]
+    return {
+        "prompt_id": prompt.id,
+        "prompt": prompt.prompt,
+        "category": prompt.category,
+        "arm": None if arm is None else arms[arm],
+        "mean": dict(zip(arms, best.means[row].tolist(), strict=True)),
+        "response": None if chosen is None else texts[chosen],
+        "score": None if chosen is None else float(best.scores[row, chosen]),
+        "answer": prompt.answer,
+        "metric": matcher.name_of(prompt.category),
+        "grade": None if grades is None else 0.0 if chosen is None else grades[chosen],
+        "sampled": None if grades is None else sum(grades) / len(grades),
+    }
 
 
 def summarise(lines: Sequence[Line]) -> dict[str, Any]:

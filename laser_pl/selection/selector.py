@@ -30,6 +30,7 @@ from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.seeds import derive_seed
 from laser_pl.selection.agreement import probe
+from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by
 from laser_pl.selection.continued import changes_of_arms, refuse_other_parts
 from laser_pl.selection.decision import Decision, category_of, conclude, decide
@@ -38,21 +39,6 @@ from laser_pl.selection.granularity import Granularity, decision_of_rows, rows_o
 from laser_pl.selection.lessons import teach
 from laser_pl.selection.panel import Panel
 from laser_pl.selection.told_nothing import observed
-
-
-@dataclass(frozen=True)
-class Best:
-    """What was learned says of responses, with nothing explored.
-
-    Attributes:
-        arms: The arm that scored each prompt's responses; None where nobody had an opinion. ``B`` of them.
-        means: The bandit's expected reward of each arm. Shape ``(B, K)``, float64.
-        scores: NaN where there is none, or the response is forbidden. Shape ``(B, n)``, float64.
-    """
-
-    arms: list[int | None]
-    means: Tensor
-    scores: Tensor
 
 
 @dataclass(frozen=True)

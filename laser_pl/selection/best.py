@@ -1,0 +1,33 @@
+"""What was learned says of responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Best:
+    """Responses scored by what was learned, with nothing explored.
+
+    Attributes:
+        arms: The arm that scored each prompt's responses; None where nobody had an opinion. ``B`` of them.
+        means: The bandit's expected reward of each arm. Shape ``(B, K)``, float64.
+        scores: NaN where there is none, or the response is forbidden. Shape ``(B, n)``, float64.
+    """
+
+    arms: list[int | None]
+    means: Tensor
+    scores: Tensor
+
+    def response(self, row: int) -> int | None:
+        """The response to a prompt with the highest score, the first of equal ones; None if none has a score.
+
+        >>> best = Best([0, None], torch.zeros(2, 1), torch.tensor([[0.5, torch.nan, 2.0, 2.0], [torch.nan] * 4]))
+        >>> best.response(0), best.response(1)
+        (2, None)
+        """
+        scores = self.scores[row]
+        return int(scores.nan_to_num(nan=-torch.inf).argmax()) if bool(scores.isfinite().any()) else None
