@@ -12,12 +12,12 @@ from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.policy import Policy
 from laser_pl.ranks import Ranks
 from laser_pl.rewards.asker import Asker, means
 from laser_pl.run.metrics_file import forget_last, last_logged
 from laser_pl.selection.selector import Selector
+from laser_pl.selection.teaching import what_is_wrong
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class RewardSelection(Callback):
         self.selector.panel.ranks = Ranks.of(trainer)
         self.selector.panel.device = trainer.strategy.root_device
         self.asker = self.selector.prepare(pl_module.matcher, pl_module.tokenizer, data.prompts["train"])
-        if says_nothing(self.selector.signal, pl_module.nll_weight):
-            log.warning(SAYS_NOTHING)
+        if (wrong := what_is_wrong(self.selector.signal, pl_module.objective)) is not None:
+            log.warning(wrong)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Label what is left of the iteration, where a run goes on within one: nothing says that it starts."""

@@ -17,6 +17,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+LOSS = "loss"
+"""The name of the whole among the parts of a training loss."""
+
 Message = dict[str, str]
 """One turn of a chat: ``{"role": ..., "content": ...}``."""
 
@@ -287,27 +290,22 @@ class LabelledBatch(RolloutBatch):
 
 @dataclass(frozen=True)
 class PromptLosses:
-    """The training loss of each prompt; NaN where the prompt had no pair.
+    """The training loss of each prompt, and its parts; NaN where the prompt had no pair.
 
     Attributes:
-        dpo: Mean DPO loss over the prompt's pairs, in nats. Shape ``(B,)``.
-        nll: Mean over the prompt's pairs of the chosen response's negative log-likelihood per token. Shape ``(B,)``.
-        nll_weight: Weight of ``nll`` in the objective.
+        values: ``loss``, which is trained, and the parts of the objective, by name. Shape ``(B,)`` each.
+        by_chance: What each of them would be for labels made at random, before training moved the policy. Shape
+            ``(B,)`` each.
     """
 
-    dpo: Tensor
-    nll: Tensor
-    nll_weight: float
+    values: Mapping[str, Tensor]
+    by_chance: Mapping[str, Tensor]
 
     @property
-    def total(self) -> Tensor:
-        """What is trained, ``dpo + nll_weight * nll``. Shape ``(B,)``."""
-        return self.dpo + self.nll_weight * self.nll
+    def loss(self) -> Tensor:
+        """What is trained. Shape ``(B,)``."""
+        return self.values[LOSS]
 
     def unknown(self) -> PromptLosses:
         """Those of a step that was skipped: NaN everywhere."""
-        return PromptLosses(torch.full_like(self.dpo, torch.nan), torch.full_like(self.nll, torch.nan), self.nll_weight)
-
-    def detach(self) -> PromptLosses:
-        """The same numbers without their graph."""
-        return PromptLosses(self.dpo.detach(), self.nll.detach(), self.nll_weight)
+        return replace(self, values={name: torch.full_like(value, torch.nan) for name, value in self.values.items()})

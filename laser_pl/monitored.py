@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.evaluation import MAJORITY_FROM
-from laser_pl.policy import OF_PAIRS, Policy
+from laser_pl.policy import Policy
 from laser_pl.suggestions import closest, perhaps
 
 _OF_BATCHES = ("train/truncated", "tokens/responses")
@@ -30,7 +30,7 @@ def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms:
         return None
     names = [*_OF_BATCHES, "train/loss"]
     if not policy.supervised:
-        names += [*OF_PAIRS, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
+        names += [*policy.of_pairs, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
         names += [f"bandit/{part}/{arm}" for part in ("mean", "bonus") for arm in arms]
     validated = data.prompts["validation"] if trainer.limit_val_batches else []
     if any(prompt.answer is not None for prompt in validated):

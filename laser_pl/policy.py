@@ -1,4 +1,4 @@
-"""The policy: a causal language model with a LoRA adapter, trained by DPO (+ NLL) on the pairs its batch carries."""
+"""The policy: a causal language model with a LoRA adapter, trained on the pairs its batch carries."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
+from laser_pl.objectives.base import LossOutputs, Objective
+from laser_pl.objectives.dpo import Dpo
 from laser_pl.ranks import Ranks
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
@@ -28,28 +30,27 @@ from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.seeds import derive_seed
 from laser_pl.training.adapter import as_started, train_adapter
-from laser_pl.training.dpo_step import Objective, batch_loss, frozen_loss
 from laser_pl.training.optimizers import make_optimizers
+from laser_pl.training.pair_step import batch_loss, frozen_loss
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.supervised_step import supervised_loss
 from laser_pl.training.trained_state import keep_trained, miss_only_trained
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
-OF_PAIRS = ("train/loss", "train/dpo", "train/nll", "train/margin", "train/chosen_logprob", "train/pairs")
-"""What is logged of a step that has pairs."""
-
 
 class Policy(LightningModule):
     """A language model that learns which of its own responses a reward model prefers.
 
-    The reference of the DPO loss is the policy at the iteration's start. Its log-probabilities arrive with the batch,
-    so no second model is held and no reference forward runs in the step.
+    The reference of the loss is the policy at the iteration's start. Its log-probabilities arrive with the batch, so no
+    second model is held and no reference forward runs in the step.
 
     Args:
         weights: The frozen base model.
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
         nll_weight: Weight of the chosen response's NLL per token; 0: plain DPO.
+        objective: What is minimised, one of ``laser_pl.objectives``, with a beta and an nll_weight of its own; null:
+            DPO with those above.
         gradient_checkpointing: Recompute activations going backward: slower, in less memory. Prompts are not shared by
             their responses then.
         tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
@@ -80,6 +81,7 @@ class Policy(LightningModule):
         lora: Lora = Lora(),  # noqa: B008 - a plain dataclass that nobody changes
         beta: float = 0.1,
         nll_weight: float = 1.0,
+        objective: Objective | None = None,
         gradient_checkpointing: bool = False,
         tokens_per_forward: int = 4096,
         share_prompts: bool = True,
@@ -94,12 +96,6 @@ class Policy(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 < beta < math.inf:
-            raise ConfigurationError(f"beta must be > 0 and finite, got {beta}. Set model.beta in the config.")
-        if not 0 <= nll_weight < math.inf:
-            raise ConfigurationError(
-                f"nll_weight must be >= 0 and finite, got {nll_weight}. Set model.nll_weight in the config."
-            )
         if tokens_per_forward < 1:
             raise ConfigurationError(
                 f"tokens_per_forward must be >= 1, got {tokens_per_forward}. Set model.tokens_per_forward in the"
@@ -107,8 +103,13 @@ class Policy(LightningModule):
             )
         self.weights = weights
         self.lora = lora
-        self.beta = beta
-        self.nll_weight = nll_weight
+        of_dpo = Dpo(beta, nll_weight)
+        if objective is not None and (beta, nll_weight) != (0.1, 1.0):
+            raise ConfigurationError(
+                f"model.beta {beta} and model.nll_weight {nll_weight} are those of DPO, and model.objective is"
+                f" {type(objective).__name__}. Set them in model.objective.init_args, and leave these out."
+            )
+        self.objective = objective or of_dpo
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens_per_forward = tokens_per_forward
         self.share_prompts = share_prompts
@@ -180,6 +181,11 @@ class Policy(LightningModule):
         return self.language_model
 
     @property
+    def of_pairs(self) -> list[str]:
+        """What is logged of a step that has pairs."""
+        return [f"train/{name}" for name in ("loss", *self.objective.parts, "margin", "chosen_logprob", "pairs")]
+
+    @property
     def context_limit(self) -> int | None:
         """How many tokens the model can read, prompt and response together; None where it sets no limit."""
         return getattr(self.weights.load_config().get_text_config(), "max_position_embeddings", None)
@@ -235,7 +241,7 @@ class Policy(LightningModule):
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
-        """DPO (+ NLL) on the batch's pairs, or NLL on written responses; each process trains the rows that are its own.
+        """The objective on the batch's pairs, or NLL on written responses; each process trains its own rows.
 
         A batch without pairs, or with a loss that is no finite number, trains nothing, and a frozen policy never does:
         its gradient is zero.
@@ -263,23 +269,23 @@ class Policy(LightningModule):
         found = ranks.gather((loss.item(), sums.tolist()))
         finite = all(math.isfinite(value) for value, _ in found)
         self.step.saw_loss(len(pairs), finite, trains=not self.frozen)
-        dpo, nll = ranks.together(torch.stack([losses.dpo, losses.nll], dim=-1), len(batch)).unbind(-1)  # (B,) each
-        losses = PromptLosses(dpo, nll, self.nll_weight)
+        by_name = losses.by_name()
+        values = ranks.together(torch.stack(list(by_name.values()), dim=-1), len(batch)).unbind(-1)  # (B,) each
+        every = PromptLosses(dict(zip(by_name, values, strict=True)), self.objective.by_chance(batch))
         if len(pairs) > 0:
             margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
             logged = {
                 "train/loss": sum(value for value, _ in found) / ranks.size,
-                "train/dpo": losses.dpo.nanmean(),
-                "train/nll": losses.nll.nanmean(),
+                **{f"train/{part}": every.values[part].nanmean() for part in self.objective.parts},
                 "train/margin": margin,
                 "train/chosen_logprob": chosen,
                 "train/pairs": float(len(pairs)),
             }
             self.log_dict(logged, batch_size=len(batch))
         elif self._trainer is not None:
-            forget_last(self._trainer, OF_PAIRS)
+            forget_last(self._trainer, self.of_pairs)
         trains = self.step.learned and not self.frozen
-        return {"loss": loss if trains else self._nothing(), "prompt_losses": losses}
+        return {"loss": loss if trains else self._nothing(), "prompt_losses": every}
 
     def _supervised_step(self, batch: RolloutBatch) -> dict[str, Any]:
         ranks = self._ranks
@@ -301,7 +307,7 @@ class Policy(LightningModule):
         )
         return {"loss": loss if self.step.learned else self._nothing()}
 
-    def _own_loss(self, own: LabelledBatch, prompts_with_pairs: int) -> tuple[Tensor, PromptLosses, Tensor]:
+    def _own_loss(self, own: LabelledBatch, prompts_with_pairs: int) -> tuple[Tensor, LossOutputs, Tensor]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
 
         Args:
@@ -314,14 +320,13 @@ class Policy(LightningModule):
         pairs = own.pairs
         if len(pairs) == 0:
             none = torch.full((len(own),), math.nan, device=self.device)
-            return self._nothing(), PromptLosses(none, none, self.nll_weight), torch.zeros(2)
-        objective = Objective(self.beta, self.nll_weight)
+            return self._nothing(), LossOutputs(none, dict.fromkeys(self.objective.parts, none)), torch.zeros(2)
         if self.frozen:
-            loss, losses, means = frozen_loss(own, objective)
+            loss, losses, means = frozen_loss(own, self.objective)
         else:
             parameters = self.parameters() if differentiates_at_once(self._trainer) else None
             scale = loss_scale(self._trainer)
-            loss, losses, means = batch_loss(own, self.reader, objective, parameters, scale)
+            loss, losses, means = batch_loss(own, self.reader, self.objective, parameters, scale)
         share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
         return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
 

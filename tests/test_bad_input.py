@@ -266,14 +266,14 @@ CASES: dict[str, tuple[Make, str]] = {
         setting("--selection.bandit.alpha=.nan"),
         "alpha must be >= 0, got nan. Set selection.bandit.alpha in the config.",
     ),
-    "beta 0": (setting("--model.beta=0"), "beta must be > 0 and finite, got 0.0. Set model.beta in the config."),
+    "beta 0": (setting("--model.beta=0"), "beta must be > 0 and finite, got 0.0. Set model.beta in the config, or"),
     "beta without end": (
         setting("--model.beta=.inf"),
-        "beta must be > 0 and finite, got inf. Set model.beta in the config.",
+        "beta must be > 0 and finite, got inf. Set model.beta in the config, or beta of model.objective.",
     ),
     "nll_weight that is no number": (
         setting("--model.nll_weight=.nan"),
-        "nll_weight must be >= 0 and finite, got nan. Set model.nll_weight in the config.",
+        "nll_weight must be >= 0 and finite, got nan. Set model.nll_weight in the config, or",
     ),
     "temperature that is no number": (
         setting("--data.rollouts.temperature=.nan"),

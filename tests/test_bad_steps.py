@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from laser_pl.batches import PromptLosses
 from laser_pl.cli import LaserCLI
+from laser_pl.objectives import LossOutputs
 from laser_pl.policy import Policy
 from laser_pl.run.state import digest
 
@@ -34,7 +34,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
     own_loss = Policy._own_loss
 
     def arrange(what: str, steps: Sequence[int]) -> None:
-        def spoiled(self: Policy, *args: Any, **kwargs: Any) -> tuple[Tensor, PromptLosses, Tensor]:
+        def spoiled(self: Policy, *args: Any, **kwargs: Any) -> tuple[Tensor, LossOutputs, Tensor]:
             loss, losses, margin = own_loss(self, *args, **kwargs)
             if self.trainer.fit_loop.epoch_loop.total_batch_idx in steps:
                 if what == "loss":

@@ -61,12 +61,9 @@ def test_moving_a_batch_moves_every_tensor_and_keeps_the_rest(rollouts: Callable
     assert batch.contexts.device.type == "cpu"
 
 
-def test_the_total_loss_is_the_weighted_sum_and_detaching_keeps_the_numbers() -> None:
-    dpo = torch.tensor([0.5, float("nan")], requires_grad=True)
-    losses = PromptLosses(dpo, torch.tensor([2.0, 1.0]), nll_weight=0.25)
-    assert losses.total[0].item() == 1.0
-    assert losses.total[1].isnan()
-    assert losses.total.requires_grad
-    detached = losses.detach()
-    assert not detached.total.requires_grad
-    assert detached.total[0].item() == 1.0
+def test_losses_of_a_skipped_step_are_unknown_and_what_chance_gives_stays() -> None:
+    losses = PromptLosses({"loss": torch.tensor([0.5, 2.0]), "nll": torch.ones(2)}, {"loss": torch.ones(2)})
+    assert losses.unknown().loss.isnan().all()
+    assert losses.unknown().values["nll"].isnan().all()
+    assert losses.unknown().by_chance is losses.by_chance
+    assert losses.loss.tolist() == [0.5, 2.0]

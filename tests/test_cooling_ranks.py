@@ -42,7 +42,9 @@ def measured(signal: Cooling, batch: RolloutBatch, scores: Tensor) -> dict[tuple
         raise AssertionError(f"asked about {question}")
 
     ones = torch.ones(len(batch.prompts.prompts))
-    seen = signal.measure(batch, PromptLosses(ones, ones, 1.0), Instruments(lambda _: scores, refuse, refuse))
+    seen = signal.measure(
+        batch, PromptLosses({"loss": 2 * ones}, {"loss": ones}), Instruments(lambda _: scores, refuse, refuse)
+    )
     assert seen.value.dtype == seen.chance.dtype == torch.float64
     assert not seen.chance.any()
     places = zip(seen.prompt.tolist(), seen.arm.tolist(), strict=True)

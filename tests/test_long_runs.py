@@ -36,7 +36,7 @@ def test_a_run_that_is_killed_three_times_ends_like_one_that_was_not(benchmarks:
         (["laser_pl/rewards/pool.py:ask", "laser_pl/selection/selector.py:_judge"], "scoring"),
         (["laser_pl/bandits/ridge.py:update", "laser_pl/selection/selector.py:_judge"], "choosing and learning"),
         (["laser_pl/generation/sampler.py:sample", "laser_pl/policy.py:_count"], "validation and test"),
-        (["training/dpo_step.py:batch_loss", "laser_pl/policy.py:training_step", "automatic.py:run"], "training step"),
+        (["training/pair_step.py:batch_loss", "laser_pl/policy.py:training_step", "automatic.py:run"], "training step"),
         (["torch/autograd/graph.py:run_backward", "optimization/automatic.py:run"], "backward and optimizer"),
         ([], "set-up, resuming and in between"),
     ],

@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from laser_pl.losses import dpo_loss, mean_per_prompt, nll_loss
+from laser_pl.objectives.dpo import dpo_loss
+from laser_pl.objectives.nll import nll_loss
+from laser_pl.objectives.pairs import mean_per_prompt
 
 
 def slow_dpo(policy: float, reference: float, beta: float) -> float:

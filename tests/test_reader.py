@@ -14,13 +14,14 @@ from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PairIndices, Prompt, PromptBatch, Responses, RolloutBatch
 from laser_pl.language_model import Lora
+from laser_pl.objectives import Dpo
 from laser_pl.reading.groups import token_groups
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.training.dpo_step import Objective, batch_loss
+from laser_pl.training.pair_step import batch_loss
 from laser_pl.training.summed_gradients import sum_with_gradients
 
 VOCABULARY, B, N, WIDTH, LENGTH = 60, 4, 6, 9, 7
-OBJECTIVE = Objective(beta=0.3, nll_weight=0.5)
+OBJECTIVE = Dpo(beta=0.3, nll_weight=0.5)
 
 
 def make_batch(seed: int = 0) -> LabelledBatch:
@@ -82,13 +83,13 @@ def test_the_budget_changes_neither_loss_nor_gradient(model: Any, budget: int, a
     assert len(tokens) == 1
     found = step(model, budget, share, at_once)
     torch.testing.assert_close(found[0], loss, rtol=0, atol=1e-10)
-    for name in ("dpo", "nll"):
-        torch.testing.assert_close(getattr(found[1], name), getattr(losses, name), rtol=0, atol=1e-10, equal_nan=True)
+    for name, part in losses.by_name().items():
+        torch.testing.assert_close(found[1].by_name()[name], part, rtol=0, atol=1e-10, equal_nan=True)
     for name in ("margin", "chosen_logprob"):
         torch.testing.assert_close(getattr(found[2], name), getattr(means, name), rtol=0, atol=1e-10)
     # transformers normalises in float32 backward, see test_shared_prompt.py
     torch.testing.assert_close(found[3], gradients, rtol=0, atol=1e-6 * float(gradients.abs().max()))
-    assert losses.total.isnan().tolist() == [False, False, True, False]
+    assert losses.per_prompt.isnan().tolist() == [False, False, True, False]
 
 
 def test_no_forward_is_larger_than_the_budget(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def two_prompts(make: Make, iteration: int = 0) -> RolloutBatch:
 
 
 def losses(*dpo: float) -> PromptLosses:
-    return PromptLosses(torch.tensor(dpo), torch.zeros(len(dpo)), nll_weight=1.0)
+    return PromptLosses({"loss": torch.tensor(dpo)}, {"loss": torch.full((len(dpo),), math.log(2))})
 
 
 def run(selector: Selector, make: Make, steps: range) -> list[list[int]]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.language_model import Lora
-from laser_pl.losses import dpo_loss, nll_loss
+from laser_pl.objectives.dpo import dpo_loss
+from laser_pl.objectives.nll import nll_loss
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.reading.text_decoder import Head

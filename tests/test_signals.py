@@ -27,6 +27,7 @@ from laser_pl.feedback.signals.trusted import share_ordered_rightly
 from laser_pl.metrics.graded import ByCategory, TokenF1
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact, Number
+from laser_pl.objectives import Dpo as DpoObjective
 from laser_pl.reading.reader import Reading
 
 ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
@@ -46,8 +47,11 @@ def judged(
     )
 
 
-def losses(dpo: list[float], nll: list[float]) -> PromptLosses:
-    return PromptLosses(torch.tensor(dpo), torch.tensor(nll), nll_weight=2.0)
+def losses(dpo: list[float], nll: list[float], batch: RolloutBatch | None = None) -> PromptLosses:
+    """With a weight of 2; what chance gives is known of a batch."""
+    parts = {"dpo": torch.tensor(dpo), "nll": torch.tensor(nll)}
+    by_chance = {} if batch is None else DpoObjective(nll_weight=2.0).by_chance(batch)
+    return PromptLosses({"loss": parts["dpo"] + 2 * parts["nll"], **parts}, by_chance)
 
 
 def refuse(question: object) -> Tensor:
@@ -76,7 +80,7 @@ def listed(seen: Observations) -> list[tuple[int, int, float]]:
 def test_the_loss_is_about_the_judge_of_each_prompt(rollouts: Make, signal: Signal, expected: list[float]) -> None:
     """The prompt without a pair has no loss and says nothing."""
     batch = judged(rollouts, [2, 0, 1], [[1.0, 0.0]] * 3, [(0, 0, 1), (2, 0, 1)])
-    seen = signal.measure(batch, losses([0.5, NAN, 0.75], [1.0, NAN, 2.0]), not_asked)
+    seen = signal.measure(batch, losses([0.5, NAN, 0.75], [1.0, NAN, 2.0], batch), not_asked)
     assert listed(seen) == [(0, 2, expected[0]), (2, 1, expected[1])]
 
 
@@ -86,8 +90,8 @@ def test_chance_is_the_mean_over_what_could_have_been_chosen(rollouts: Make) -> 
     made = replace(made, reference_logprobs=torch.tensor([[-1.0, -6.0]], dtype=torch.float64))
     pair = torch.tensor([0]), torch.tensor([0]), torch.tensor([1])
     batch = made.labelled(torch.tensor([1]), torch.zeros(1, 2), PairIndices(*pair))
-    of_loss = Loss().measure(batch, losses([0.5], [1.25]), not_asked)
-    of_nll = Nll().measure(batch, losses([0.5], [1.25]), not_asked)
+    of_loss = Loss().measure(batch, losses([0.5], [1.25], batch), not_asked)
+    of_nll = Nll().measure(batch, losses([0.5], [1.25], batch), not_asked)
     assert of_loss.chance.tolist() == pytest.approx([-math.log(2) - 2 * 1.0], abs=1e-10)
     assert of_nll.chance.tolist() == pytest.approx([-1.0], abs=1e-10)
 
@@ -106,9 +110,12 @@ def test_before_training_judges_at_random_get_what_chance_gives(rollouts: Make, 
         pairs = PairIndices(rows, torch.full((3,), chosen), torch.full((3,), (chosen + 1) % 4))
         batch = made.labelled(torch.zeros(3, dtype=torch.long), torch.zeros(3, 4), pairs)
         nll = [-float(batch.reference_logprobs[p, chosen]) / len(tokens[p][chosen]) for p in range(3)]
-        first = PromptLosses(
-            torch.full((3,), math.log(2), dtype=torch.float64), torch.tensor(nll, dtype=torch.float64), nll_weight=0.7
-        )
+        parts = {
+            "dpo": torch.full((3,), math.log(2), dtype=torch.float64),
+            "nll": torch.tensor(nll, dtype=torch.float64),
+        }
+        by_chance = DpoObjective(nll_weight=0.7).by_chance(batch)
+        first = PromptLosses({"loss": parts["dpo"] + 0.7 * parts["nll"], **parts}, by_chance)
         seen = signal.measure(batch, first, not_asked)
         totals.append(seen.value)
         chances.append(seen.chance)

@@ -89,7 +89,8 @@ def decision_bytes(arms: Sequence[str], prompts: int) -> int:
     decision = Decision(
         iteration=1, step=1000, prompt_ids=["0" * 16] * prompts, category="category", arm=arms[0], passed_over=[],
         mean=each, bonus=each, pairs=100, prompts_without_pairs=1, forbidden={}, reward_model_seconds=SCORE,
-        reward_model_forwards={arms[0]: 100}, missing={}, loss=SCORE, dpo=SCORE, nll=SCORE, observed=one, reward=one,
+        reward_model_forwards={arms[0]: 100}, missing={}, loss=SCORE, parts={"dpo": SCORE, "nll": SCORE}, observed=one,
+        reward=one,
     )  # fmt: skip
     return len(json.dumps(decision.as_dict())) + 1
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import ProbeGain, Trusted
-from laser_pl.feedback.signals.loss import SAYS_NOTHING, says_nothing
 from laser_pl.forecast.memory import Device
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.memory import show_bytes
+from laser_pl.selection.teaching import what_is_wrong
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"selection.signal is {type(signal).__name__}, which needs answers, and no prompt has one: the bandit"
             " would learn nothing. Set data.columns.answer, or another signal."
         )
-    if judged and says_nothing(signal, setup.policy.nll_weight):
-        yield Finding(SAYS_NOTHING)
+    if judged and (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
+        yield Finding(wrong)
     if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
     if work.trained == 0:

@@ -63,7 +63,7 @@ OF_DECISION: Mapping[str, Kind] = {
 }  # fmt: skip
 ALSO_OF_DECISION: Mapping[str, Kind] = {
     "category": or_null(text), "passed_over": _NAMES, "tied": _NAMES, "pairs": or_null(count), "loss": or_null(number),
-    "dpo": or_null(number), "nll": or_null(number), "reward": or_null(by_name(number)),
+    "reward": or_null(by_name(number)),
     "observed": or_null(by_name(number)), "forbidden": or_null(_COUNTS), "missing": or_null(by_name(_COUNTS)),
     "reward_model_seconds": number, "reward_model_forwards": by_name(number), "prompts_without_pairs": count,
 }  # fmt: skip

@@ -89,12 +89,13 @@ def fenced(text: str, language: str) -> str:
 
 def _head(records: RunRecords, base: str) -> str:
     """What the hub reads: where the adapter comes from, how to find it, and its accuracy."""
-    found = _measured(records)
+    found, objective = _measured(records), _at(records.config, "model", "objective")
+    how = "sft" if records.supervised else _class(objective).lower() if isinstance(objective, Mapping) else "dpo"
     data = ModelCardData(
         base_model=base if is_hub_name(base) else None,
         library_name="peft",
         pipeline_tag="text-generation",
-        tags=["sft", OURS, "lora"] if records.supervised else ["dpo", OURS, "lora", "reward-model-selection"],
+        tags=[how, OURS, "lora", *([] if records.supervised else ["reward-model-selection"])],
         model_name=_told(records.folder.path.resolve().name) if found else None,
         eval_results=found or None,
     )
@@ -173,8 +174,11 @@ def _training(records: RunRecords) -> list[str]:
         f"LoRA of rank {told(lora, 'rank')}, alpha {told(lora, 'alpha')}, dropout {told(lora, 'dropout')}, on"
         f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
     )
+    objective = model.get("objective")
     loss = (
-        f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
+        f"Loss: {_described(objective)}."
+        if isinstance(objective, Mapping)
+        else f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
         " negative log-likelihood per token; the reference is the policy at the iteration's start."
     )
     written = [

@@ -136,6 +136,12 @@ class RunRecords:
             found.setdefault(iteration, []).append(value)
         return found
 
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of the training loss: whatever else a decision's line holds."""
+        line = self.decisions[0] if self.decisions else {}
+        return [name for name in line if name.isidentifier() and name not in {**OF_DECISION, **ALSO_OF_DECISION}]
+
     def metric_names(self, prefix: str) -> list[str]:
         """What stands behind a prefix in the names of metrics; the average last."""
         names = {name.removeprefix(prefix) for _, row in self.metrics for name in row if name.startswith(prefix)}

@@ -15,15 +15,13 @@ CURVE_BINS = 300
 """Of the training steps' metrics; finer ones are finer than a picture's lines."""
 
 CURVES = (
-    ("train/loss", "loss, nats"),
-    ("train/dpo", "DPO part of it, nats"),
     ("train/nll", "NLL of the chosen, nats/token"),
     ("train/margin", "margin over reference, nats"),
     ("train/chosen_logprob", "log p of the chosen, nats"),
     ("train/response_length", "response length, tokens"),
     ("train/truncated", "responses cut at the limit"),
 )
-"""Metrics of the training steps, and what they are called."""
+"""Metrics of the training steps beside the loss, and what they are called."""
 
 _GREY = 6
 
@@ -109,7 +107,9 @@ def bandit_figure(records: RunRecords) -> Figure:
 def training_figure(records: RunRecords) -> Figure:
     """Loss, margin, likelihood and length."""
     charts = []
-    for name, title in CURVES:
+    called = {"dpo": "DPO", "ipo": "IPO", "simpo": "SimPO"}
+    parts = [(f"train/{part}", f"{called.get(part, part)} part of it") for part in records.parts if part != "nll"]
+    for name, title in (("train/loss", "loss, nats"), *parts, *CURVES):
         found = records.metric_of_steps(name)
         if known([value for *_, value in found]):
             points = binned([(step, value) for step, _, value in found], CURVE_BINS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.bandits.base import Explanation
-from laser_pl.batches import LabelledBatch, Prompt, PromptLosses
+from laser_pl.batches import LOSS, LabelledBatch, Prompt, PromptLosses
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.observations import Observations
 from laser_pl.rewards.costs import Costs
@@ -40,8 +40,7 @@ class Decision:
         reward_model_forwards: Forwards of each reward model, of the whole batch.
         missing: Labels that reward models did not give, by kind, of the whole batch.
         loss: Mean training loss over the prompts with pairs; null if there were none.
-        dpo: Its DPO part.
-        nll: Its NLL part, unweighted.
+        parts: The parts of it by name, unweighted; in the file beside it, under their names.
         observed: What the signal said of each arm, unscaled.
         reward: What the bandit learned of each arm.
         tied: Those passed over whose labels told no responses apart: the scores tied, or lay within ``min_margin``.
@@ -62,15 +61,24 @@ class Decision:
     reward_model_forwards: dict[str, int]
     missing: dict[str, dict[str, int]]
     loss: float | None = None
-    dpo: float | None = None
-    nll: float | None = None
+    parts: dict[str, float | None] = field(default_factory=dict)
     observed: dict[str, float] | None = None
     reward: dict[str, float] | None = None
     tied: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Builtins only, for JSON."""
-        return asdict(self)
+        line: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            line |= value if name == "parts" else {name: value}
+        return line
+
+    @staticmethod
+    def of_line(line: Mapping[str, Any]) -> Decision:
+        """The way back; what is no field is a part of the loss."""
+        own = {field.name for field in fields(Decision)} - {"parts"}
+        parts = {name: value for name, value in line.items() if name not in own}
+        return Decision(**{name: value for name, value in line.items() if name in own}, parts=parts)
 
 
 def decisions_of(path: Path, iteration: int) -> list[Decision]:
@@ -79,7 +87,7 @@ def decisions_of(path: Path, iteration: int) -> list[Decision]:
         return []
     try:
         lines = [json.loads(text) for text in ended_lines(path)]
-        return [Decision(**line) for line in lines if line["iteration"] == iteration]
+        return [Decision.of_line(line) for line in lines if line["iteration"] == iteration]
     except (ValueError, LookupError, TypeError, RecursionError):
         raise ConfigurationError(
             f"{path} holds a line that no run wrote. Put the file back, or start a new run."
@@ -166,15 +174,15 @@ def conclude(
     for m, (decision, own) in enumerate(zip(decisions, rows, strict=True)):
         about = torch.nonzero(seen.prompt == m).squeeze(-1).tolist()
         names = [arms[int(seen.arm[o])] for o in about]
+        of_own = {name: _mean(values[list(own)]) for name, values in losses.values.items()}
         concluded.append(
             replace(
                 decision,
                 reward_model_seconds=costs.seconds,
                 reward_model_forwards=costs.forwards,
                 missing=costs.missing,
-                loss=_mean(losses.total[list(own)]),
-                dpo=_mean(losses.dpo[list(own)]),
-                nll=_mean(losses.nll[list(own)]),
+                loss=of_own.pop(LOSS),
+                parts=of_own,
                 observed=dict(zip(names, seen.value[about].tolist(), strict=True)),
                 reward=dict(zip(names, rewards[about].tolist(), strict=True)),
             )

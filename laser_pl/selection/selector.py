@@ -61,6 +61,7 @@ class Selector:
     >>> from laser_pl.data.pairs import BestWorst
     >>> from laser_pl.feedback.scales import PooledQuantiles
     >>> from laser_pl.feedback.signals.loss import Loss
+    >>> from laser_pl.objectives import Dpo
     >>> class Short(rewards.RewardModel):
     ...     def score(self, prompts, responses):
     ...         return [[-float(len(text)) for text in texts] for texts in responses]
@@ -73,7 +74,7 @@ class Selector:
     >>> labelled = selector.label(batch, step=0)
     >>> [(texts[chosen], texts[rejected]) for chosen, rejected in labelled.pairs.of(0)]
     [('4', 'four')]
-    >>> selector.learn(labelled, PromptLosses(dpo=torch.tensor([0.7]), nll=torch.tensor([0.9]), nll_weight=1.0))
+    >>> selector.learn(labelled, PromptLosses({"loss": torch.tensor([1.6])}, by_chance=Dpo().by_chance(batch)))
     >>> selector.decisions[0].reward
     {'short': 0.5}
 

@@ -6,6 +6,7 @@
 """
 
 from laser_pl.testing.bandits import check_bandit
+from laser_pl.testing.objectives import check_objective
 from laser_pl.testing.reward_models import check_reward_model
 
-__all__ = ["check_bandit", "check_reward_model"]
+__all__ = ["check_bandit", "check_objective", "check_reward_model"]

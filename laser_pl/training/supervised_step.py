@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import RolloutBatch
-from laser_pl.losses import nll_loss
+from laser_pl.objectives.nll import nll_loss
 from laser_pl.reading.groups import Part
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.training.summed_gradients import sum_with_gradients
@@ -29,7 +29,7 @@ def supervised_loss(
     Args:
         batch: At least one prompt, each with a written response.
         reader: Reads the responses.
-        parameters: See ``laser_pl.training.dpo_step.batch_loss``.
+        parameters: See ``laser_pl.training.pair_step.batch_loss``.
         loss_scale: Factor on a loss while it is differentiated at once.
     """
     tokens, mask = batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1)  # (B, T) each, n = 1

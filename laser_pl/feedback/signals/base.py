@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,13 @@ from laser_pl.feedback.observations import Observations
 
 
 class Signal(ABC):
-    """Measures arms on a batch that was just trained."""
+    """Measures arms on a batch that was just trained.
+
+    Attributes:
+        part: ``loss`` or the part of it that this signal is made of; None if it is made of something else.
+    """
+
+    part: ClassVar[str | None] = None
 
     def start(self, arms: Sequence[str]) -> None:
         """Learn the arms' names, in the order of their indices."""

@@ -53,12 +53,12 @@ class ProbeGain(Signal):
         known = len(self.probes)
         self._collect(batch, self.matcher or ask.grader)
         values = torch.full((len(batch),), torch.nan, dtype=torch.float64)
-        if self.probes and (len(self.margins) < len(self.probes) or bool(losses.dpo.isfinite().any())):
+        if self.probes and (len(self.margins) < len(self.probes) or bool(losses.loss.isfinite().any())):
             right, wrong = ask.logprobs(_reading(self.probes, batch.prompts.tokens.device)).double().cpu().view(2, -1)
             margins = (right - wrong).tolist()
             gains = [after - before for after, before in zip(margins, self.margins, strict=False)]
             if known:
-                values[losses.dpo.isfinite().cpu()] = sum(gains) / known
+                values[losses.loss.isfinite().cpu()] = sum(gains) / known
             self.margins = margins
         return of_judges(batch, values, torch.zeros_like(values))
 

@@ -1,0 +1,96 @@
+"""What every training objective offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from laser_pl.batches import LOSS, PairIndices, RolloutBatch
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """The responses that a batch's labels use, each once, and what the policy and the reference think of them.
+
+    Attributes:
+        pairs: Chosen and rejected as rows of the following, and the prompt of each pair.
+        logprobs: Log-probability of each response under the policy, nats summed over its tokens. Shape ``(U,)``.
+        reference: The same under the reference, the policy at the iteration's start. Shape ``(U,)``.
+        lengths: Tokens of each response, EOS included. Shape ``(U,)``.
+        prompts: How many prompts the batch has, ``B``.
+    """
+
+    pairs: PairIndices
+    logprobs: Tensor
+    reference: Tensor
+    lengths: Tensor
+    prompts: int
+
+    @property
+    def margins(self) -> Tensor:
+        """How much likelier chosen is than rejected under the policy, in nats. Shape ``(M,)``."""
+        return self.logprobs[self.pairs.chosen] - self.logprobs[self.pairs.rejected]
+
+    @property
+    def reference_margins(self) -> Tensor:
+        """The same under the reference. Shape ``(M,)``."""
+        return self.reference[self.pairs.chosen] - self.reference[self.pairs.rejected]
+
+
+@dataclass(frozen=True)
+class LossOutputs:
+    """What an objective makes of a batch.
+
+    Attributes:
+        per_prompt: What is trained; NaN for a prompt without pairs. Shape ``(B,)``.
+        parts: What it is made of, by name, unweighted. Shape ``(B,)`` each.
+    """
+
+    per_prompt: Tensor
+    parts: Mapping[str, Tensor]
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The whole, as ``loss``, and the parts."""
+        return {LOSS: self.per_prompt, **self.parts}
+
+    def detach(self) -> LossOutputs:
+        """The same numbers without their graph."""
+        return LossOutputs(self.per_prompt.detach(), {name: part.detach() for name, part in self.parts.items()})
+
+
+class Objective(ABC):
+    """What a policy minimises.
+
+    An objective of your own is one class with these three methods; ``laser_pl.testing.check_objective`` holds it to
+    what training and selection rely on.
+    """
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are logged and recorded."""
+
+    @abstractmethod
+    def loss(self, inputs: LossInputs) -> LossOutputs:
+        """The loss of each prompt, with gradient. Prompts do not depend on one another."""
+
+    @abstractmethod
+    def by_chance(self, batch: RolloutBatch) -> dict[str, Tensor]:
+        """What the loss and each part will be where labels are made at random, before training moves the policy.
+
+        Args:
+            batch: What was sampled.
+
+        Returns:
+            ``loss`` and the parts by name. Shape ``(B,)`` each.
+        """
+
+    def tells(self, part: str) -> bool:
+        """Whether ``loss`` or a part differs between good and bad labels before training moves the policy.
+
+        A bandit can learn nothing from one that does not.
+        """
+        return True

@@ -1,0 +1,37 @@
+"""Whether the loss that is trained can teach the bandit anything."""
+
+from __future__ import annotations
+
+from laser_pl.batches import LOSS
+from laser_pl.errors import ConfigurationError
+from laser_pl.feedback.signals.base import Signal
+from laser_pl.objectives.base import Objective
+
+
+def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
+    """Why a signal carries nothing under an objective, for a warning; None if it does.
+
+    Args:
+        signal: What the bandit learns from.
+        objective: What is minimised.
+
+    Raises:
+        ConfigurationError: If it is made of a part that the objective does not have.
+    """
+    if signal.part is None:
+        return None
+    if signal.part not in (LOSS, *objective.parts):
+        raise ConfigurationError(
+            f"selection.signal is {type(signal).__name__}, and the loss that model.objective"
+            f" {type(objective).__name__} trains has no part '{signal.part}'. It has"
+            f" {' and '.join(objective.parts)}: set selection.signal to laser_pl.feedback.signals.Loss, or another."
+        )
+    if objective.tells(signal.part):
+        return None
+    name = objective.parts[0] if signal.part == LOSS else signal.part
+    first = "its first value is ln 2 whoever judged" if name == "dpo" else "its first value is the same whoever judged"
+    return (
+        f"The bandit learns from the {name.upper() if name in ('dpo', 'ipo') else name} loss alone, which says nothing"
+        f" about which reward model is right: {first}. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll"
+        " or Trusted, or train with an nll_weight > 0 and learn from the Loss."
+    )
