@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 from typing import Any
@@ -37,6 +38,8 @@ from laser_pl.training.supervised_step import supervised_loss
 from laser_pl.training.trained_state import keep_trained, miss_only_trained
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
+log = logging.getLogger(__name__)
+
 
 class Policy(LightningModule):
     """A language model that learns which of its own responses a reward model prefers.
@@ -49,8 +52,8 @@ class Policy(LightningModule):
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
         nll_weight: Weight of the chosen response's NLL per token; 0: plain DPO.
-        objective: What is minimised, one of ``laser_pl.objectives``, with a beta and an nll_weight of its own; null:
-            DPO with those above.
+        objective: What is minimised, one of ``laser_pl.objectives``, with a beta and an nll_weight of its own, in place
+            of those above; null: DPO with those above.
         gradient_checkpointing: Recompute activations going backward: slower, in less memory. Prompts are not shared by
             their responses then.
         tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
@@ -104,11 +107,9 @@ class Policy(LightningModule):
         self.weights = weights
         self.lora = lora
         of_dpo = Dpo(beta, nll_weight)
-        if objective is not None and (beta, nll_weight) != (0.1, 1.0):
-            raise ConfigurationError(
-                f"model.beta {beta} and model.nll_weight {nll_weight} are those of DPO, and model.objective is"
-                f" {type(objective).__name__}. Set them in model.objective.init_args, and leave these out."
-            )
+        if objective is not None and (beta, nll_weight) != (0.1, 1.0):  # it may be laid over a file that sets them
+            log.warning("model.beta %s and model.nll_weight %s are not used: %s has its own, in"
+                        " model.objective.init_args.", beta, nll_weight, type(objective).__name__)  # fmt: skip
         self.objective = objective or of_dpo
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens_per_forward = tokens_per_forward

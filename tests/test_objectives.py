@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from laser_pl.batches import PairIndices, RolloutBatch
+from laser_pl.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.objectives import (
     Dpo,
@@ -24,10 +27,12 @@ from laser_pl.objectives import (
     RobustDpo,
     SimPo,
 )
+from laser_pl.run.folder import RunFolder
 from laser_pl.testing import check_objective
 from laser_pl.testing.objectives import PROMISES
 
-TRL = json.loads((Path(__file__).parents[1] / "experiments" / "objectives" / "trl.json").read_text())
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+TRL = json.loads((EXPERIMENTS / "objectives" / "trl.json").read_text())
 """Log-probabilities of four pairs and the losses that TRL makes of them: see ``peers.py`` beside it."""
 BETA, EPSILON, GAMMA = TRL["beta"], TRL["epsilon"], TRL["gamma"]
 WITHOUT_NLL = {
@@ -207,3 +212,44 @@ def test_a_new_objective_is_one_method() -> None:
 
     check_objective(Logistic())
     assert isinstance(Logistic(), Objective)
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------------
+
+OBJECTIVES = {"hinge": "Hinge", "ipo": "Ipo", "length_normalised": "LengthNormalisedDpo", "robust": "RobustDpo",
+              "simpo": "SimPo"}  # fmt: skip
+"""The files in ``experiments/objectives``, and what each names."""
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_example_trains_and_records_its_parts_by_their_names(
+    name: str, fit: Callable[..., LaserCLI], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING"):
+        run = fit(tmp_path, f"--config={EXPERIMENTS}/objectives/{name}.yaml", "--model.beta=0.7")
+    assert any(f"model.beta 0.7 and model.nll_weight 1.0 are not used: {OBJECTIVES[name]}" in r.message
+               for r in caplog.records)  # fmt: skip
+    folder = RunFolder(tmp_path / "runs" / "small")
+    lines = [json.loads(line) for line in folder.selection.read_text().splitlines()]
+    nll_weight = run.model.objective.nll_weight
+    trained = [line for line in lines if line["loss"] is not None]
+    assert trained
+    for line in trained:
+        assert line["loss"] == pytest.approx(line[name] + nll_weight * line["nll"], rel=1e-5)
+        assert "dpo" not in line
+    logged = [row for row in csv.DictReader(folder.metrics.read_text().splitlines()) if row.get(f"train/{name}")]
+    assert logged
+    first = float(logged[0][f"train/{name}"])  # where the policy is its own reference
+    at_first = {"hinge": 1.0, "ipo": 25.0, "length_normalised": math.log(2), "robust": math.log(2)}
+    assert name not in at_first or first == pytest.approx(at_first[name], rel=1e-6)
+    assert f"{name} part of it".lower() in folder.report.read_text().lower()
+    assert OBJECTIVES[name] in (folder.adapter / "README.md").read_text()
+
+
+def test_a_part_that_the_objective_does_not_have_is_refused_before_the_first_rollout(
+    fit: Callable[..., LaserCLI], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, "--model.objective=Ipo", "--selection.signal=laser_pl.feedback.signals.Dpo")
+    assert ended.value.code == 2
+    assert not (tmp_path / "runs" / "small" / "rollouts").exists()
