@@ -116,7 +116,8 @@ def attention(card: Card, sizes: Sizes) -> Finding:
     if not kernel_on(card.device):
         return Finding("Here it is computed with masks.")
     apart = 0.0
-    for dtype, start, window in product((torch.bfloat16, torch.float16), (0, START), (None, 1, 3, 40)):
+    # Not with a window of 1: queries and keys have no gradient there but rounding.
+    for dtype, start, window in product((torch.bfloat16, torch.float16), (0, START), (None, 2, 3, 40)):
         both = BothForms(_packing(sizes.short, card.device, start))
         both(None, *_states(both.packing, dtype), dropout=0.0, scaling=None, sliding_window=window)
         apart = max(apart, both.apart)
