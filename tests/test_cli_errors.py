@@ -153,3 +153,22 @@ def test_as_a_process(base: list[str], tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "laser_pl: alpha must be >= 0, got -1.0. Set selection.bandit.alpha in the config.\n"
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "loggers",
+    ['{class_path: lost_server.Lost}', '[{class_path: lost_server.Lost}]',
+     '[{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: x}}, {class_path: lost_server.Lost}]'],
+    ids=["alone", "in a list", "behind another"],
+)  # fmt: skip
+def test_a_logger_that_cannot_be_made_says_why(
+    base: list[str], loggers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parser takes its failure for a value of another kind."""
+    (tmp_path / "lost_server.py").write_text(
+        "from lightning.pytorch.loggers import CSVLogger\n\n\nclass Lost(CSVLogger):\n"
+        "    def __init__(self) -> None:\n        raise RuntimeError('no route - to the host')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    error = told([*base, f"--trainer.logger={loggers}"], capsys)
+    assert error.endswith("lost_server.Lost cannot be made: no route - to the host.\n")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import wandb
+from lightning.pytorch.loggers import MLFlowLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
 from laser_pl.cli import LaserCLI
-from laser_pl.run.loggers import SAMPLE_COLUMNS, sample_rows
+from laser_pl.run.loggers import SAMPLE_COLUMNS, go_on_with_versions, sample_rows
 
 Fit = Callable[..., LaserCLI]
 
@@ -141,3 +142,12 @@ def test_users_callbacks_keep_the_bandit(fit: Fit, tmp_path: Path) -> None:
     rates = [float(row["lr-AdamW"]) for row in rows_of(run) if row.get("lr-AdamW")]
     assert len(rates) >= 4
     assert set(rates) == {2e-4}
+
+
+def test_a_run_of_mlflow_goes_on_with_the_parameters_it_began_with(tmp_path: Path) -> None:
+    """MLflow lets no parameter change; the attempt would end its log."""
+    logger = MLFlowLogger.__new__(MLFlowLogger)  # mlflow itself is not among what we install
+    (tmp_path / "loggers.json").write_text('{"versions": ["1e404c9c9274401e81696bc8abf5955a"]}')
+    go_on_with_versions([logger], tmp_path / "loggers.json")
+    assert logger._run_id == "1e404c9c9274401e81696bc8abf5955a"
+    assert logger.log_hyperparams({"resume": True}) is None  # type: ignore[func-returns-value]

@@ -47,6 +47,7 @@ def state_of(folder: Path, without: Sequence[str]) -> dict[str, str]:
     state["logs"] = sorted(
         {str(path.parent.relative_to(logs)) for path in logs.rglob("events.out.*")}
         | {path.name for path in logs.rglob("run-*.wandb")}
+        | {str(path.parent.relative_to(logs)) for path in logs.rglob("meta.yaml")}  # of MLflow's runs
     )
     return {part: digest(value) for part, value in state.items()}
 

@@ -173,7 +173,8 @@ SETTINGS = [
     _logger("TensorBoardLogger and CSVLogger", ("TensorBoardLogger", _LOGS), ("CSVLogger", _LOGS)),
     _logger("CSVLogger in the run's own folder", ("CSVLogger", {"save_dir": "{folder}/runs", "name": "run",
                                                                 "version": ""})),
-    _logger("MLFlowLogger", ("MLFlowLogger", {})),
+    # Where mlflow is installed; its newer versions want MLFLOW_ALLOW_FILE_STORE=true for files.
+    _logger("MLFlowLogger, in files", ("MLFlowLogger", _LOGS)),
     Setting("logger", "false", ("--trainer.logger=false",)),
     Setting("profiler", "simple", ("--trainer.profiler=simple",)),
     Setting("profiler", "advanced", ("--trainer.profiler=advanced",)),

@@ -88,8 +88,22 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
     text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
     keys = re.findall(r'Parser key "([^"]+)"', text) or re.findall(r"^--(\S+)\.help:", text)
     mistake = _Mistake(text, keys[0] if keys else "", ".".join(keys), _command_of(parser, args), args)
-    told = (about(mistake) for about in (_about_word, _about_setting, _about_class, _about_value, _about_choice))
+    told = (
+        about(mistake)
+        for about in (_about_made, _about_word, _about_setting, _about_class, _about_value, _about_choice)
+    )
     return next(filter(None, told), text).removeprefix(": ")  # of a class that is made nobody says where it stands
+
+
+def _about_made(mistake: _Mistake) -> str | None:
+    """A class among several kinds of value that fails when it is made: a logger whose server is not there."""
+    found = mistake.has(r"Errors: - (.*?) Given value type: .*? Given value: (.*Namespace\(class_path=.*)$")
+    if found is None:
+        return None
+    made = dict.fromkeys(re.findall(r"Namespace\(class_path='([^']+)'", found[2]))
+    why = re.sub(r"Not a valid subclass of .*? Subclass types .*?\(implicit class_path\)", "", found[1])
+    why = re.sub(r"(?:^|(?<= ))-? ?Expected a <class '[\w.]+'>", "", why).strip(" -")
+    return f"{' or '.join(made)} cannot be made: {why.rstrip('.')}." if why else None
 
 
 def _about_word(mistake: _Mistake) -> str | None:

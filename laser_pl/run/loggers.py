@@ -151,6 +151,8 @@ def go_on_with_versions(loggers: Sequence[Logger], path: Path) -> None:
             logger._id = logger._wandb_init["id"] = version
         elif isinstance(logger, MLFlowLogger) and version is not None:
             logger._run_id = version
+            # MLflow lets no parameter change, and where one does (``resume``, for one) nothing more would be logged.
+            logger.log_hyperparams = lambda *args, **kwargs: None  # type: ignore[method-assign]
 
 
 def _noted(path: Path) -> list[Any]:
