@@ -27,8 +27,8 @@ HEAD = """# Killed and resumed, under what people set of Lightning's
 
 Written by `python experiments/resume/table.py`. Each setting was run once without interruption, killed at four moments
 of its second iteration or after its last, and resumed each time. *equal*: adapter, optimizer, schedule, bandit,
-decisions, metrics, pairs and summary are those of the run that nobody interrupted, bit for bit, and TensorBoard and W&B
-show one run. *-*: the moment does not come under this setting.
+decisions, metrics, pairs and summary are those of the run that nobody interrupted, bit for bit, and TensorBoard, W&B
+and MLflow show one run. *-*: the moment does not come under this setting.
 """
 
 
