@@ -203,6 +203,17 @@ def test_of_a_long_setting_the_end_is_said(tmp_path: Path) -> None:
     assert list(grouped(*paths)) == [f"x (model.path ...{'p' * 39}{name})" for name in "ab"]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((["a", "b" * 50], ["c", "b" * 50]), ['...a", "' + "b" * 35 + "...", '...c", "' + "b" * 35 + "..."]),
+     ((True, "true"), ["true", '"true"']), ((None, "null"), ["null", '"null"']), ((1, 1.0), ["1", "1.0"])],
+)  # fmt: skip
+def test_values_that_read_alike_are_told_apart(tmp_path: Path, values: tuple[Any, Any], said: list[str]) -> None:
+    runs = [write_run(tmp_path / str(place) / "x-0", 0, {"average": 0.5}) for place in (0, 1)]
+    found = grouped(*(edited(run, model__x=value) for run, value in zip(runs, values, strict=True)))
+    assert list(found) == [f"x (model.x {text})" for text in said]
+
+
 def test_a_run_may_be_named_as_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = two_strategies(tmp_path)
     out = ["--out", str(tmp_path / "out")]

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any
 
 Setting = tuple[str, ...]
@@ -69,7 +70,7 @@ def _told_apart(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What differs between configurations, for each of them."""
     flat = [dict(_settings(config)) for config in configs]
     every = dict.fromkeys(path for one in flat for path in one)
-    values = {path: [_text(path, one) for one in flat] for path in every}
+    values = {path: _texts(path, flat) for path in every}
     differing = sorted((path for path in every if len(set(values[path])) > 1), key=_section)
     chosen, parts = [], [""] * len(flat)
     for path in differing:  # those that it takes to tell all apart
@@ -105,11 +106,24 @@ def _label(path: Setting) -> str:
     return told[-1] if path[-1] == "class_path" else ".".join(told[-2:])
 
 
-def _text(path: Setting, settings: Mapping[Setting, Any]) -> str:
+def _texts(path: Setting, flat: Sequence[Mapping[Setting, Any]]) -> list[str]:
+    """What is said of a setting in each configuration; alike only where it is.
+
+    Of a long value the end is said, or where that is alike in several, what stands where they first differ.
+    """
+    exact = [json.dumps(one[path], default=str, sort_keys=True) if path in one else "unset" for one in flat]
+    plain = [_plain(path, one) for one in flat]
+    whole = plain if len(set(plain)) == len(set(exact)) else exact  # true and "true"
+    short = [text if len(text) <= LONGEST else f"...{text[-LONGEST:]}" for text in whole]
+    if len(set(short)) == len(set(whole)):
+        return short
+    start = len(commonprefix(whole))
+    return [f"...{text[start : start + LONGEST]}..." for text in whole]
+
+
+def _plain(path: Setting, settings: Mapping[Setting, Any]) -> str:
     if path not in settings:
         return "unset"
     value = settings[path]
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if path[-1] == "class_path":
-        text = text.rpartition(".")[2]
-    return text if len(text) <= LONGEST else f"...{text[-LONGEST:]}"
+    return text.rpartition(".")[2] if path[-1] == "class_path" else text
