@@ -11,11 +11,11 @@ from torch import Tensor
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.policy import Policy
-from laser_pl.predictions import Line, Predictions, line_of
-from laser_pl.ranks import Ranks
+from laser_pl.policy.policy import Policy
+from laser_pl.report.predictions import Line, Predictions, line_of
 from laser_pl.run.checkpoints import selection_in
 from laser_pl.run.origin import tokenizer_digest
+from laser_pl.runtime.ranks import Ranks
 from laser_pl.selection.selector import Selector
 
 

@@ -11,11 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.run_record import RunRecord
 from laser_pl.batches import LabelledBatch
 from laser_pl.data.loaders import RolloutLoader
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.run.files import append_lines
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.pair_record import plain
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.selector import Selector
 
 ROWS = 240

@@ -17,10 +17,10 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from laser_pl.batches import RolloutBatch
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
-from laser_pl.policy import Policy
-from laser_pl.processes import process_number
-from laser_pl.progress import Task, listening
+from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
+from laser_pl.runtime.processes import process_number
+from laser_pl.runtime.progress import Task, listening
 from laser_pl.selection.decision import decisions_of
 from laser_pl.selection.selector import Selector
 from laser_pl.view.lines import Lines
@@ -68,7 +68,7 @@ class LiveView(Callback):
     ) -> None:
         self._exits.close()
 
-    # -- what takes long, see `laser_pl.progress` --------------------------------------------------------------------
+    # -- what takes long, see `laser_pl.runtime.progress` --------------------------------------------------------------
 
     def begin(self, task: Task) -> None:
         """Something begins; what lies within nothing else is a phase of the run."""

@@ -12,10 +12,10 @@ from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.feedback.instruments import Instruments
-from laser_pl.policy import Policy
-from laser_pl.ranks import Ranks
+from laser_pl.policy.policy import Policy
 from laser_pl.rewards.asker import Asker, means
 from laser_pl.run.metrics_file import forget_last, last_logged
+from laser_pl.runtime.ranks import Ranks
 from laser_pl.selection.selector import Selector
 from laser_pl.selection.teaching import what_is_wrong
 

@@ -8,11 +8,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.policy import Policy
-from laser_pl.ranks import Ranks
+from laser_pl.policy.policy import Policy
 from laser_pl.run.files import written_aside
 from laser_pl.run.folder import RunFolder
+from laser_pl.runtime.interruption import Interrupted, Interruption
+from laser_pl.runtime.ranks import Ranks
 from laser_pl.selection.selector import Selector
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from laser_pl.batches import LabelledBatch, RolloutBatch
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.run.files import append_lines, written_aside
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.metrics_file import MetricsFile, metrics_files

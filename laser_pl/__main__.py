@@ -11,8 +11,8 @@ from laser_pl import __version__
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.commands import OTHERS, overview, refuse_other_command, run_other
 from laser_pl.command_line.unread import heedless_of_readers
-from laser_pl.keys import masked
-from laser_pl.terminal import shown
+from laser_pl.messages.keys import masked
+from laser_pl.messages.terminal import shown
 
 
 def run() -> None:
@@ -30,7 +30,7 @@ def run() -> None:
     elif words == ["--version"]:
         print(f"laser_pl {__version__}")
     else:
-        from laser_pl.cli import main
+        from laser_pl.commands.cli import main
 
         main()
 

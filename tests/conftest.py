@@ -41,7 +41,7 @@ from transformers import (  # noqa: E402
 )
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch  # noqa: E402
-from laser_pl.cli import LaserCLI, main  # noqa: E402
+from laser_pl.commands.cli import LaserCLI, main  # noqa: E402
 from laser_pl.testing.promises import through_checkpoint  # noqa: E402
 
 # Whoever imports it has another kind of device for good; the search for doctests imports everything.

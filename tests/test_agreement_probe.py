@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from laser_pl.batches import Prompt, RolloutBatch
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.report.agreement import agreement
 from laser_pl.report.records import read_records
 from laser_pl.rewards.base import RewardModel

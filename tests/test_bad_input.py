@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run.checkpoints import refuse_other_optimizer
 

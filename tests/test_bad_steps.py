@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.objectives import LossOutputs
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.run.state import digest
 
 Fit = Callable[..., LaserCLI]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 from laser_pl.forecast.command import main as plan
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 
 EXACT = "laser_pl.metrics.matchers.Exact"
 PARTIAL = {"class_path": "laser_pl.metrics.graded.ByCategory", "init_args": {"graders": {"sort": EXACT}}}

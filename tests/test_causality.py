@@ -24,9 +24,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from laser_pl.causality import why_not_causal
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.causality import why_not_causal
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import Likelihood, PointwiseJudge
 
 OTHERS = {

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, LlamaForSequenceCla
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
 
 CPU = torch.device("cpu")

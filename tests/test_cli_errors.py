@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 ROW = {"prompt": "A 12+ 7=", "answer": "19", "category": "addition"}

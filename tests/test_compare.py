@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from laser_pl.cli import LaserCLI
-from laser_pl.compare import main
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.compare import main
 from laser_pl.report.runs import by_strategy, read_run
 
 Fit = Callable[..., LaserCLI]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.command_line.completion import main
+from laser_pl.commands.completion import main
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 

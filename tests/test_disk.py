@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from callbacks.run_checkpoint import RunCheckpoint
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run.files import writing
 from laser_pl.run.folder import RunFolder

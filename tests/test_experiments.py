@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = sorted(path for ending in ("yaml", "yml") for path in (ROOT / "experiments").rglob(f"*.{ending}"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from laser_pl.explain import outcome, reason
+from laser_pl.commands.explain import outcome, reason
 from laser_pl.report.contexts import Seen
 from laser_pl.report.neighbours import experience, nearest
 from laser_pl.run.metrics_csv import read_metrics

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from datasets import Value, load_dataset, load_from_disk
 
-from laser_pl.cli import LaserCLI
-from laser_pl.export import main as export
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.export import main as export
 
 Fit = Callable[..., LaserCLI]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.first.graded import right_in_5_of_10, right_in_7_of_10, right_in_9_of_10
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = [

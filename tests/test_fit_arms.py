@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from laser_pl.cli import LaserCLI
-from laser_pl.language_model import Weights
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
 
 Fit = Callable[..., LaserCLI]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation.sampler import sample
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 Fit = Callable[..., LaserCLI]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 
 Fit = Callable[..., LaserCLI]
 REWARDS = """

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 
 Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.reading.reader import ResponseReader
 from laser_pl.run.state import digest, run_state

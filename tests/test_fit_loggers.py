@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.run.loggers import SAMPLE_COLUMNS, go_on_with_versions, sample_rows
 
 Fit = Callable[..., LaserCLI]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.templates import Plain
-from laser_pl.policy import Policy
-from laser_pl.predictions import print_predictions
+from laser_pl.policy.policy import Policy
+from laser_pl.report.predictions import print_predictions
 
 Fit = Callable[..., LaserCLI]
 REWARDS = """

@@ -20,11 +20,11 @@ from rich.console import Console
 
 import laser_pl.report.command
 from laser_pl.bandits import Bandit
-from laser_pl.cli import LaserCLI
-from laser_pl.explain import explain_step, main
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.explain import explain_step, main
 from laser_pl.report.contexts import contexts_of, part
 from laser_pl.report.records import RunRecords, read_records
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 Fit = Callable[..., LaserCLI]
 ARMS = ["numbers", "sorter", "mirror", "general", "longer"]

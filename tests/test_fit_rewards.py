@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 
 Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"

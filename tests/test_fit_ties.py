@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from laser_pl.cli import LaserCLI
-from laser_pl.explain import reason
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.explain import reason
 from laser_pl.report.records import read_records
 from laser_pl.report.selection_warnings import told_nothing_apart
 
@@ -105,7 +105,7 @@ def test_a_step_whose_loss_is_not_finite_teaches_what_does_not_come_of_it(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is hidden, since it may be the fault of the policy; scores of the poll are as true as ever."""
-    from laser_pl import policy
+    from laser_pl.policy.policy import policy
 
     real = policy.batch_loss
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 
 Fit = Callable[..., LaserCLI]
 EVERY_OTHER = """

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.modes import recomputes

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from laser_pl import __main__
 from laser_pl.bandits import LinUCB
 from laser_pl.bandits.context import ContextPreparation
-from laser_pl.cli import main as fit_main
+from laser_pl.commands.cli import main as fit_main
 from laser_pl.data.pairs import BestWorst, RandomPairs, TopBottom
 from laser_pl.forecast.command import main, plan
 from laser_pl.forecast.files import at_most_kept
@@ -32,7 +32,7 @@ from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.forecast.models import adapted
 from laser_pl.forecast.paper import Paper
 from laser_pl.forecast.peaks import Question, reading
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 
 Classifier = "laser_pl.rewards.SequenceClassifier"
 

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.forecast.models import adapted
 from laser_pl.forecast.paper import Paper
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 
 TOKENS = 2, 64
 

@@ -16,12 +16,12 @@ import yaml
 from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.forecast.command import plan
 from laser_pl.forecast.earlier import earlier_run, how_sampled
 from laser_pl.forecast.forecast import Forecast
 from laser_pl.forecast.live_bytes import LiveBytes
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.rewards.local import LocalModel
 from laser_pl.selection.selector import Selector
 

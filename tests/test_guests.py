@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.loggers import go_offline_without_key
 from laser_pl.run.state import digest, run_state
 

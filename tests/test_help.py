@@ -13,11 +13,11 @@ from jsonargparse._typehints import ActionTypeHint
 
 from laser_pl import bandits, rewards
 from laser_pl.__main__ import run
-from laser_pl.cli import LaserCLI, main
 from laser_pl.command_line.commands import LIGHTNING, OTHERS, SUMMARIES, run_other
 from laser_pl.command_line.help import SECTIONS
 from laser_pl.command_line.known_classes import known_classes
 from laser_pl.command_line.setting_text import default_of, first_sentence, plain, summary
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data import pairs, tables, templates
 from laser_pl.feedback import scales, signals
 from laser_pl.metrics import matchers

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import PairwiseJudge, PointwiseJudge
 from laser_pl.rewards.pairwise_judge import schedule
 

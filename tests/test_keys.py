@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.keys import masked, masked_in, refuse_keys
+from laser_pl.messages.keys import masked, masked_in, refuse_keys
 from laser_pl.report.markdown import cell
 from laser_pl.rewards.protocols import OpenRLHF, ProtocolError
 from laser_pl.rewards.remote import RemoteReward

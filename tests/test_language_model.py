@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 
 TOKENS = torch.tensor([[5, 9, 17, 23, 8, 1]])
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 from laser_pl.training.lora_targets import layers_of_text, untrained_targets
 from tests import causal_families
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from laser_pl.__main__ import run as laser_pl
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]

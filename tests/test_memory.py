@@ -14,7 +14,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import FunctionReward, MeanEnsemble, RewardModel, SequenceClassifier
 from laser_pl.rewards.memory import Memory, parse_bytes, show_bytes
 

@@ -19,7 +19,7 @@ socket.socket.connect = lambda self, address: (
     refuse(address) if self.family in (socket.AF_INET, socket.AF_INET6) else connect(self, address)
 )
 socket.getaddrinfo = refuse
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 main(__import__("sys").argv[1:])
 """
 

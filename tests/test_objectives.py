@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from laser_pl.batches import PairIndices, RolloutBatch
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.objectives import (
     Dpo,

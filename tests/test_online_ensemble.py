@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.batches import PairIndices, Prompt
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import ByCategory, MeanEnsemble, OnlineEnsemble, RewardModel
 

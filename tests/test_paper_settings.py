@@ -18,7 +18,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.pairs import RandomPairs
 from laser_pl.feedback.scales import PooledQuantiles
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.percentages import percentages
+from laser_pl.messages.percentages import percentages
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 50), max_size=9))

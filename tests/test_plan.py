@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from laser_pl.batches import Prompt
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 SEED = st.integers(0, 2**31)
 

@@ -12,8 +12,8 @@ from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.pairs import RandomPairs
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling
-from laser_pl.language_model import Lora, Weights
-from laser_pl.policy import Policy
+from laser_pl.models.language_model import Lora, Weights
+from laser_pl.policy.policy import Policy
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -25,8 +25,8 @@ with pretend_card() as card:
 """
 RUN = """
 import sys
-from laser_pl.cli import main
-from laser_pl.policy import Policy
+from laser_pl.commands.cli import main
+from laser_pl.policy.policy import Policy
 from pretend_card import pretend_card
 seen, step = [], Policy.training_step
 Policy.training_step = lambda self, *rest: seen.append(self.device.type) or step(self, *rest)

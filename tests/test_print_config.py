@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 REMOTE = {"class_path": "laser_pl.rewards.RemoteReward", "init_args": {

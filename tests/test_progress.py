@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import encode
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.way import way_of
-from laser_pl.language_model import Weights
-from laser_pl.progress import Task
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import ImplicitReward, PairwiseJudge, RewardModel, SequenceClassifier
 from laser_pl.rewards.pool import Pool
+from laser_pl.runtime import progress
+from laser_pl.runtime.progress import Task
 
 
 class Heard:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from laser_pl.push import main, write_card
+from laser_pl.commands.push import main, write_card
 from laser_pl.run.folder import RunFolder
 
 TOKEN = "hf_a_token_that_nobody_may_see"

@@ -12,9 +12,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from laser_pl.processes import process_number, settle_processes
-from laser_pl.ranks import Ranks
 from laser_pl.run.state import digest
+from laser_pl.runtime.processes import process_number, settle_processes
+from laser_pl.runtime.ranks import Ranks
 
 
 @given(st.integers(0, 20), st.integers(1, 6))

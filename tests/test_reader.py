@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PairIndices, Prompt, PromptBatch, Responses, RolloutBatch
-from laser_pl.language_model import Lora
+from laser_pl.models.language_model import Lora
 from laser_pl.objectives import Dpo
 from laser_pl.reading.groups import token_groups
 from laser_pl.reading.reader import Reading, ResponseReader

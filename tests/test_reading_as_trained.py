@@ -20,7 +20,7 @@ from transformers import (
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import Likelihood, SequenceClassifier
 
 CPU = torch.device("cpu")

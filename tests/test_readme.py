@@ -17,10 +17,10 @@ import torch
 
 from laser_pl.bandits import Bandit
 from laser_pl.batches import Prompt
-from laser_pl.cli import LaserCLI
-from laser_pl.compare import main as compare
-from laser_pl.explain import main as explain
-from laser_pl.export import main as export
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.compare import main as compare
+from laser_pl.commands.explain import main as explain
+from laser_pl.commands.export import main as export
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.batches import Prompt, PromptBatch
-from laser_pl.cli import LaserCLI
-from laser_pl.language_model import Lora
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.models.language_model import Lora
 from laser_pl.reading.modes import evaluating, recomputes
 from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families

@@ -24,9 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.batches import Prompt
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import Pool, RemoteReward, SequenceClassifier
 from laser_pl.rewards.protocols import OpenRLHF, Protocol, ProtocolError, VllmClassify, VllmScore, checked
 

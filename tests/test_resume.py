@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_pl.cli import LaserCLI
 from laser_pl.command_line.changed_settings import tell_of_changes
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.report.page import accuracy_rows
 from laser_pl.report.records import read_records
@@ -179,7 +179,7 @@ def test_nobody_waits_long_for_a_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A batch that takes longer than the patience is given up; what was saved before it stays."""
-    monkeypatch.setattr("laser_pl.interruption.PATIENCE", 0.2)
+    monkeypatch.setattr("laser_pl.runtime.interruption.PATIENCE", 0.2)
     with pytest.raises(SystemExit) as end:
         fit(tmp_path, plug("on_train_batch_start", 2, signal.SIGTERM, then_sleep=60))
     assert end.value.code == 128 + signal.SIGTERM

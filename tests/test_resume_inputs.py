@@ -17,11 +17,11 @@ import torch
 import transformers.utils.chat_template_utils
 from safetensors.torch import load_file, save_file
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
 
 Fit = Callable[..., LaserCLI]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "experiments" / "rewards").glob("*.yaml"))

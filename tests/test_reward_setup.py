@@ -13,10 +13,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.command import main as plan_main
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import (
     ByCategory,
     FunctionReward,

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, LlamaForSequenceClassification
 
 from laser_pl.forecast.models import loaded
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
+from laser_pl.models.saved_quantized import how_saved, size_by_bits
 from laser_pl.rewards import SequenceClassifier
 from laser_pl.rewards.memory import Memory
-from laser_pl.saved_quantized import how_saved, size_by_bits
 
 WIDE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3, "num_labels": 1}
 

@@ -19,7 +19,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.batches import Prompt
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import Likelihood
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "second_world"

@@ -27,14 +27,14 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laser_pl.bounds import bounded
-from laser_pl.cli import LaserCLI, main
-from laser_pl.compare import main as compare
+from laser_pl.commands.cli import LaserCLI, main
+from laser_pl.commands.compare import main as compare
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import SandboxedText
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
-from laser_pl.terminal import shown
+from laser_pl.messages.terminal import shown
+from laser_pl.models.language_model import Weights
+from laser_pl.run.bounds import bounded
 
 ROOT = Path(__file__).resolve().parents[1]
 WORLD = ROOT / "experiments" / "quickstart"
@@ -419,7 +419,7 @@ def test_text_from_elsewhere_gives_no_commands_to_the_terminal(command: list[str
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{tmp_path}", "COLUMNS": "300"}
     told = [*command, *sets, f"--selection.reward_models={json.dumps({f'arm{SEQUENCES}': function})}"]
     refused = [*command, *sets, f"--data.columns.answer=solution{SEQUENCES}"]
-    twice = f"from laser_pl.cli import main; main({told!r}); main({refused!r})"
+    twice = f"from laser_pl.commands.cli import main; main({told!r}); main({refused!r})"
     run = subprocess.run([sys.executable, "-c", twice], env=environment, capture_output=True, cwd=tmp_path)
     said = run.stdout.decode() + run.stderr.decode()
     assert run.returncode == 2, said

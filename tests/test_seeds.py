@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 POSITION = st.tuples(st.integers(0, 5), st.lists(st.one_of(st.integers(0, 30), st.text(max_size=3)), max_size=3))
 

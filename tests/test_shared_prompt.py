@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_pl.language_model import Lora
+from laser_pl.models.language_model import Lora
 from laser_pl.objectives.dpo import dpo_loss
 from laser_pl.objectives.nll import nll_loss
 from laser_pl.reading.logprobs import response_logprobs

@@ -20,8 +20,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from experiments.smollm2.functions import calculator, wordy
 from laser_pl.batches import Prompt
-from laser_pl.cli import main
-from laser_pl.language_model import Weights
+from laser_pl.commands.cli import main
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
 
 ROOT = Path(__file__).resolve().parents[1]

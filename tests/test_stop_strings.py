@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt, PromptBatch
-from laser_pl.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample

@@ -22,13 +22,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laser_pl.cli import LaserCLI
-from laser_pl.cli import main as laser
-from laser_pl.compare import main as compare
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.cli import main as laser
+from laser_pl.commands.compare import main as compare
+from laser_pl.commands.explain import main as explain
+from laser_pl.commands.export import main as export
+from laser_pl.commands.push import main as push
 from laser_pl.errors import ConfigurationError
-from laser_pl.explain import main as explain
-from laser_pl.export import main as export
-from laser_pl.push import main as push
 from laser_pl.report.command import main as report
 from laser_pl.report.records import told_of
 from laser_pl.run.files import append_text, entered, writing, written_aside
@@ -140,7 +140,7 @@ SERVER = {
 }
 ENSEMBLE = {
     "class_path": "laser_pl.rewards.Ensemble",
-    "init_args": {"members": [{"class_path": "laser_pl.rewards.Verifier"}, function("laser_pl.push.main")]},
+    "init_args": {"members": [{"class_path": "laser_pl.rewards.Verifier"}, function("laser_pl.commands.push.main")]},
 }
 WRITER = {"class_path": "lightning.pytorch.profilers.SimpleProfiler", "init_args": {"filename": "stolen"}}
 CODE: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -152,7 +152,7 @@ CODE: dict[str, Callable[[dict[str, Any]], object]] = {
     "a callback of its own": lambda c: c["trainer"].update(callbacks=[{"class_path": "payload_of_run.X"}]),
     "a function of its own": arm(function("payload_of_run.X")),
     "a function of the system's": arm(function("os.system")),
-    "a function of laser_pl's": arm(function("laser_pl.push.main")),
+    "a function of laser_pl's": arm(function("laser_pl.commands.push.main")),
     "a function in a list": arm(ENSEMBLE),
     "a function in dict_kwargs": arm(
         {"class_path": "laser_pl.rewards.FunctionReward", "dict_kwargs": {"function": "os.system"}}
@@ -181,7 +181,7 @@ def behind_a_merge_key(run: Path) -> None:
 def behind_a_path(run: Path) -> None:
     """The parser reads a section from a file where its path stands in the section's place."""
     config = yaml.safe_load((run / "config.yaml").read_text())
-    arm(function("laser_pl.push.main"))(config)
+    arm(function("laser_pl.commands.push.main"))(config)
     (run / "more.yaml").write_text(yaml.safe_dump(config["selection"]))
     change_config(run, lambda c: c.update(selection=str(run / "more.yaml")))
 

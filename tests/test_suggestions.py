@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl import compare, explain, export
 from laser_pl.__main__ import run
-from laser_pl.cli import main
+from laser_pl.commands import compare, explain, export
+from laser_pl.commands.cli import main
+from laser_pl.messages.suggestions import closest, closest_path, closest_setting
 from laser_pl.report import command as report
-from laser_pl.suggestions import closest, closest_path, closest_setting
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 RIGHT = {"addition": "nubmers", "comparing": "numbers", "reversing": "mirror", "sorting": "sorter"}

@@ -14,7 +14,7 @@ from wandb import wandb_agent
 from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
 from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 
 # W&B's client leaves the files open from which it reads sweeps.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file.*(alpha|config-run).yaml:ResourceWarning")

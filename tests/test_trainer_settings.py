@@ -19,11 +19,11 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.profilers import Profiler
 
+from laser_pl.commands.trainer_settings import refuse_settings
 from laser_pl.errors import ConfigurationError
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.loggers import OF_PROFILERS, outlive, refuse_own_folder
 from laser_pl.run.users_files import give_checkpoints_folders
-from laser_pl.trainer_settings import refuse_settings
 
 USUAL = {
     "default_root_dir": None,

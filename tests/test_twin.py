@@ -35,7 +35,7 @@ import yaml
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 ARMS = ("numbers", "sorter", "general")

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from laser_pl.batches import Prompt
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.metrics.graded import TokenF1
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact, Number

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from laser_pl.progress import Task
+from laser_pl.runtime.progress import Task
 from laser_pl.selection.decision import Decision
 from laser_pl.view.lines import Lines
 from laser_pl.view.picture import picture

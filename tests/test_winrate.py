@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.batches import Prompt
-from laser_pl.cli import LaserCLI
-from laser_pl.language_model import Weights
-from laser_pl.policy import Policy
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.models.language_model import Weights
+from laser_pl.policy.policy import Policy
 from laser_pl.rewards import PairwiseJudge
 from laser_pl.winrate.command import ALL, main
 from laser_pl.winrate.tables import WinRates

@@ -56,7 +56,7 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
 
 def fit(arm: str, extra: list[str], folder: Path, seed: int) -> Figures:
     """One fit's figures."""
-    from laser_pl.cli import main
+    from laser_pl.commands.cli import main
 
     right = {
         name: {

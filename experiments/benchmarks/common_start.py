@@ -32,7 +32,7 @@ def stages(model: Any, batch: Any, length: int) -> Calls:
     """What is timed, by name."""
     import torch
 
-    from laser_pl.language_model import Lora
+    from laser_pl.models.language_model import Lora
     from laser_pl.reading.reader import Reading, ResponseReader
 
     prompts, n = len(batch), batch.responses.tokens.shape[1]

@@ -142,7 +142,7 @@ def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
 
 def measure(arguments: argparse.Namespace, setting: Setting) -> Row:
     """One row."""
-    from laser_pl.language_model import Lora
+    from laser_pl.models.language_model import Lora
 
     base = load(arguments.model, setting.dtype, arguments.shape)
     batch = rollout_batch(base, setting.prompts, setting.prompt, arguments.n, arguments.response, arguments.pairs)
@@ -208,7 +208,7 @@ def profile(arguments: argparse.Namespace) -> None:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    from laser_pl.language_model import Lora
+    from laser_pl.models.language_model import Lora
 
     for setting in arguments.settings:
         model = Lora(dropout=0.0).wrap(load(arguments.model, setting.dtype, arguments.shape))

@@ -38,7 +38,7 @@ from results import command_of, parser_of, tell
 from timing import conditions
 
 from callbacks.run_record import RunRecord
-from laser_pl.cli import main as laser_pl
+from laser_pl.commands.cli import main as laser_pl
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

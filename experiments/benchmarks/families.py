@@ -35,7 +35,7 @@ from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.way import WAYS, way_of
-from laser_pl.language_model import Lora
+from laser_pl.models.language_model import Lora
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families

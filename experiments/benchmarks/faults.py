@@ -148,7 +148,7 @@ def run(granularity: str, rate: float, iterations: int, steps: int, seed: int = 
     import faulty
     import torch
 
-    from laser_pl.cli import main as laser_pl
+    from laser_pl.commands.cli import main as laser_pl
     from laser_pl.data.pairs import Pairing
 
     pairs: Counter[str] = Counter()

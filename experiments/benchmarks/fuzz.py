@@ -42,13 +42,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from fuzz_cases import answers, data_sets, overlays, replies
 from results import command_of, parser_of, tell
 
-from laser_pl.cli import LaserCLI
-from laser_pl.cli import main as laser_pl
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.cli import main as laser_pl
 from laser_pl.data.prompts import Columns, encode, fit_to_length, prompts_from, split_by_hash
 from laser_pl.data.tables import Table
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
 from laser_pl.metrics import matchers
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.protocols import ProtocolError
 from laser_pl.rewards.remote import RemoteReward
 from laser_pl.rewards.scores import as_tensor, labels

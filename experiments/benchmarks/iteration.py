@@ -96,8 +96,8 @@ def ours(model: Path, work: Work, dtype: str, folder: Path) -> tuple[float, floa
     from lightning.pytorch.loops.fit_loop import _FitLoop
     from lightning.pytorch.strategies import Strategy
 
-    import laser_pl.policy
-    from laser_pl.cli import main
+    import laser_pl.policy.policy
+    from laser_pl.commands.cli import main
 
     sys.modules["iteration"] = sys.modules[__name__]
     rows = [{"prompt": text, "answer": "", "category": "all"} for text in texts(work)]
@@ -145,7 +145,7 @@ def ours(model: Path, work: Work, dtype: str, folder: Path) -> tuple[float, floa
     patches = (
         mock.patch.object(_FitLoop, "advance", timed("loop", _FitLoop.advance)),
         mock.patch.object(Strategy, "backward", timed("backward", Strategy.backward)),
-        mock.patch.object(laser_pl.policy, "batch_loss", timed("loss", laser_pl.policy.batch_loss)),
+        mock.patch.object(laser_pl.policy.policy, "batch_loss", timed("loss", laser_pl.policy.policy.batch_loss)),
     )
     with patches[0], patches[1], patches[2], open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         run = main(["fit", "--config", str(folder / "fit.yaml")])
@@ -196,7 +196,7 @@ def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | N
     """Seconds of the authors' form, scaled from a few calls and one prompt's pairs."""
     import torch
 
-    from laser_pl.language_model import Lora
+    from laser_pl.models.language_model import Lora
     from laser_pl.reading.logprobs import response_logprobs
 
     base = load(model, dtype, shape)

@@ -40,7 +40,7 @@ from laser_pl.run.state import digest, run_state
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 START = (  # the trace is there when the imports are over
-    "import faulthandler, signal, sys; from laser_pl.cli import main; trace = open(sys.argv.pop(1), 'w');"
+    "import faulthandler, signal, sys; from laser_pl.commands.cli import main; trace = open(sys.argv.pop(1), 'w');"
     "faulthandler.register(signal.SIGUSR2, trace, all_threads=False); main()"
 )
 MOMENTS = [  # the first that is found in the stack: file, function

@@ -34,8 +34,8 @@ def load(name: str | None, dtype: str, shape: dict[str, Any] | None = None) -> A
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from laser_pl.language_model import Weights
-    from laser_pl.noise import quieten
+    from laser_pl.models.language_model import Weights
+    from laser_pl.runtime.noise import quieten
 
     quieten()
     torch.manual_seed(0)

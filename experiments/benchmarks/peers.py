@@ -19,7 +19,7 @@ def trl_missing() -> bool:
 
 
 def lora_config(rank: int = 16) -> Any:
-    """The adapter that `laser_pl.language_model.Lora` makes by default, without dropout."""
+    """The adapter that `laser_pl.models.language_model.Lora` makes by default, without dropout."""
     from peft import LoraConfig
 
     return LoraConfig(

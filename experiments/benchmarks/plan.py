@@ -140,10 +140,10 @@ def measured(job: Job) -> Numbers:
     import torch
     from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 
-    from laser_pl.cli import main
+    from laser_pl.commands.cli import main
     from laser_pl.forecast.earlier import earlier_run, how_sampled
     from laser_pl.forecast.live_bytes import LiveBytes
-    from laser_pl.policy import Policy
+    from laser_pl.policy.policy import Policy
     from laser_pl.selection.selector import Selector
 
     numbers = Numbers()

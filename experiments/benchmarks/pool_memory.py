@@ -91,7 +91,7 @@ def make_models(folder: Path, arms: int, parameters: float, dtype: str) -> dict[
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
     from transformers.utils import logging
 
-    from laser_pl.language_model import Weights
+    from laser_pl.models.language_model import Weights
     from laser_pl.rewards import SequenceClassifier
 
     logging.disable_progress_bar()
@@ -163,7 +163,7 @@ def configuration(job: Job) -> dict[str, Any]:
 
 def measure(job: Job) -> Measured:
     """Do a fit and see what it takes; for the peak to mean anything, in a fresh process."""
-    from laser_pl.cli import main
+    from laser_pl.commands.cli import main
     from laser_pl.rewards.memory import Memory
 
     seconds = []
@@ -191,8 +191,8 @@ def overlap(folder: Path, repeats: int = 7) -> float:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from laser_pl.language_model import Weights
-    from laser_pl.noise import quieten
+    from laser_pl.models.language_model import Weights
+    from laser_pl.runtime.noise import quieten
 
     quieten()
     policy = Weights(str(folder / "policy"), dtype="float32").load()

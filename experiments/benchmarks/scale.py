@@ -75,7 +75,7 @@ ROWS = {
 
 def measure(point: Point) -> Cost:
     """Do four steps; for the peak to mean anything, in a fresh process."""
-    from laser_pl.language_model import Lora
+    from laser_pl.models.language_model import Lora
     from laser_pl.objectives import Dpo
     from laser_pl.reading.reader import ResponseReader
     from laser_pl.training.pair_step import batch_loss

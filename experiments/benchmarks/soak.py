@@ -30,7 +30,7 @@ import numpy as np
 from results import command_of, parser_of, write_section
 
 from callbacks.run_record import RunRecord
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

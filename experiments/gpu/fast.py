@@ -17,8 +17,8 @@ from runs import Seen, configuration, likelihood
 from shapes import folder_of, made_not_loaded, make, prompts_on, rollouts_on
 from sizes import Sizes
 
-from laser_pl.cli import LaserCLI
-from laser_pl.language_model import Lora
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.models.language_model import Lora
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from dpo_step import BETA, operations, our_step

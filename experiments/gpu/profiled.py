@@ -14,7 +14,7 @@ from sizes import Sizes
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from laser_pl.language_model import Lora
+from laser_pl.models.language_model import Lora
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from dpo_step import our_step

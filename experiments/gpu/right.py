@@ -26,7 +26,7 @@ from laser_pl.generation.replayed import refused
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.way import FASTEST, REPLAYED, Dictation, Way, bare_generation_config
 from laser_pl.generation.ways import Choice
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 from laser_pl.reading.kernel_trial import TOLERANCE, BothForms
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.packing import Packing, pack

@@ -19,9 +19,9 @@ from shapes import folder_of, text_of
 from sizes import Sizes
 
 from callbacks.reward_selection import RewardSelection
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.forecast.command import plan
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.memory import Memory
 from laser_pl.run.metrics_csv import read_cells
 from laser_pl.run.state import digest, run_state

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, PreTrainedTokenizerFast
 from transformers.quantizers import AutoHfQuantizer
 
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from models import prompt_batch, rollout_batch

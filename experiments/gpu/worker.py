@@ -15,7 +15,7 @@ import torch
 from card import Card, Finding, LeftOut
 from sizes import FULL, SMALL, Sizes
 
-from laser_pl.noise import quieten
+from laser_pl.runtime.noise import quieten
 
 
 def main(device: str, size: str) -> None:

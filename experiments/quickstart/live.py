@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from callbacks.live_view import LiveView
-from laser_pl.cli import main
+from laser_pl.commands.cli import main
 from laser_pl.view.picture import picture
 
 HERE = Path(__file__).resolve().parent

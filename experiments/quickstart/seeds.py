@@ -62,7 +62,7 @@ def fit(job: Job) -> dict[str, Any]:
     name = f"{strategy}-{granularity}-{seed}"
     summary = runs_dir / name / "summary.json"
     if not summary.exists():
-        from laser_pl.cli import main  # in the worker, which costs its imports once
+        from laser_pl.commands.cli import main  # in the worker, which costs its imports once
 
         shutil.rmtree(runs_dir / name, ignore_errors=True)
         command = ["fit", "--config", "experiments/quickstart.yaml", *GRANULARITIES[granularity]]

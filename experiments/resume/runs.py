@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from lightning.pytorch import Callback
 from resume_parts import Moments
 
-from laser_pl.cli import LaserCLI, main
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation import way
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
@@ -65,7 +65,7 @@ def said(arguments: list[str], watcher: Callback | None = None) -> str:
         check(cli)
         cli.trainer.callbacks += [] if watcher is None else [watcher]  # type: ignore[attr-defined]
 
-    with patch("laser_pl.cli._say") as say, patch.object(LaserCLI, "_check", check_then_watch):
+    with patch("laser_pl.commands.cli._say") as say, patch.object(LaserCLI, "_check", check_then_watch):
         try:
             main(arguments)
         except SystemExit as end:
@@ -81,7 +81,7 @@ def in_a_hurry() -> Iterator[None]:
     before = Path.cwd()
     os.chdir(ROOT)
     try:
-        with patch("laser_pl.cli.report_after_fit"), patch.object(way, "_find_out", lambda base: way.FASTEST):
+        with patch("laser_pl.commands.cli.report_after_fit"), patch.object(way, "_find_out", lambda base: way.FASTEST):
             yield
     finally:
         os.chdir(before)

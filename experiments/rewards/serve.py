@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from laser_pl.batches import Prompt
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
 
 GENERAL = Path(__file__).resolve().parents[1] / "quickstart" / "reward_models" / "general"

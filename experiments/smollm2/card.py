@@ -82,9 +82,9 @@ def ask(count: int, seed: int) -> dict[str, Asked]:
     from laser_pl.data.tables import Table
     from laser_pl.data.templates import Template
     from laser_pl.generation.sampler import Sampling
-    from laser_pl.language_model import Weights
     from laser_pl.metrics.matchers import Matcher
-    from laser_pl.policy import Policy
+    from laser_pl.models.language_model import Weights
+    from laser_pl.policy.policy import Policy
     from laser_pl.rewards import Pool, RewardModel
 
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))

@@ -101,7 +101,7 @@ def run(fit: Fit, out: Path, more: Sequence[str]) -> None:
         more: Further arguments of the command line.
     """
     if summary_of(fit, out) is None:
-        from laser_pl.cli import main  # which imports torch, after its number of threads was set
+        from laser_pl.commands.cli import main  # which imports torch, after its number of threads was set
 
         strategy = layers(fit.strategy, WORLD, WORLD.arms)
         overlay = out / "layers" / f"{fit.name}.yaml"

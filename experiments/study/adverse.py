@@ -11,7 +11,7 @@ from laser_pl.batches import Prompt
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import Composite
 from laser_pl.rewards.scores import as_tensor
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 
 class Inverted(Composite):

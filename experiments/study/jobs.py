@@ -101,7 +101,7 @@ def _fit(job: Job, out: Path) -> None:
 
 
 def _main(job: Job, out: Path, world: World, arms: Arms, more: list[str]) -> None:
-    from laser_pl.cli import main  # in the worker, which costs its imports once
+    from laser_pl.commands.cli import main  # in the worker, which costs its imports once
 
     strategy = layers(job.strategy, world, arms)
     overlay = out / "layers" / f"{job.name}{len(arms)}.yaml"

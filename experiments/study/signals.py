@@ -121,8 +121,8 @@ def samples(world: World, count: int, seed: int) -> tuple[list[Any], list[list[s
     """
     from laser_pl.batches import Prompt, PromptBatch
     from laser_pl.generation.sampler import Sampling
-    from laser_pl.language_model import Weights
-    from laser_pl.policy import Policy
+    from laser_pl.models.language_model import Weights
+    from laser_pl.policy.policy import Policy
 
     config = yaml.safe_load((ROOT / world.config).read_text(encoding="utf-8"))
     policy = Policy(Weights(**config["model"]["weights"]))

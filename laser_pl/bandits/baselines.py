@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laser_pl.bandits.base import Bandit
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, perhaps
 
 
 class Unlearning(Bandit):

@@ -12,7 +12,7 @@ from laser_pl.bandits.base import Explanation
 from laser_pl.bandits.levelled_ridge import LevelledRidge
 from laser_pl.bandits.regressions import Regressions
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, perhaps
 
 
 class Thompson(Regressions):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.keys import masked
-from laser_pl.suggestions import closest, perhaps
-from laser_pl.terminal import shown
+from laser_pl.messages.keys import masked
+from laser_pl.messages.suggestions import closest, perhaps
+from laser_pl.messages.terminal import shown
 
 T = TypeVar("T")
 

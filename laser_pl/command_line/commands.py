@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, perhaps
 
 PROGRAM = "python -m laser_pl"
 LIGHTNING = {
@@ -22,16 +22,22 @@ OTHERS = {
         "laser_pl.report.command",
         "Show a run as a page, whether it is finished, going on, or was interrupted.",
     ),
-    "explain": ("laser_pl.explain", "Say why a reward model judged a step's prompts, and how it did on similar ones."),
-    "compare": ("laser_pl.compare", "Compare finished runs over seeds."),
+    "explain": (
+        "laser_pl.commands.explain",
+        "Say why a reward model judged a step's prompts, and how it did on similar ones.",
+    ),
+    "compare": ("laser_pl.commands.compare", "Compare finished runs over seeds."),
     "winrate": (
         "laser_pl.winrate.command",
         "Compare the responses of finished runs to the same test prompts, by a judge.",
     ),
-    "export": ("laser_pl.export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it."),
-    "push": ("laser_pl.push", "Upload a finished run's adapter to the hub, with its card."),
+    "export": (
+        "laser_pl.commands.export",
+        "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.",
+    ),
+    "push": ("laser_pl.commands.push", "Upload a finished run's adapter to the hub, with its card."),
     "completion": (
-        "laser_pl.command_line.completion",
+        "laser_pl.commands.completion",
         "Print what makes bash or zsh complete commands, settings and classes.",
     ),
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.run.plain_yaml import load_yaml
-from laser_pl.suggestions import closest_path, perhaps
 
 
 def refuse_broken_yaml(args: Sequence[str]) -> None:

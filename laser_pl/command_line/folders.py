@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from laser_pl.places import absolute
+from laser_pl.messages.places import absolute
 
 _NAMES = {"save_dir", "dirpath", "root_dir", "dir"}
 

@@ -26,7 +26,7 @@ from laser_pl.command_line.setting_text import (
     summary,
 )
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest_setting, perhaps
+from laser_pl.messages.suggestions import closest_setting, perhaps
 
 SECTIONS = {
     "run": "The run",

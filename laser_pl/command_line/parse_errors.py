@@ -18,7 +18,7 @@ from jsonargparse._typehints import ActionTypeHint
 from laser_pl.command_line.commands import PROGRAM, SUMMARIES
 from laser_pl.command_line.config_files import place_of
 from laser_pl.command_line.known_classes import known_classes, own_classes, parameters_of
-from laser_pl.suggestions import closest, closest_setting, perhaps
+from laser_pl.messages.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 _KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null",

@@ -13,7 +13,6 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from laser_pl import progress
 from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
 from laser_pl.data.leaks import leaks
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
@@ -34,11 +33,12 @@ from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.ends import end_ids, ends_of_turn
 from laser_pl.generation.sampler import Sampling
-from laser_pl.policy import Policy
-from laser_pl.ranks import Ranks
+from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime import progress
+from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from laser_pl.batches import PairIndices, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 Pair = tuple[int, int]
 """Response indices ``(chosen, rejected)``."""

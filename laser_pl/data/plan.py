@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from laser_pl.batches import Prompt
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 T = TypeVar("T")
 

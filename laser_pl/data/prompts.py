@@ -16,8 +16,8 @@ from laser_pl.data.messages import refuse_unusable
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import Plain, SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest, perhaps
-from laser_pl.terminal import shown
+from laser_pl.messages.suggestions import closest, perhaps
+from laser_pl.messages.terminal import shown
 
 log = logging.getLogger(__name__)
 

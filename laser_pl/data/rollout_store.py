@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
-from laser_pl.bounds import memory_for
 from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.bounds import memory_for
 from laser_pl.run.files import reading, writing
 from laser_pl.run.origin import Origin, refuse_other_origin
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laser_pl.bounds import memory_for
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest_path, perhaps
+from laser_pl.messages.suggestions import closest_path, perhaps
+from laser_pl.run.bounds import memory_for
 
 Row = dict[str, Any]
 

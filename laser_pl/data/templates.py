@@ -11,8 +11,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from laser_pl.batches import Message
-from laser_pl.bounds import bounded
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.bounds import bounded
 
 
 def content_of(prompt: str | list[Message]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 
 class Share:

@@ -13,10 +13,11 @@ from lightning.pytorch import Trainer
 from rich.console import Console
 
 from callbacks.run_checkpoint import RunCheckpoint
-from laser_pl.before_start import connect
-from laser_pl.cli import LaserCLI, refuse_unsound_checkpoint
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
+from laser_pl.commands.before_start import connect
+from laser_pl.commands.cli import LaserCLI, refuse_unsound_checkpoint
+from laser_pl.commands.trainer_settings import refuse_settings
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.earlier import earlier_run, how_sampled
 from laser_pl.forecast.findings import Finding
@@ -24,12 +25,11 @@ from laser_pl.forecast.forecast import Forecast, forecast
 from laser_pl.forecast.hub import is_reachable, may_be_on_hub, out_of_reach
 from laser_pl.forecast.page import print_forecast
 from laser_pl.forecast.setup import Setup
-from laser_pl.interruption import Interruption
-from laser_pl.noise import quieten
-from laser_pl.places import absolute
-from laser_pl.policy import Policy
+from laser_pl.messages.places import absolute
+from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder, refuse_name
-from laser_pl.trainer_settings import refuse_settings
+from laser_pl.runtime.interruption import Interruption
+from laser_pl.runtime.noise import quieten
 
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]

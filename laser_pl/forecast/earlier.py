@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from laser_pl.bounds import memory_for
+from laser_pl.run.bounds import memory_for
 from laser_pl.run.files import reading
 from laser_pl.run.folder import RunFolder
 

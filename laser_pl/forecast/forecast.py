@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from laser_pl.before_start import checks
+from laser_pl.commands.before_start import checks
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast import findings as wrong
 from laser_pl.forecast.earlier import Earlier
@@ -23,7 +23,7 @@ from laser_pl.forecast.models import Adapted, Loaded, adapted, leaves, reward_mo
 from laser_pl.forecast.phases import phases
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Forwards, Work, forwards_of, work_of
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.local import LocalModel

@@ -10,7 +10,7 @@ import datasets.config
 import httpx
 import huggingface_hub.constants
 
-from laser_pl.places import absolute
+from laser_pl.messages.places import absolute
 
 SECONDS = 5.0
 """How long an answer of the hub is waited for; its client would try again for half a minute."""

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.int8 import keep_inputs
-from laser_pl.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Weights
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import Composite
 from laser_pl.rewards.implicit import ImplicitReward

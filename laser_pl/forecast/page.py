@@ -7,8 +7,8 @@ from rich.table import Table
 
 from laser_pl.forecast.forecast import Forecast
 from laser_pl.forecast.memory import Device
+from laser_pl.messages.terminal import as_markup
 from laser_pl.rewards.memory import show_bytes
-from laser_pl.terminal import as_markup
 
 
 def print_forecast(forecast: Forecast, command: str, console: Console | None = None) -> None:

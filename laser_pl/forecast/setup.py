@@ -12,7 +12,7 @@ from laser_pl.batches import Prompt
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.forecast.earlier import Earlier
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.selection.selector import Selector
 
 

@@ -11,7 +11,6 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.generation.fixed_cache import FixedCache
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
@@ -19,6 +18,7 @@ from laser_pl.generation.ways import Choice
 from laser_pl.reading.attention import attending
 from laser_pl.reading.fused_norms import fused_norms
 from laser_pl.reading.trial_texts import difference
+from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from laser_pl.generation.ways import Choice
 from laser_pl.reading.company import Turn
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.text_decoder import without_wrapper
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 
 
 @dataclass

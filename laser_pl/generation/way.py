@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
-from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.replayed import NOT_REPLAYED, capturable, replayed
@@ -32,6 +31,7 @@ from laser_pl.generation.ways import (
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, difference, unblurred
+from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.batches import PromptBatch
 from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
@@ -17,6 +16,7 @@ from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, StopStrings
 from laser_pl.reading.attention import attending
 from laser_pl.reading.common_start import common_start, padded_right
 from laser_pl.reading.manner import manner_of
+from laser_pl.runtime import progress
 
 
 @dataclass(frozen=True)

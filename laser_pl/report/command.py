@@ -8,6 +8,7 @@ from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import writable
+from laser_pl.messages.terminal import shown
 from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
 from laser_pl.report.png import write_figures
@@ -16,7 +17,6 @@ from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run.files import write_whole
 from laser_pl.run.folder import RunFolder
-from laser_pl.terminal import shown
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from laser_pl.messages.terminal import shown
 from laser_pl.report.comparison import Row
 from laser_pl.run.files import writing
-from laser_pl.terminal import shown
 
 
 def plot_comparison(rows: Sequence[Row], path: Path) -> bool:

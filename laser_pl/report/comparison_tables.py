@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from laser_pl.percentages import in_per_cent
+from laser_pl.messages.percentages import in_per_cent
+from laser_pl.messages.terminal import as_markup
 from laser_pl.report.comparison import Row, categories
 from laser_pl.report.markdown import cell, safe, table
 from laser_pl.report.statistics import interval
-from laser_pl.terminal import as_markup
 
 
 def caption(rows: Sequence[Row], baseline: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from laser_pl.terminal import shown
+from laser_pl.messages.terminal import shown
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

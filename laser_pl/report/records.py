@@ -14,7 +14,6 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from laser_pl.bounds import in_memory
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.kinds import (
     ALSO_OF_DECISION,
@@ -26,6 +25,7 @@ from laser_pl.report.kinds import (
     holds,
     lies_within,
 )
+from laser_pl.run.bounds import in_memory
 from laser_pl.run.files import read_text, whole_lines
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.metrics_csv import MetricsRow, read_metrics

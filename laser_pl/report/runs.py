@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.suggestions import closest, perhaps
 from laser_pl.report.kinds import OF_SUMMARY, holds
 from laser_pl.report.records import MOST_CATEGORIES
 from laser_pl.report.strategy_names import Setting, names, stems
 from laser_pl.run.files import read_text
 from laser_pl.run.folder import RunFolder
-from laser_pl.suggestions import closest, perhaps
 
 _NEEDED = {name: OF_SUMMARY[name] for name in ("accuracy", "arm_share", "seconds", "reward_model_forwards")}
 

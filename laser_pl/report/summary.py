@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl import __version__
-from laser_pl.percentages import in_per_cent
-from laser_pl.terminal import as_markup, shown
+from laser_pl.messages.percentages import in_per_cent
+from laser_pl.messages.terminal import as_markup, shown
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
 

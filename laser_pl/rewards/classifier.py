@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.reading.company import Turn, apart, forget_longer_texts
 from laser_pl.reading.padding import pad_right
 from laser_pl.reading.trial_texts import TrialTexts, unblurred

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
-from laser_pl.places import absolute
+from laser_pl.messages.places import absolute
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.likelihood import Likelihood
+from laser_pl.runtime import progress
 from laser_pl.training.adapter import refuse_other_base
 
 

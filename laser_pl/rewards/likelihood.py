@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.padding import pad_left, pad_right
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared

@@ -10,9 +10,9 @@ from typing import Literal
 
 import torch
 
-from laser_pl import progress
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
+from laser_pl.runtime import progress
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.judge import Judge
 
 COMPARE = """\

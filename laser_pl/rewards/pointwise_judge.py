@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from laser_pl.batches import Prompt
-from laser_pl.language_model import Weights
+from laser_pl.models.language_model import Weights
 from laser_pl.rewards.judge import Judge
 
 RATE = """\

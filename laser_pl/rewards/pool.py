@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
-from laser_pl.keys import masked
+from laser_pl.messages.keys import masked
 from laser_pl.metrics.grader import Grader
 from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
@@ -24,6 +23,7 @@ from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.scores import Missing, as_tensor, labels
+from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,14 @@ import httpx
 import torch
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from laser_pl import progress
 from laser_pl.batches import Prompt
 from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText, content_of, messages_of
 from laser_pl.errors import ConfigurationError
-from laser_pl.keys import key_in_address, masked, masked_in
+from laser_pl.messages.keys import key_in_address, masked, masked_in
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.protocols import Item, Protocol, ProtocolError, checked
+from laser_pl.runtime import progress
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.errors import ConfigurationError
+from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)
 

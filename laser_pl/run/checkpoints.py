@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from laser_pl.bounds import memory_for
 from laser_pl.errors import ConfigurationError
+from laser_pl.run.bounds import memory_for
 from laser_pl.run.files import reading
 
 FORMAT = 3

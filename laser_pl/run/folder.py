@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.places import briefly
+from laser_pl.messages.places import briefly
+from laser_pl.messages.suggestions import closest, closest_path, perhaps
 from laser_pl.run.files import (
     delete_folder,
     delete_leftovers,
@@ -26,7 +27,6 @@ from laser_pl.run.files import (
     write_whole,
 )
 from laser_pl.run.plain_yaml import load_yaml
-from laser_pl.suggestions import closest, closest_path, perhaps
 
 _OWN = ("config.yaml", "metrics.csv", "selection.jsonl", "judged.jsonl", "pairs.jsonl", "agreement.jsonl",
         "summary.json", "report.html", "predictions.jsonl", "loggers.json", "checkpoints", "adapter", "rollouts",

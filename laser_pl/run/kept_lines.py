@@ -14,8 +14,8 @@ from rich.progress import Progress
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.terminal import as_markup
 from laser_pl.run.files import append_lines, entered, read_text, write_whole
-from laser_pl.terminal import as_markup
 
 Line = dict[str, Any]
 

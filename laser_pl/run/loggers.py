@@ -17,7 +17,7 @@ from weakref import WeakSet
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.places import absolute, briefly
+from laser_pl.messages.places import absolute, briefly
 from laser_pl.run.files import read_text, write_json
 from laser_pl.run.folder import RunFolder
 

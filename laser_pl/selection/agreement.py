@@ -7,7 +7,7 @@ from typing import Any
 
 from laser_pl.batches import RolloutBatch
 from laser_pl.run.pair_record import plain
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.panel import Panel
 
 

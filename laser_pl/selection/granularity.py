@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
-from laser_pl.ranks import Ranks
+from laser_pl.runtime.ranks import Ranks
 
 Granularity = Literal["batch", "category", "prompt", "rank"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from laser_pl.batches import Prompt
-from laser_pl.ranks import Ranks
 from laser_pl.rewards.pool import Answer, Pool
+from laser_pl.runtime.ranks import Ranks
 from laser_pl.selection.fallback import Labels
 
 

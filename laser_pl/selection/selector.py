@@ -28,7 +28,7 @@ from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.agreement import probe
 from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by

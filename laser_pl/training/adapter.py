@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.places import briefly
+from laser_pl.messages.places import briefly
 from laser_pl.run.checkpoints import refuse_other_adapter
 
 if TYPE_CHECKING:

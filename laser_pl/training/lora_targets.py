@@ -12,7 +12,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, perhaps
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from laser_pl.progress import Task
-from laser_pl.terminal import shown
+from laser_pl.messages.terminal import shown
+from laser_pl.runtime.progress import Task
 from laser_pl.view.state import State
 from laser_pl.view.ticker import Ticker
 from laser_pl.view.words import clock, place, task_in_words

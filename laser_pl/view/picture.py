@@ -10,9 +10,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from laser_pl.percentages import percentages
-from laser_pl.progress import Task
-from laser_pl.terminal import shown
+from laser_pl.messages.percentages import percentages
+from laser_pl.messages.terminal import shown
+from laser_pl.runtime.progress import Task
 from laser_pl.view.state import State
 from laser_pl.view.words import clock, decision_in_words, how_far, place
 

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.segment import ControlType, Segment, SegmentLines
 from rich.text import Text
 
-from laser_pl.progress import Task
+from laser_pl.runtime.progress import Task
 from laser_pl.view.above import written_above
 from laser_pl.view.picture import picture
 from laser_pl.view.state import State

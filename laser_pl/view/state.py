@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from laser_pl.progress import Task
+from laser_pl.runtime.progress import Task
 from laser_pl.selection.decision import Decision
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from laser_pl.percentages import in_per_cent
-from laser_pl.progress import Task
+from laser_pl.messages.percentages import in_per_cent
+from laser_pl.messages.terminal import shown
+from laser_pl.runtime.progress import Task
 from laser_pl.selection.decision import Decision
-from laser_pl.terminal import shown
 from laser_pl.view.state import State
 
 

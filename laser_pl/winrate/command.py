@@ -9,11 +9,11 @@ from typing import Any
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
-from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.noise import quieten
-from laser_pl.places import absolute, briefly
+from laser_pl.messages.places import absolute, briefly
+from laser_pl.messages.terminal import shown
 from laser_pl.run.files import write_json, write_whole
-from laser_pl.terminal import shown
+from laser_pl.runtime.interruption import Interrupted, Interruption
+from laser_pl.runtime.noise import quieten
 from laser_pl.winrate.finished_run import FinishedRun
 from laser_pl.winrate.judgement import by_category, compare, read_judge
 from laser_pl.winrate.rates import rate_of

@@ -16,16 +16,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from laser_pl.batches import Prompt, PromptBatch
-from laser_pl.cli import LaserCLI
 from laser_pl.command_line.looked_at import LookedAt
+from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.plan import split_every
 from laser_pl.errors import ConfigurationError
-from laser_pl.interruption import Interruption
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.report.runs import Run, read_run
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.named_code import BESIDE, without_what_writes
+from laser_pl.runtime.interruption import Interruption
 from laser_pl.training.adapter import as_started, load_adapter
 
 # Whatever the run used, one device is enough, nothing is logged, and nobody judges.

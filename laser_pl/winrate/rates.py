@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.winrate.judgement import Comparison
 
 RESAMPLES = 2000

@@ -13,7 +13,7 @@ from laser_pl.data.tables import Table
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.run.kept_lines import Line, digest_of, kept_lines
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.winrate.finished_run import FinishedRun
 
 Responses = dict[str, list[str]]

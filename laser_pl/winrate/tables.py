@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from laser_pl.messages.terminal import as_markup
 from laser_pl.report.markdown import cell, safe, table
-from laser_pl.terminal import as_markup
 from laser_pl.winrate.rates import RESAMPLES, Interval, Rate
 
 HEADINGS = (

@@ -14,13 +14,13 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
-from laser_pl.keys import masked
+from laser_pl.messages.keys import masked
+from laser_pl.messages.terminal import shown
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import read_run
 from laser_pl.run.files import read_text, reading, write_whole
 from laser_pl.run.folder import RunFolder
-from laser_pl.terminal import shown
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 """What is uploaded, and nothing else that may lie there."""

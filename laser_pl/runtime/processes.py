@@ -19,7 +19,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _Su
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.interruption import Interrupted
+from laser_pl.runtime.interruption import Interrupted
 
 
 @contextmanager

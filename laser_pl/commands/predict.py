@@ -12,8 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks.best_of_n import BestOfN
 from laser_pl.data.datamodule import PreferenceData
-from laser_pl.places import briefly
-from laser_pl.predictions import Predictions, predictions_file, print_predictions, summarise
+from laser_pl.messages.places import briefly
+from laser_pl.report.predictions import Predictions, predictions_file, print_predictions, summarise
 from laser_pl.run.named_code import CONSENT
 
 

@@ -8,12 +8,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
+from laser_pl.commands.monitored import logged_metrics, refuse_unknown_metric
+from laser_pl.commands.planned_steps import planned_steps
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import Signal
-from laser_pl.monitored import logged_metrics, refuse_unknown_metric
-from laser_pl.planned_steps import planned_steps
-from laser_pl.policy import Policy
+from laser_pl.policy.policy import Policy
 from laser_pl.rewards.pool import Pool
 from laser_pl.training.optimizers import check_optimizers, monitored
 

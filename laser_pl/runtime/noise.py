@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from laser_pl.keys import masked
-from laser_pl.terminal import PlainFormatter, shown
+from laser_pl.messages.keys import masked
+from laser_pl.messages.terminal import PlainFormatter, shown
 
 _format = warnings.formatwarning
 

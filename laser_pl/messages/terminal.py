@@ -6,7 +6,7 @@ import logging
 
 from rich.markup import escape
 
-from laser_pl.keys import masked
+from laser_pl.messages.keys import masked
 
 
 def shown(text: str) -> str:

@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
-from laser_pl.causality import why_not_causal
 from laser_pl.errors import ConfigurationError
-from laser_pl.places import absolute, folder_or_name
+from laser_pl.messages.places import absolute, folder_or_name
+from laser_pl.messages.suggestions import closest_path, perhaps
+from laser_pl.models.causality import why_not_causal
+from laser_pl.models.saved_quantized import how_saved, size_by_bits, size_in_files
 from laser_pl.reading.modes import recompute_layers
-from laser_pl.saved_quantized import how_saved, size_by_bits, size_in_files
-from laser_pl.suggestions import closest_path, perhaps
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 from laser_pl.training.lora_targets import untrained_targets
 
@@ -138,7 +138,7 @@ class Weights:
         """See whether the weights are those of a causal language model, before any is loaded.
 
         Raises:
-            ConfigurationError: If they are another model's (``laser_pl.causality``), or not there.
+            ConfigurationError: If they are another model's (``laser_pl.models.causality``), or not there.
         """
         reason = why_not_causal(self.load_config())
         if reason is not None:

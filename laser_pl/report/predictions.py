@@ -15,14 +15,14 @@ from rich.table import Table
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.messages.places import absolute
+from laser_pl.messages.terminal import as_markup
 from laser_pl.metrics.grader import Grader
-from laser_pl.places import absolute
 from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.files import append_lines, writing
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of, lines_by_prompt
 from laser_pl.selection.best import Best
-from laser_pl.terminal import as_markup
 
 log = logging.getLogger(__name__)
 

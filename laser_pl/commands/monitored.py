@@ -8,9 +8,9 @@ from lightning.pytorch import Trainer
 
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.evaluation import MAJORITY_FROM
-from laser_pl.policy import Policy
-from laser_pl.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, perhaps
+from laser_pl.policy.evaluation import MAJORITY_FROM
+from laser_pl.policy.policy import Policy
 
 _OF_BATCHES = ("train/truncated", "tokens/responses")
 _OF_ROLLOUTS = ("train/response_length", "tokens/prompts", "seconds/scoring")

@@ -13,23 +13,23 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from torch import Tensor
 
-from laser_pl import progress
 from laser_pl.batches import LabelledBatch, PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.evaluation import Evaluation
 from laser_pl.generation.sampler import Sampling, sample
-from laser_pl.language_model import Lora, Weights
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
+from laser_pl.models.language_model import Lora, Weights
 from laser_pl.objectives.base import LossOutputs, Objective
 from laser_pl.objectives.dpo import Dpo
-from laser_pl.ranks import Ranks
+from laser_pl.policy.evaluation import Evaluation
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
-from laser_pl.seeds import derive_seed
+from laser_pl.runtime import progress
+from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.seeds import derive_seed
 from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.optimizers import make_optimizers
 from laser_pl.training.pair_step import batch_loss, frozen_loss

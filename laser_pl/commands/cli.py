@@ -22,34 +22,27 @@ from callbacks.live_view import showing, view_of
 from callbacks.reward_selection import RewardSelection
 from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecord
-from laser_pl import progress
-from laser_pl.before_start import checks, connect
 from laser_pl.command_line.changed_settings import changes_since, tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.command_line.looked_at import LookedAt
 from laser_pl.command_line.parser import Parser
-from laser_pl.command_line.predict_command import PredictCommand
+from laser_pl.commands.before_start import checks, connect
+from laser_pl.commands.fit_summary import summary_of_fit
+from laser_pl.commands.predict import PredictCommand
+from laser_pl.commands.trainer_settings import callbacks_of, refuse_settings
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
-from laser_pl.interruption import Interrupted, Interruption
-from laser_pl.keys import masked, refuse_keys
-from laser_pl.noise import only_warnings, quieten
-from laser_pl.places import absolute, briefly
-from laser_pl.policy import Policy
-from laser_pl.processes import (
-    ending_those_started,
-    is_loss_of_a_process,
-    process_number,
-    refuse_other_processes,
-    settle_processes,
-)
+from laser_pl.messages.keys import masked, refuse_keys
+from laser_pl.messages.places import absolute, briefly
+from laser_pl.messages.suggestions import closest_path, perhaps
+from laser_pl.messages.terminal import shown
+from laser_pl.policy.policy import Policy
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
 from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import check_checkpoint
 from laser_pl.run.files import write_json, write_whole
-from laser_pl.run.fit_summary import summary_of_fit
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.loggers import (
     OF_PROFILERS,
@@ -64,10 +57,17 @@ from laser_pl.run.loggers import (
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.run.users_files import give_checkpoints_folders, give_profile_file
+from laser_pl.runtime import progress
+from laser_pl.runtime.interruption import Interrupted, Interruption
+from laser_pl.runtime.noise import only_warnings, quieten
+from laser_pl.runtime.processes import (
+    ending_those_started,
+    is_loss_of_a_process,
+    process_number,
+    refuse_other_processes,
+    settle_processes,
+)
 from laser_pl.selection.selector import Selector
-from laser_pl.suggestions import closest_path, perhaps
-from laser_pl.terminal import shown
-from laser_pl.trainer_settings import callbacks_of, refuse_settings
 from laser_pl.training.fit_loop import FitLoop
 
 log = logging.getLogger(__name__)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import writable
+from laser_pl.messages.terminal import shown
 from laser_pl.report.comparison import Row, compare
 from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.records import told_of
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets, strategy_called
 from laser_pl.run.files import write_whole
-from laser_pl.terminal import shown
 
 
 def arguments() -> Arguments:

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.terminal import as_markup
 from laser_pl.report.contexts import Seen, contexts_of
 from laser_pl.report.neighbours import Neighbour, experience, nearest
 from laser_pl.report.records import Line, RunRecords, read_records, told_of
 from laser_pl.report.sample import responses_of
 from laser_pl.report.text import line
-from laser_pl.terminal import as_markup
 
 NEIGHBOURS = 20
 """Earlier decisions that are asked how each arm did."""

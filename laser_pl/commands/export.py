@@ -13,11 +13,11 @@ from typing import Any
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.data.rollout_store import RolloutStore, Row
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.messages.terminal import shown
 from laser_pl.report.kinds import OF_PAIRS, holds, lies_within
 from laser_pl.report.records import told_of
 from laser_pl.run.files import whole_lines, writing
 from laser_pl.run.folder import RunFolder
-from laser_pl.terminal import shown
 
 Line = dict[str, Any]
 

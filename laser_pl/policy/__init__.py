@@ -1,0 +1,1 @@
+"""The policy: the LightningModule, and how right its responses are."""

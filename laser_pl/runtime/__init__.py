@@ -1,0 +1,1 @@
+"""Around a run: processes, seeds, progress, interruptions."""

@@ -1,0 +1,60 @@
+"""The rooms of the library: imports between them go down only."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def room_of(module: str) -> str:
+    """The folder a module lies in, or its own name if it lies loose."""
+    return "callbacks" if module.startswith("callbacks") else f"{module}.".split(".")[1]
+
+
+def imports_of(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which rooms each room imports, wherever in a file it does so."""
+    rooms: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        own = rooms.setdefault(room_of(module), set())
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name}" if node.module == "laser_pl" else str(node.module) for name in names]
+            own |= {room_of(name) for name in names if name.partition(".")[0] in ("laser_pl", "callbacks")}
+        own.discard(room_of(module))
+    return rooms
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    files = [*(ROOT / "laser_pl").rglob("*.py"), *(ROOT / "callbacks").glob("*.py")]
+    named = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in files}
+    return {
+        module.removesuffix(".__init__"): path.read_text(encoding="utf-8")
+        for module, path in named.items()
+        if module != "laser_pl.__init__"  # it hands the rooms' names out
+    }
+
+
+def test_imports_go_down_only(sources: dict[str, str]) -> None:
+    order = list(TopologicalSorter(imports_of(sources)).static_order())
+    assert order.index("batches") < order.index("selection") < order.index("callbacks") < order.index("commands")
+
+
+@pytest.mark.parametrize(
+    "upward", ["from laser_pl.commands.cli import main", "def f():\n    import callbacks.run_record"]
+)
+def test_one_import_upward_makes_a_knot(sources: dict[str, str], upward: str) -> None:
+    module = "laser_pl.selection.panel"
+    with pytest.raises(CycleError):
+        TopologicalSorter(imports_of({**sources, module: f"{sources[module]}\n{upward}\n"})).prepare()
+
+
+def test_at_most_four_modules_lie_loose() -> None:
+    loose = {path.stem for path in (ROOT / "laser_pl").glob("*.py")} - {"__init__"}
+    assert loose == {"__main__", "batches", "errors"}
