@@ -83,7 +83,7 @@ def main(args: Sequence[str]) -> None:
 
 
 def _whole_parser() -> ArgumentParser:
-    from laser_pl import cli  # all that training imports: the names of its classes are wanted
+    from laser_pl.commands import cli  # all that training imports: the names of its classes are wanted
 
     found = capture_parser(lambda: cli.main(["--help"]))
     assert isinstance(found, ArgumentParser)
