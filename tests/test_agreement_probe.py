@@ -22,8 +22,8 @@ from laser_pl.rewards.pool import Pool
 from laser_pl.run.state import digest, run_state
 from laser_pl.selection.agreement import probe
 from laser_pl.selection.panel import Panel
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 CPU = torch.device("cpu")
 FUNCTIONS = """
 def high(prompts, completions, **columns):

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run.checkpoints import refuse_other_optimizer
+from tests.runs import decisions_of
 
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 POLICY, LONGER = WORLD / "policy", WORLD / "reward_models" / "longer"
@@ -576,10 +577,6 @@ def test_a_file_in_the_way_is_named_and_the_run_goes_on_later(
 
 
 # -- what is no mistake ------------------------------------------------------------------------------------------------
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def rollouts_of(run: LaserCLI) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.objectives import LossOutputs
 from laser_pl.policy.policy import Policy
 from laser_pl.run.state import digest
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 Spoil = Callable[..., None]
 
 
@@ -46,10 +44,6 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
         monkeypatch.setattr(Policy, "_own_loss", spoiled)
 
     return arrange
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +9,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from laser_pl.bandits import Classifier
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 ARMS = ["a", "b", "c"]
 
 

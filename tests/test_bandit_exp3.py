@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +9,8 @@ from torch import Tensor
 
 from laser_pl.bandits import Exp3
 from laser_pl.errors import ConfigurationError
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 NOWHERE = torch.ones(1, 1)
 
 

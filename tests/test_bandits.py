@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -26,8 +25,8 @@ from laser_pl.bandits import (
     Uniform,
 )
 from laser_pl.testing.bandits import PROMISES, contexts_of, names_of, started, teach, told_and_asked
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 Make = Callable[[], Bandit]
 
 LEARNERS: dict[str, Make] = {

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given
@@ -12,8 +9,8 @@ from hypothesis import strategies as st
 
 from laser_pl.bandits import Bandit, Fixed, Oracle, RoundRobin, Uniform
 from laser_pl.errors import ConfigurationError
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 ARMS = ["a", "b", "c"]
 SIZES = st.lists(st.integers(0, 5), max_size=8)
 

@@ -7,18 +7,16 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.commands.compare import main
 from laser_pl.report.runs import by_strategy, read_run
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 HEADER = b"\x89PNG\r\n\x1a\n"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +12,7 @@ from torch import Tensor
 
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.errors import ConfigurationError
-
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
+from tests.runs import ThroughDisk
 
 
 def hidden_states(count: int, size: int = 5, seed: int = 0) -> Tensor:

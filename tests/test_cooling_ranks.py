@@ -19,13 +19,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.batches import PromptLosses, RolloutBatch
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.signals import Cooling
 from laser_pl.feedback.signals.cooling import covariance, gain_of_the_likelier, standing
+from tests.runs import Fit
 
 Make = Callable[..., RolloutBatch]
-Fit = Callable[..., LaserCLI]
 NAN = math.nan
 
 

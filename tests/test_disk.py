@@ -11,13 +11,11 @@ import pytest
 import torch
 
 from callbacks.run_checkpoint import RunCheckpoint
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run.files import writing
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import metrics_without_clock
-
-Fit = Callable[..., LaserCLI]
+from tests.runs import Fit
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from datasets import Value, load_dataset, load_from_disk
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.commands.export import main as export
-
-Fit = Callable[..., LaserCLI]
+from tests.runs import Fit
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.models.language_model import Weights
 from laser_pl.rewards import SequenceClassifier
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "reward_models"
 
 
@@ -35,10 +34,6 @@ def arms(*names: str) -> str:
         for name in names
     }
     return f"--selection.reward_models={json.dumps(specs)}"
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def bandit_state(path: Path) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 
 import pytest
 
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation.sampler import sample
 from laser_pl.runtime.seeds import derive_seed
-
-Fit = Callable[..., LaserCLI]
+from tests.runs import Fit
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.commands.cli import LaserCLI
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 REWARDS = """
 import math, time
 

@@ -16,8 +16,7 @@ from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.reading.reader import ResponseReader
 from laser_pl.run.state import digest, run_state
-
-Fit = Callable[..., LaserCLI]
+from tests.runs import Fit
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.run.loggers import SAMPLE_COLUMNS, go_on_with_versions, sample_rows
-
-Fit = Callable[..., LaserCLI]
+from tests.runs import Fit
 
 
 def rows_of(run: LaserCLI) -> list[dict[str, str]]:

@@ -16,8 +16,8 @@ from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.templates import Plain
 from laser_pl.policy.policy import Policy
 from laser_pl.report.predictions import print_predictions
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 REWARDS = """
 def nothing(prompts, completions, **columns):
     return [None] * len(completions)

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from io import StringIO
 from itertools import chain, groupby
 from pathlib import Path
@@ -25,8 +24,8 @@ from laser_pl.commands.explain import explain_step, main
 from laser_pl.report.contexts import contexts_of, part
 from laser_pl.report.records import RunRecords, read_records
 from laser_pl.runtime.seeds import derive_seed
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 ARMS = ["numbers", "sorter", "mirror", "general", "longer"]
 POLLED = ["--selection.granularity=prompt", "--selection.signal=laser_pl.feedback.signals.Cooling",
           "--selection.signal.share=0.5", "--selection.bandit=laser_pl.bandits.Thompson"]  # fmt: skip
@@ -53,10 +52,6 @@ def polled(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
 
 def judged_of(run: LaserCLI) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.folder.judged.read_text().splitlines()]
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def metrics_of(run: LaserCLI, column: str) -> list[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from laser_pl.commands.cli import LaserCLI
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
@@ -22,10 +20,6 @@ WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 def size() -> list[str]:
     """Two steps."""
     return ["--data.prompts_per_iteration=8"]
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def arms(**reward_models: tuple[str, dict[str, Any]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.report.model_card import is_ours, model_card
 from laser_pl.report.records import read_records
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 POLICY = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "policy"
 ARMS = ["numbers", "sorter", "mirror", "general", "longer"]
 
@@ -30,10 +29,6 @@ def run(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> LaserCLI:
     return fit(tmp_path_factory.mktemp("run"), "--trainer.max_epochs=2", "--model.evaluation.n=2",
                "--data.prompts_per_iteration=12", "--data.rollout_batch_size=8", "--data.rollouts.n=4",
                evaluated=8)  # fmt: skip
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def metrics_of(run: LaserCLI, column: str) -> list[float]:

@@ -21,8 +21,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.reading.reader import Reading
 from laser_pl.report.command import main as report
 from laser_pl.run.state import digest, metrics_without_clock
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 SUPERVISED = ["--model.supervised=true", "--data.columns.response={{ answer }}", "--trainer.max_epochs=2"]
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.commands.explain import reason
 from laser_pl.report.records import read_records
 from laser_pl.report.selection_warnings import told_nothing_apart
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 FUNCTIONS = """
 def constant(prompts, completions, **columns):
     return [3.0] * len(completions)
@@ -51,10 +49,6 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tying_rewards.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "tying_rewards", raising=False)
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 SIX_STEPS = ["--data.prompts_per_iteration=24"]

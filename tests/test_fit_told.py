@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from laser_pl.commands.cli import LaserCLI
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 EVERY_OTHER = """
 count = [0]
 

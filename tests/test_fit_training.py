@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import bitsandbytes
@@ -18,8 +17,8 @@ from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.errors import ConfigurationError
 from laser_pl.reading.modes import recomputes
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 

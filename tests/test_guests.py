@@ -15,10 +15,10 @@ import pytest
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.loggers import go_offline_without_key
 from laser_pl.run.state import digest, run_state
+from tests.runs import Fit
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
-Fit = Callable[..., LaserCLI]
 
 GUESTS = '''
 import os

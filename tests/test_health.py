@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.health import Health
-
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
+from tests.runs import ThroughDisk
 
 
 def asked(health: Health, name: str, fails: Callable[[int], bool], steps: int) -> list[int]:

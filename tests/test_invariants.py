@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.reading.logprobs import response_logprobs
+from tests.runs import Fit, decisions_of
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 
 
@@ -31,10 +31,6 @@ def arms(*names: str) -> str:
         return {"class_path": "laser_pl.rewards.SequenceClassifier", "init_args": {"weights": weights}}
 
     return f"--selection.reward_models={json.dumps({name: classifier(name) for name in names})}"
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 def adapter_of(run: LaserCLI) -> dict[str, Tensor]:

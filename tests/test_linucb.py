@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +12,7 @@ from torch import Tensor
 from laser_pl.bandits import LinUCB
 from laser_pl.bandits.base import argmax_with_random_ties
 from laser_pl.errors import ConfigurationError
-
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
+from tests.runs import ThroughDisk
 
 
 def started(arms: int, size: int, alpha: float = 0.5, seed: int = 0) -> LinUCB:

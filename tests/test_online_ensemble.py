@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,12 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.batches import PairIndices, Prompt
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import ByCategory, MeanEnsemble, OnlineEnsemble, RewardModel
+from tests.runs import Fit, ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
-Fit = Callable[..., LaserCLI]
 PROMPTS = [Prompt("p0", "a", "a"), Prompt("p1", "b", "b")]
 TEXTS = [["x", "xx", "xxx"], ["xxxx", "x", ""]]
 

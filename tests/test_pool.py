@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +15,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.rewards import Pool, RewardModel
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.pool import Answer
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 CPU = torch.device("cpu")
 PROMPTS = [Prompt(f"p{i}", "x" * i, "unused") for i in range(4)]
 RESPONSES = [["a", "bb", "ccc"]] * 4

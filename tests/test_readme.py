@@ -24,6 +24,7 @@ from laser_pl.commands.export import main as export
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.rewards import RewardModel
+from tests.runs import decisions_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,10 +57,6 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         del sys.modules[name]
 
     return write
-
-
-def decisions_of(run: LaserCLI) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.folder.selection.read_text().splitlines()]
 
 
 # -- reward model, bandit, matcher -------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from laser_pl.models.language_model import Lora
 from laser_pl.reading.modes import evaluating, recomputes
 from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 SHAPE = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.2}
 

@@ -18,8 +18,8 @@ from laser_pl.report.page import accuracy_rows
 from laser_pl.report.records import read_records
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import run_state
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 STEPS = 5  # per iteration
 TEST_PROMPTS = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "prompts" / "test.jsonl"
 OTHER_PARTS = [

@@ -23,8 +23,8 @@ from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 WORLD = Path(__file__).resolve().parents[1] / "experiments" / "quickstart"
 DATED = "{{ strftime_now('%j') }} {% for message in messages %}{{ message.content }}{% endfor %}"
 PROMPTS = 16  # of which the iteration has 12

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 from laser_pl.bandits.ridge import Ridge
-
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
+from tests.runs import ThroughDisk
 
 
 class SlowRidge:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.scales import ArmZScore, ContextBaseline, Moments, PooledQuantiles, Raw, RunningMean, Scale
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 SCALES = [Raw, PooledQuantiles, RunningMean, ArmZScore, ContextBaseline]
 ARMS = ["a", "b", "c"]
 SIZES = (0, 1, 3, 0, 2, 5, 1, 4)

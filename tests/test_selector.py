@@ -23,9 +23,9 @@ from laser_pl.feedback.scales import PooledQuantiles
 from laser_pl.feedback.signals import Advantage, Loss
 from laser_pl.rewards import Constraint, RewardModel
 from laser_pl.selection.selector import Selector
+from tests.runs import ThroughDisk
 
 Make = Callable[..., RolloutBatch]
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 TEXTS = [["four", "4", "2+2", "IV"], ["six", "six!!", "6", "VI is it"]]
 
 

@@ -29,8 +29,8 @@ from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact, Number
 from laser_pl.objectives import Dpo as DpoObjective
 from laser_pl.reading.reader import Reading
+from tests.runs import ThroughDisk
 
-ThroughDisk = Callable[[dict[str, Any]], dict[str, Any]]
 Make = Callable[..., RolloutBatch]
 NAN = math.nan
 

@@ -16,15 +16,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt, PromptBatch
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import Sampling, sample
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, stopped
 from laser_pl.generation.text import text_of
 from laser_pl.generation.way import AFRESH, FASTEST, SLOWER, Way
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 LONG, SEED = 3 * TOKENS_BETWEEN_LOOKS + 2, 5
 TEXTS = ["abc", "x", "a longer prompt than any window", "(1+2)*3="]
 

@@ -12,13 +12,13 @@ import torch
 import yaml
 
 from laser_pl.batches import Prompt
-from laser_pl.commands.cli import LaserCLI, main
+from laser_pl.commands.cli import main
 from laser_pl.metrics.graded import TokenF1
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact, Number
 from laser_pl.rewards import ByCategory, MeanEnsemble, Pool, Verifier
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 SPOILING = "laser_pl.metrics.matchers.Regex"
 """Answers of the quickstart are words and numbers; read by this only their last character counts."""
 LAST = {"class_path": SPOILING, "init_args": {"pattern": r"(.)\s*$"}}

@@ -17,14 +17,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.batches import Prompt
-from laser_pl.commands.cli import LaserCLI
 from laser_pl.models.language_model import Weights
 from laser_pl.policy.policy import Policy
 from laser_pl.rewards import PairwiseJudge
 from laser_pl.winrate.command import ALL, main
 from laser_pl.winrate.tables import WinRates
+from tests.runs import Fit
 
-Fit = Callable[..., LaserCLI]
 EVALUATED = 12
 POLICY = Path(__file__).resolve().parents[1] / "experiments" / "quickstart" / "policy"
 JUDGES = """
