@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke resume-table test lint docs
+.PHONY: help install quickstart study-smoke resume-table test test-fast lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,3 +40,6 @@ lint: $(INSTALLED) ## ruff and mypy
 # Two processes of one thread each; a file's tests stay together, since they share its runs.
 test: lint ## ruff, mypy and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(INSTALLED) ## the tests of single parts, in under two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -56,6 +56,17 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;?!+-*/=()[]{}|#'\"_\n"
 
 
+WHOLE_RUNS = {"fit", "fit_command", "browser", "benchmarks", "plug"}
+"""Fixtures of tests that are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``make test-fast`` leaves out: tests of whole runs, and of files that say so themselves."""
+    for item in items:
+        if WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 def make_tokenizer(**special: str) -> PreTrainedTokenizerFast:
     """One token per character. ``<pad>`` is 0, ``<eos>`` is 1, ``<unk>`` is 2, further special tokens follow."""
     tokens = ["<pad>", "<eos>", "<unk>", *special.values(), *CHARACTERS]
