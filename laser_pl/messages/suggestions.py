@@ -54,11 +54,11 @@ def closest_setting(name: str, settings: Iterable[str]) -> str | None:
     """The dotted name that looks most like one that is not there, part by part; None if nothing does.
 
     What is written below a setting that has no parts of its own is kept. Where a section is left out, the one setting
-    with such a last part is meant.
+    with such a last part is meant; of several the one that stands highest.
 
     >>> closest_setting("selektion.bandti.alpha", ["model.beta", "selection.bandit", "selection.pairs"])
     'selection.bandit.alpha'
-    >>> closest_setting("beta", ["model.beta", "selection.bandit"])
+    >>> closest_setting("beta", ["model.beta", "model.objective.beta", "selection.bandit"])
     'model.beta'
     """
     known = {tuple(setting.split(".")) for setting in settings}
@@ -75,4 +75,5 @@ def closest_setting(name: str, settings: Iterable[str]) -> str | None:
     else:
         return ".".join(meant)
     same = [one for one in known if one[-1] == wanted[-1]]
-    return ".".join(same[0]) if len(same) == 1 else None
+    highest = [one for one in same if len(one) == min(map(len, same))]
+    return ".".join(highest[0]) if len(highest) == 1 else None
