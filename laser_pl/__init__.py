@@ -11,6 +11,8 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from laser_pl import moved
+
 if TYPE_CHECKING:
     from laser_pl.batches import LabelledBatch as LabelledBatch
     from laser_pl.batches import Prompt as Prompt
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from laser_pl.selection.selector import Selector as Selector
 
 __version__ = "0.1.0"
+
+moved.install()
 
 # At import it reports that an optional kernel package is missing.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

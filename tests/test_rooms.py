@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from laser_pl.moved import MOVED
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,4 +62,23 @@ def test_one_import_upward_makes_a_knot(sources: dict[str, str], upward: str) ->
 
 def test_at_most_four_modules_lie_loose() -> None:
     loose = {path.stem for path in (ROOT / "laser_pl").glob("*.py")} - {"__init__"}
-    assert loose == {"__main__", "batches", "errors"}
+    assert loose == {"__main__", "batches", "errors", "moved"}
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_an_old_name_is_found_with_a_warning_that_says_the_new_one(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = importlib.import_module(new)
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    with pytest.warns(FutureWarning, match=f"^{re.escape(old)} is {re.escape(new)} now"):
+        found = importlib.import_module(old)
+    monkeypatch.delitem(sys.modules, old)
+    names = [name for name in vars(here) if not name.startswith("__")]
+    assert names
+    assert all(getattr(found, name) is getattr(here, name) for name in names)
+
+
+def test_a_name_that_there_never_was_is_not_found() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"laser_pl\.nonsense"):
+        importlib.import_module("laser_pl.nonsense")

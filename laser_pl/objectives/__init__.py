@@ -1,10 +1,11 @@
 """What a policy minimises, by class path: ``model.objective: laser_pl.objectives.Ipo``."""
 
 from laser_pl.objectives.base import LossInputs, LossOutputs, Objective
-from laser_pl.objectives.dpo import Dpo, LengthNormalisedDpo, RobustDpo
+from laser_pl.objectives.dpo import Dpo, LengthNormalisedDpo, RobustDpo, dpo_loss
 from laser_pl.objectives.hinge import Hinge
 from laser_pl.objectives.ipo import Ipo
-from laser_pl.objectives.pairs import PairObjective
+from laser_pl.objectives.nll import nll_loss
+from laser_pl.objectives.pairs import PairObjective, mean_per_prompt
 from laser_pl.objectives.simpo import SimPo
 
 __all__ = [
@@ -18,4 +19,7 @@ __all__ = [
     "PairObjective",
     "RobustDpo",
     "SimPo",
+    "dpo_loss",
+    "mean_per_prompt",
+    "nll_loss",
 ]
