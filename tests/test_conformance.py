@@ -518,7 +518,8 @@ def give_rounded_weights(rounded: LocalModel, exact: LocalModel) -> None:
         if isinstance(module, bnb.nn.Linear4bit):
             values = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
         elif isinstance(module, bnb.nn.Linear8bitLt):
-            values = module.weight.CB.float() * module.weight.SCB[:, None] / 127
+            own_state = module.weight if module.weight.CB is not None else module.state  # from the first forward on
+            values = own_state.CB.float() * own_state.SCB[:, None] / 127
         else:
             continue
         modules[name].weight.data.copy_(values)
