@@ -267,14 +267,19 @@ CASES: dict[str, tuple[Make, str]] = {
         setting("--selection.bandit.alpha=.nan"),
         "alpha must be >= 0, got nan. Set selection.bandit.alpha in the config.",
     ),
-    "beta 0": (setting("--model.beta=0"), "beta must be > 0 and finite, got 0.0. Set model.beta in the config, or"),
+    "beta 0": (setting("--model.beta=0"), "beta must be > 0 and finite, got 0.0. Set model.beta in the config."),
+    "beta 0 of an objective": (
+        setting("--model.objective=Ipo", "--model.objective.beta=0"),
+        "laser_pl.objectives.Ipo cannot be made: beta must be > 0 and finite, got 0.0. Set"
+        " model.objective.init_args.beta in the config.",
+    ),
     "beta without end": (
         setting("--model.beta=.inf"),
-        "beta must be > 0 and finite, got inf. Set model.beta in the config, or beta of model.objective.",
+        "beta must be > 0 and finite, got inf. Set model.beta in the config.",
     ),
     "nll_weight that is no number": (
         setting("--model.nll_weight=.nan"),
-        "nll_weight must be >= 0 and finite, got nan. Set model.nll_weight in the config, or",
+        "nll_weight must be >= 0 and finite, got nan. Set model.nll_weight in the config.",
     ),
     "temperature that is no number": (
         setting("--data.rollouts.temperature=.nan"),

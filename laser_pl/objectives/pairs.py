@@ -102,27 +102,24 @@ def mean_per_prompt(values: Tensor, prompt: Tensor, prompts: int) -> Tensor:
     return torch.where(count > 0, total / count.clamp(min=1), math.nan)
 
 
-def above_0(value: float, name: str) -> float:
+def above_0(value: float, name: str, setting: str = "model.objective.init_args") -> float:
     """A setting that must be > 0 and finite.
+
+    Args:
+        value: Its value.
+        name: Its name.
+        setting: The section it stands in.
 
     Raises:
         ConfigurationError: If it is not.
     """
     if not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be > 0 and finite, got {value}. {_where(name)}")
+        raise ConfigurationError(f"{name} must be > 0 and finite, got {value}. Set {setting}.{name} in the config.")
     return value
 
 
-def at_least_0(value: float, name: str) -> float:
-    """A setting that must be >= 0 and finite.
-
-    Raises:
-        ConfigurationError: If it is not.
-    """
+def at_least_0(value: float, name: str, setting: str = "model.objective.init_args") -> float:
+    """A setting that must be >= 0 and finite; the rest as of ``above_0``."""
     if not 0 <= value < math.inf:
-        raise ConfigurationError(f"{name} must be >= 0 and finite, got {value}. {_where(name)}")
+        raise ConfigurationError(f"{name} must be >= 0 and finite, got {value}. Set {setting}.{name} in the config.")
     return value
-
-
-def _where(name: str) -> str:
-    return f"Set model.{name} in the config, or {name} of model.objective."

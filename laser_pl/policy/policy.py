@@ -21,6 +21,7 @@ from laser_pl.metrics.matchers import Exact
 from laser_pl.models.language_model import Lora, Weights
 from laser_pl.objectives.base import LossOutputs, Objective
 from laser_pl.objectives.dpo import Dpo
+from laser_pl.objectives.pairs import above_0, at_least_0
 from laser_pl.policy.evaluation import Evaluation
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
@@ -106,7 +107,7 @@ class Policy(LightningModule):
             )
         self.weights = weights
         self.lora = lora
-        of_dpo = Dpo(beta, nll_weight)
+        of_dpo = Dpo(above_0(beta, "beta", "model"), at_least_0(nll_weight, "nll_weight", "model"))
         if objective is not None and (beta, nll_weight) != (0.1, 1.0):  # it may be laid over a file that sets them
             log.warning("model.beta %s and model.nll_weight %s are not used: %s has its own, in"
                         " model.objective.init_args.", beta, nll_weight, type(objective).__name__)  # fmt: skip
