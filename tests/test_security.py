@@ -240,7 +240,7 @@ def test_a_checkpoint_changes_nothing_in_the_configuration(
     other = {"beta": 7.0, "weights": {"name": str(model), "trust_remote_code": True}}
     path = checkpoint_with(finished, tmp_path / "evil.ckpt", hyper_parameters=other)
     run = main(["test", *command[1:], f"--ckpt_path={path}"])
-    assert (run.model.beta, run.model.weights) == (1.0, Weights(str(POLICY)))
+    assert (run.model.objective.beta, run.model.weights) == (1.0, Weights(str(POLICY)))
     assert not mark.exists()
 
 
