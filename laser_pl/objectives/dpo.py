@@ -39,7 +39,9 @@ def dpo_loss(policy_margin: Tensor, reference_margin: Tensor, beta: float) -> Te
 
 
 class Dpo(PairObjective):
-    r"""DPO (+ NLL): :math:`-\log\sigma(\beta[\Delta^\pi-\Delta^{ref}])`, Rafailov et al. 2023, Eq. (7).
+    r"""DPO and the NLL of the chosen: the margin over the reference is to be wide.
+
+    Rafailov et al. 2023, Eq. (7): :math:`-\log\sigma(\beta[\Delta^\pi-\Delta^{ref}])`.
 
     Args:
         beta: Inverse temperature, 1/nats, > 0. LASeR's paper does not publish its value.
@@ -58,9 +60,9 @@ class Dpo(PairObjective):
 
 
 class RobustDpo(Dpo):
-    r"""DPO for labels of which a known share is the wrong way round, Chowdhury et al. 2024 (rDPO).
+    r"""DPO for labels of which a known share is the wrong way round.
 
-    :math:`\frac{(1-\epsilon)\,\ell(h)-\epsilon\,\ell(-h)}{1-2\epsilon}` with DPO's loss
+    Chowdhury et al. 2024 (rDPO): :math:`\frac{(1-\epsilon)\,\ell(h)-\epsilon\,\ell(-h)}{1-2\epsilon}` with DPO's loss
     :math:`\ell(h)=-\log\sigma(\beta h)` is, over such labels, in the mean what DPO's is over clean ones. It has no
     lower bound.
 
@@ -91,8 +93,8 @@ class RobustDpo(Dpo):
 class LengthNormalisedDpo(Dpo):
     r"""DPO on log-ratios per token, so that long responses weigh no more than short ones.
 
-    :math:`-\log\sigma(\beta[r(y_w)/|y_w|-r(y_l)/|y_l|])` with :math:`r(y)=\log\pi(y)-\log\pi_{ref}(y)`: the
-    length-normalised DPO of Tulu 3 (Lambert et al. 2024, Eq. (6)).
+    Tulu 3's (Lambert et al. 2024, Eq. (6)): :math:`-\log\sigma(\beta[r(y_w)/|y_w|-r(y_l)/|y_l|])` with
+    :math:`r(y)=\log\pi(y)-\log\pi_{ref}(y)`.
 
     Args:
         beta: Inverse temperature, tokens/nat, > 0; larger than DPO's by about a response's length.

@@ -9,9 +9,10 @@ from laser_pl.objectives.pairs import PairObjective, above_0
 
 
 class Hinge(PairObjective):
-    r"""A pair counts until its margin is wide enough (+ NLL): :math:`\max(0, 1-\beta[\Delta^\pi-\Delta^{ref}])`.
+    r"""Hinge: a pair counts until its margin is wide enough.
 
-    SLiC-HF's loss (Zhao et al. 2023) on DPO's margin, as in RSO (Liu et al. 2024, Eq. (11)).
+    SLiC-HF's loss (Zhao et al. 2023) on DPO's margin, as in RSO (Liu et al. 2024, Eq. (11)):
+    :math:`\max(0, 1-\beta[\Delta^\pi-\Delta^{ref}])`.
 
     Args:
         beta: The margin that is wide enough is 1 / beta nats, > 0.

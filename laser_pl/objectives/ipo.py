@@ -10,10 +10,10 @@ from laser_pl.objectives.pairs import PairObjective, above_0
 
 
 class Ipo(PairObjective):
-    r"""IPO (+ NLL): pulls the margin to a finite value instead of ever further, Azar et al. 2024, Eq. (17).
+    r"""IPO: pulls the margin to a finite value instead of ever further.
 
-    :math:`(h-\frac{1}{2\beta})^2`, where :math:`h` is the margin over the reference of log-probabilities per token: the
-    paper does not say so, its results are of that form, and peers take it so.
+    Azar et al. 2024, Eq. (17): :math:`(h-\frac{1}{2\beta})^2`, where :math:`h` is the margin over the reference of
+    log-probabilities per token: the paper does not say so, its results are of that form, and peers take it so.
 
     Args:
         beta: Regularisation, tau in the paper, > 0: the margin aimed at is 1 / (2 beta) nats per token.

@@ -11,10 +11,10 @@ from laser_pl.objectives.pairs import PairObjective, above_0, at_least_0
 
 
 class SimPo(PairObjective):
-    r"""SimPO (+ NLL): the likelihood per token is the reward, Meng et al. 2024, Eq. (6).
+    r"""SimPO: the likelihood per token is the reward, and there is no reference.
 
-    :math:`-\log\sigma(\beta[\log\pi(y_w)/|y_w|-\log\pi(y_l)/|y_l|]-\gamma)`. It looks at no reference, so its first
-    value differs with who is chosen: it is low where the policy found the chosen likelier already.
+    Meng et al. 2024, Eq. (6): :math:`-\log\sigma(\beta[\log\pi(y_w)/|y_w|-\log\pi(y_l)/|y_l|]-\gamma)`. Its first value
+    differs with who is chosen: it is low where the policy found the chosen likelier already.
 
     Args:
         beta: Inverse temperature, tokens/nat, > 0.

@@ -53,8 +53,8 @@ class Policy(LightningModule):
         lora: The adapter that is trained.
         beta: DPO's inverse temperature, 1/nats, > 0. The paper does not publish its value.
         nll_weight: Weight of the chosen response's NLL per token; 0: plain DPO.
-        objective: What is minimised, one of ``laser_pl.objectives``, with a beta and an nll_weight of its own, in place
-            of those above; null: DPO with those above.
+        objective: What is minimised; null: DPO. One of ``laser_pl.objectives``, with a beta and an nll_weight of its
+            own, in place of those above.
         gradient_checkpointing: Recompute activations going backward: slower, in less memory. Prompts are not shared by
             their responses then.
         tokens_per_forward: Tokens that a forward takes when responses are read. Memory grows with it, and with neither
