@@ -34,8 +34,8 @@ DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 ROWS = (
     Row("starts", "imports", "starts:imports", 10, 60, "Does everything import that a run needs?"),
-    Row("starts", "quickstart", "starts:quickstart", 38, 120, "Does the quickstart end where it ends on a CPU?"),
-    Row("right", "log-probabilities", "right:logprobs", 12, 60, "Does sharing a prompt change values or gradients?"),
+    Row("starts", "quickstart", "starts:quickstart", 30, 120, "Does the quickstart end where it ends on a CPU?"),
+    Row("right", "log-probabilities", "right:logprobs", 40, 80, "Does sharing a prompt change values or gradients?"),
     Row("right", "attention", "right:attention", 5, 40, "Is the card's kernel for shared prompts right?"),
     Row("right", "greedy", "right:greedy", 5, 40, "Are the likeliest tokens those of plain `generate`?"),
     Row("right", "uncaptured", "right:uncaptured", 6, 40, "Is a model sampled from that no graph can hold?"),
@@ -48,16 +48,16 @@ ROWS = (
     Row("right", "signals", "runs:signals", 25, 80, "Do all presets, reward models of all kinds and `predict` run?"),
     Row("fast", "peaks", "fast:peaks", 3, 30, "What can this card do at best?"),
     Row("profile", "decoding", "profiled:decoding", 20, 60, "Which kernels cost most while tokens are sampled?"),
-    Row("profile", "step", "profiled:step", 30, 90, "Which kernels cost most in a step?"),
+    Row("profile", "step", "profiled:step", 40, 90, "Which kernels cost most in a step?"),
     Row("fast", "rollouts bf16", "fast:rollouts_bf16", 25, 100, "Are rollouts faster than `generate`?"),
-    Row("fast", "step bf16", "fast:step_bf16", 120, 180, "Is a DPO step faster than TRL's?"),
+    Row("fast", "step bf16", "fast:step_bf16", 95, 180, "Is a DPO step faster than TRL's?"),
     Row("fast", "iteration bf16", "fast:iteration_bf16", 90, 150, "Where does the time go, and is `plan` right?"),
     Row("fast", "rollouts nf4", "fast:rollouts_nf4", 35, 120, "The same with a base in 4 bits"),
     Row("fast", "step nf4", "fast:step_nf4", 140, 200, "The same with a base in 4 bits"),
-    Row("right", "resumed", "runs:resumed", 40, 90, "Is a resumed run the same to the last bit?", DETERMINISTIC),
+    Row("right", "resumed", "runs:resumed", 25, 90, "Is a resumed run the same to the last bit?", DETERMINISTIC),
     Row("fast", "iteration nf4", "fast:iteration_nf4", 60, 130, "The same with a base in 4 bits"),
 )  # fmt: skip
-PARTS = {"starts": 130, "right": 340, "fast": 520, "profile": 130}
+PARTS = {"starts": 130, "right": 370, "fast": 520, "profile": 130}
 """Seconds after which a part is over, whatever is left of it."""
 
 
