@@ -99,7 +99,7 @@ def test_a_step_whose_loss_is_not_finite_teaches_what_does_not_come_of_it(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is hidden, since it may be the fault of the policy; scores of the poll are as true as ever."""
-    from laser_pl.policy.policy import policy
+    from laser_pl.policy import policy
 
     real = policy.batch_loss
 
