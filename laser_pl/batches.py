@@ -250,6 +250,11 @@ class LabelledBatch(RolloutBatch):
     """A batch that was judged: all of ``RolloutBatch``, and the labels.
 
     Attributes:
+        prompts: As there.
+        responses: As there.
+        contexts: As there.
+        reference_logprobs: As there.
+        iteration: As there.
         arms: The reward model that scored each prompt's responses. On the CPU. Shape ``(B,)``, int64.
         scores: Its scores; NaN is no opinion. On the CPU. Shape ``(B, n)``.
         pairs: The preference pairs made from them, on the batch's device.
