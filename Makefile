@@ -41,5 +41,5 @@ lint: $(INSTALLED) ## ruff and mypy
 test: lint ## ruff, mypy and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(INSTALLED) ## the tests of single parts, in under two minutes
+test-fast: $(INSTALLED) ## the tests of single parts, without whole runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
