@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 
 def end_ids(generation_config: Any, tokenizer: Any) -> list[int]:
     """Every id that ends a response: the tokenizer's EOS and those of the generation config (chat models have several).
@@ -41,3 +43,13 @@ def ended(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
     """
     place = next((place for place, id_ in enumerate(ids) if id_ in ends), None)
     return [*ids, ends[0]] if place is None else list(ids[: place + 1])
+
+
+def lengths_to(is_end: Tensor) -> Tensor:
+    """How many tokens stand up to the first end, which counts, or in all. Shapes ``(..., T)``, bool, to ``(...)``.
+
+    >>> import torch
+    >>> lengths_to(torch.tensor([[False, True, True], [False, False, False]])).tolist()
+    [2, 3]
+    """
+    return (is_end.cumsum(-1) - is_end.long() == 0).sum(-1)

@@ -75,22 +75,9 @@ class FixedCache(SharedCache):
         for layer in self.layers:
             layer.length += 1
 
-    def __call__(
-        self,
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        dropout: float,
-        scaling: float | None,
-        sliding_window: int | None,
-    ) -> Tensor:
+    def seen(self, layer: Any, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:
         """As the parent's, in as few kernels as there is need for."""
-        layer = self.layers[module.layer_idx]
-        rows, heads, _, size = query.shape
-        kv_heads, width = key.shape[1:3]
-        query = query.view(rows, kv_heads, heads // kv_heads, size) * (size**-0.5 if scaling is None else scaling)
+        width = key.shape[2]
         asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
         head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
@@ -103,12 +90,12 @@ class FixedCache(SharedCache):
             scores[..., :past] = self.places.in_a_row(head)
         own = scores[..., past:].flatten(0, 1)  # (R * H_kv, G, t)
         torch.bmm(query.flatten(0, 1), key.to(query.dtype).flatten(0, 1).transpose(1, 2), out=own)
-        weights = scores.masked_fill_(self.hidden(sliding_window, past, width), -torch.inf).softmax(-1)
+        weights = scores.masked_fill_(self.hidden(window, past, width), -torch.inf).softmax(-1)
         to_prompt, to_own = torch.split(weights, [past, width], dim=-1)
         asked = self.places.side_by_side(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
         seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
         result: Tensor = self.places.in_a_row(self.places.side_by_side(to_own @ value) + seen)  # (R, H_kv, G, D)
-        return result.reshape(rows, 1, heads, -1)
+        return result
 
     def hidden(self, window: int | None, past: int, width: int) -> Tensor:
         """What is padding, behind the present token, or has left the window. Shape ``(R, 1, 1, Tp + t)``."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch
+from laser_pl.generation.ends import lengths_to
 from laser_pl.generation.fixed_cache import FixedCache
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.ways import Choice
@@ -70,7 +71,7 @@ def replayed(base: Any, prompts: PromptBatch, cache: Any, choice: Choice) -> Ten
             count, further, rest = int(under_way.sum()), written - before, choice.longest - written
             progress.advance((count * further + (count - len(going)) * rest) / choice.longest)
             if not len(going):
-                written = int(_lengths(texts[under_way, width : width + written], ends).max())
+                written = int(lengths_to(torch.isin(texts[under_way, width : width + written], ends)).max())
             elif len(going) <= FEWER * len(rows):
                 result[rows] = texts[:, width:]
                 rows, texts, over, forward = rows[going], texts[going], over[going], None
@@ -87,12 +88,6 @@ def _columns(tokens: int) -> int:
     while width < tokens:
         width *= 2
     return width
-
-
-def _lengths(tokens: Tensor, ends: Tensor) -> Tensor:
-    """Tokens of each row up to its first end, which counts. Shapes ``(R, T)`` to ``(R,)``."""
-    is_end = torch.isin(tokens, ends)
-    return (is_end.cumsum(-1) - is_end.long() == 0).sum(-1)
 
 
 class OneToken:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.ends import end_ids
+from laser_pl.generation.ends import end_ids, lengths_to
 from laser_pl.generation.inverse_cdf import Draw
 from laser_pl.generation.stop_strings import StopStrings, stopped
 from laser_pl.generation.text import text_of, unknown_ids
@@ -177,7 +177,7 @@ def _numbers(tokens: int, rows: int, seed: int) -> Tensor:
 def _responses(tokens: Tensor, eos: list[int], stops: list[str], tokenizer: Any) -> Responses:
     """Cut responses behind the first EOS, or the token that completes the first stop string, and decode them."""
     is_eos = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
-    lengths, finished = (is_eos.cumsum(-1) - is_eos.long() == 0).sum(-1), is_eos.any(-1)  # (B, n)
+    lengths, finished = lengths_to(is_eos), is_eos.any(-1)  # (B, n)
     texts: list[list[str]] = []
     for row, (every, long) in enumerate(zip(tokens.tolist(), lengths.tolist(), strict=True)):
         texts.append([])

@@ -94,18 +94,22 @@ class SharedCache(Cache):  # type: ignore[misc]
         sliding_window: int | None,
     ) -> Tensor:
         """Attention of one new token of each response, to its prompt and to what it wrote."""
-        layer = self.layers[module.layer_idx]
         rows, heads, _, size = query.shape
         kv_heads = key.shape[1]
         query = query.view(rows, kv_heads, heads // kv_heads, size) * (size**-0.5 if scaling is None else scaling)
-        if sliding_window is not None:  # the present token counts
-            key, value = key[:, :, -sliding_window:], value[:, :, -sliding_window:]
+        seen = self.seen(self.layers[module.layer_idx], query, key, value, sliding_window)
+        return seen.reshape(rows, 1, heads, -1)
+
+    def seen(self, layer: Any, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:
+        """What scaled queries ``(R, H_kv, G, D)`` find, as they come; keys and values are the responses' own."""
+        if window is not None:  # the present token counts
+            key, value = key[:, :, -window:], value[:, :, -window:]
         own = query @ key.transpose(2, 3)  # (R, H_kv, G, t)
         # All responses of a prompt look at its keys in one product, so these are read once.
         asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
         head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
-        mask = self.prompt_mask(sliding_window, layer.length, head.shape[-1])
+        mask = self.prompt_mask(window, layer.length, head.shape[-1])
         if mask is not None:
             head = head.masked_fill(mask, -torch.inf)
         head = head.view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, Tp)
@@ -115,7 +119,7 @@ class SharedCache(Cache):  # type: ignore[misc]
         asked = self.places.side_by_side(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
         seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
         result: Tensor = self.places.in_a_row(seen) + to_own @ value  # (R, H_kv, G, D)
-        return result.reshape(rows, 1, heads, -1)
+        return result
 
     def prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:
         """What of the prompts is padding or has left the window. Shape ``(B, 1, 1, Tp)``; None for nothing."""

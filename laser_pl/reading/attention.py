@@ -112,9 +112,15 @@ class PackedAttention:
     ) -> Tensor:
         """See ``Attention``."""
         self.windows.append(sliding_window)
+        return self.attend(query, key, value, scaling, sliding_window, dropout)
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None, dropout: float
+    ) -> Tensor:
+        """By the form that is faster here. Shapes as of a call."""
         if self.kernel and not dropout and takes(query):
-            return self.by_kernel(query, key, value, scaling, sliding_window)
-        return self.by_padding(query, key, value, scaling, sliding_window, dropout)
+            return self.by_kernel(query, key, value, scaling, window)
+        return self.by_padding(query, key, value, scaling, window, dropout)
 
     @cached_property
     def _sequences(self) -> Ragged:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from laser_pl.reading.attention import PackedAttention, attending
 from laser_pl.reading.modes import evaluating
-from laser_pl.reading.packing import Packing, pack
+from laser_pl.reading.packing import Packing
 from laser_pl.reading.ragged import kernel_on, takes
 from laser_pl.reading.text_decoder import text_decoder
-from laser_pl.reading.trial_texts import START, TrialTexts, difference
+from laser_pl.reading.trial_texts import TrialTexts, difference
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,8 @@ def kernel_suits(base: Any) -> bool:
 
 def _why_not(base: Any) -> str | None:
     texts = TrialTexts.of(base)
-    prompts, responses = texts.prompts, texts.responses
-    lengths = torch.arange(len(responses), device=responses.device) % responses.shape[1] + 1  # all of them
-    mask = (torch.arange(responses.shape[1], device=responses.device) < lengths[:, None]).long()
     try:
-        for start in (0, START):
-            packing = pack(prompts.tokens, prompts.mask, texts.prompt, responses, mask, start)
+        for packing in texts.packings():
             both = BothForms(packing)
             with evaluating(base), attending(base, both):
                 text_decoder(base)(
@@ -83,24 +79,16 @@ class BothForms(PackedAttention):
         super().__init__(packing)
         self.apart = 0.0
 
-    def __call__(
-        self,
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        dropout: float,
-        scaling: float | None,
-        sliding_window: int | None,
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None, dropout: float
     ) -> Tensor:
-        """See ``Attention``."""
+        """By padding, whatever the kernel gave."""
         if takes(query):
-            for window in {sliding_window, None if sliding_window is None else min(SHORT, sliding_window)}:
-                found = self.with_gradients(True, query, key, value, scaling, window)
-                expected = self.with_gradients(False, query, key, value, scaling, window)
+            for tried in {window, None if window is None else min(SHORT, window)}:
+                found = self.with_gradients(True, query, key, value, scaling, tried)
+                expected = self.with_gradients(False, query, key, value, scaling, tried)
                 self.apart = max(self.apart, *map(difference, found, expected))
-        return self.by_padding(query, key, value, scaling, sliding_window)
+        return self.by_padding(query, key, value, scaling, window)
 
     def with_gradients(
         self, kernel: bool, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None

@@ -18,7 +18,7 @@ from laser_pl.reading.modes import recomputes
 from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.text_decoder import Head, own_head, text_decoder, without_wrapper
 from laser_pl.reading.token_logprobs import token_logprobs
-from laser_pl.reading.trial_texts import START, TrialTexts, difference, unblurred
+from laser_pl.reading.trial_texts import TrialTexts, difference, unblurred
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _known: WeakKeyDictionary[torch.nn.Module, str | None] = WeakKeyDictionary()
@@ -140,15 +140,11 @@ def _find_out(base: Any) -> str | None:
 def _try(base: Any, config: Any) -> str | None:
     """Read the trial's texts both ways."""
     texts = TrialTexts.of(base)
-    prompts, responses = texts.prompts, texts.responses
-    lengths = torch.arange(len(responses), device=responses.device) % responses.shape[1] + 1  # all of them
-    mask = (torch.arange(responses.shape[1], device=responses.device) < lengths[:, None]).long()
-    for start in (0, START):
-        packing = pack(prompts.tokens, prompts.mask, texts.prompt, responses, mask, start)
+    for packing in texts.packings():
         hidden, head, attention = read_packed(base, packing, kernel=False)
         if attention.windows != windows_of(config):
             return f"its layers attend with windows {attention.windows}, its configuration says {windows_of(config)}"
-        found, expected = head.logits(hidden), predicted(base, texts)[mask.bool()]
+        found, expected = head.logits(hidden), predicted(base, texts)[texts.cut.bool()]
         if not texts.agree(found, expected):
             return f"logits of a trial differed by {difference(found, expected):.1%} of the largest"
     return None

@@ -15,6 +15,7 @@ from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.reading.common_start import padded_right
 from laser_pl.reading.in_float32 import InFloat32, is_narrow
 from laser_pl.reading.modes import evaluating
+from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.padding import pad_left
 
 START = 2
@@ -81,6 +82,18 @@ class TrialTexts:
         tokens = torch.cat([self.prompts.tokens[self.prompt], self.responses], dim=-1)
         mask = torch.cat([self.prompts.mask[self.prompt], torch.ones_like(self.responses)], dim=-1)
         return padded_right(tokens, self.prompts.mask[self.prompt]), mask.sort(dim=-1, descending=True).values
+
+    @property
+    def cut(self) -> Tensor:
+        """The responses' mask where they are cut to all lengths there can be. Shape ``(R, T)``."""
+        steps = torch.arange(LONGEST, device=self.responses.device)
+        lengths = torch.arange(len(self.responses), device=self.responses.device) % LONGEST + 1
+        return (steps < lengths[:, None]).long()
+
+    def packings(self) -> Iterator[Packing]:
+        """The texts in a row with responses of all lengths, each prompt whole and with what all begin with once."""
+        for start in (0, START):
+            yield pack(self.prompts.tokens, self.prompts.mask, self.prompt, self.responses, self.cut, start)
 
     @property
     def predicting(self) -> Tensor:

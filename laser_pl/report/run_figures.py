@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laser_pl.objectives.base import called
 from laser_pl.report.agreement import agreement
 from laser_pl.report.charts import Bars, Chart, Figure, Heat, Lines, Series, Stack
 from laser_pl.report.records import Line, RunRecords, shares_by_category
@@ -107,8 +108,7 @@ def bandit_figure(records: RunRecords) -> Figure:
 def training_figure(records: RunRecords) -> Figure:
     """Loss, margin, likelihood and length."""
     charts = []
-    called = {"dpo": "DPO", "ipo": "IPO", "simpo": "SimPO"}
-    parts = [(f"train/{part}", f"{called.get(part, part)} part of it") for part in records.parts if part != "nll"]
+    parts = [(f"train/{part}", f"{called(part)} part of it") for part in records.parts if part != "nll"]
     for name, title in (("train/loss", "loss, nats"), *parts, *CURVES):
         found = records.metric_of_steps(name)
         if known([value for *_, value in found]):

@@ -101,7 +101,7 @@ class SequenceClassifier(LocalModel):
         def forward(group: list[int]) -> Tensor:
             rows = [texts[i] for i in group]
             return apart(
-                [self._company(text) for text in rows],
+                self._companies(rows),
                 lambda own: self._numbers([rows[i] for i in own.tolist()]),
                 self._model.device,
             )
@@ -121,13 +121,20 @@ class SequenceClassifier(LocalModel):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits @ logits.new_tensor(self.head_weights)
 
-    def _company(self, text: Text) -> tuple[int, int, int]:
+    def _companies(self, texts: Sequence[Text]) -> list[tuple[int, int, int]]:
         """What texts have in common that may be read together: equal lengths, where padding would change a score."""
-        config, length = self._model.config.get_text_config(), len(text.ids)
+        config = self._model.config.get_text_config()
         turn = Turn.of(config)
         # Encoders with a decoder are read at their last EOS, and transformers wants as many of them in every text.
-        ends = text.ids.count(config.eos_token_id) if getattr(config, "is_encoder_decoder", False) else 0
-        return 0 if turn is None else turn.company(length), 0 if self._hides_padding else length, ends
+        end = config.eos_token_id if getattr(config, "is_encoder_decoder", False) else None
+        return [
+            (
+                0 if turn is None else turn.company(len(text.ids)),
+                0 if self._hides_padding else len(text.ids),
+                0 if end is None else text.ids.count(end),
+            )
+            for text in texts
+        ]
 
     @torch.no_grad()
     def _finds_padding_hidden(self) -> bool:

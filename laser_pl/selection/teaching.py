@@ -5,7 +5,7 @@ from __future__ import annotations
 from laser_pl.batches import LOSS
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.objectives.base import Objective
+from laser_pl.objectives.base import Objective, called
 
 
 def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
@@ -31,7 +31,7 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
     name = objective.parts[0] if signal.part == LOSS else signal.part
     first = "its first value is ln 2 whoever judged" if name == "dpo" else "its first value is the same whoever judged"
     return (
-        f"The bandit learns from the {name.upper() if name in ('dpo', 'ipo') else name} loss alone, which says nothing"
+        f"The bandit learns from the {called(name)} loss alone, which says nothing"
         f" about which reward model is right: {first}. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll"
         " or Trusted, or train with an nll_weight > 0 and learn from the Loss."
     )
