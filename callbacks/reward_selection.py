@@ -46,6 +46,7 @@ class RewardSelection(Callback):
         assert isinstance(pl_module, Policy)
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PreferenceData)
+        self.selector.needs = pl_module.objective.needs
         self.selector.panel.ranks = Ranks.of(trainer)
         self.selector.panel.device = trainer.strategy.root_device
         self.asker = self.selector.prepare(pl_module.matcher, pl_module.tokenizer, data.prompts["train"])

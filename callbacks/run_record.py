@@ -59,7 +59,7 @@ class RunRecord(Callback):
         shares: How many prompts of each category each arm judged.
         possible: Forwards so far if every reward model that there was had scored every response once.
         steps: Training batches so far.
-        skipped: Those without a single pair.
+        skipped: Those that had nothing to learn from, not a single pair or scores that differ.
         bad: Those whose loss or gradient was no finite number.
         seconds: Time in training steps (without scoring) and in validation and test.
     """
@@ -113,7 +113,7 @@ class RunRecord(Callback):
         self.seconds["steps"] += time.perf_counter() - self._clock - (self.selector.pool.seconds - self._scoring)
         self.steps += 1
         assert isinstance(pl_module, Policy)
-        self.skipped += 0 if pl_module.step.pairs else 1
+        self.skipped += 0 if pl_module.step.labels else 1
         self.bad += 0 if pl_module.step.bad is None else 1
         if isinstance(batch, LabelledBatch):  # written responses have none
             names = self.selector.arms

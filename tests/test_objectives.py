@@ -6,13 +6,14 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from laser_pl.batches import PairIndices, RolloutBatch
+from laser_pl.batches import LabelledBatch, PairIndices, RolloutBatch
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.objectives import (
@@ -49,7 +50,8 @@ def of_trl() -> LossInputs:
     """Its four pairs, each of a prompt of its own."""
     pairs = PairIndices(torch.arange(4), torch.arange(4), torch.arange(4) + 4)
     logprobs, reference = (torch.tensor(TRL[name], dtype=torch.float64) for name in ("logprobs", "reference"))
-    return LossInputs(pairs, logprobs, reference, torch.tensor(TRL["lengths"]), prompts=4)
+    lengths, prompt = torch.tensor(TRL["lengths"]), torch.arange(4).repeat(2)
+    return LossInputs(pairs, logprobs, reference, lengths, 4, prompt, torch.full((8,), math.nan))
 
 
 def sigmoid(x: float) -> float:
@@ -91,7 +93,7 @@ def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
     inputs, objective = of_trl(), WITHOUT_NLL[name]
 
     def total(logprobs: torch.Tensor) -> torch.Tensor:
-        return objective.loss(LossInputs(inputs.pairs, logprobs, inputs.reference, inputs.lengths, 4)).per_prompt.sum()
+        return objective.loss(replace(inputs, logprobs=logprobs)).per_prompt.sum()
 
     assert torch.autograd.gradcheck(total, inputs.logprobs.clone().requires_grad_())
 
@@ -114,7 +116,7 @@ def test_robust_with_no_wrong_label_is_dpo_and_in_the_mean_over_flips_too() -> N
     inputs = of_trl()
     flipped = PairIndices(inputs.pairs.prompt, inputs.pairs.rejected, inputs.pairs.chosen)
     robust = WITHOUT_NLL["RobustDpo"]
-    wrong = robust.loss(LossInputs(flipped, inputs.logprobs, inputs.reference, inputs.lengths, 4)).per_prompt
+    wrong = robust.loss(replace(inputs, pairs=flipped)).per_prompt
     mean = (1 - EPSILON) * robust.loss(inputs).per_prompt + EPSILON * wrong
     dpo = WITHOUT_NLL["Dpo"].loss(inputs).per_prompt
     torch.testing.assert_close(mean, dpo)
@@ -166,6 +168,11 @@ class OverTheBatch(Dpo):
         return losses - losses.mean()
 
 
+class UsesAll(Dpo):
+    def uses(self, batch: LabelledBatch) -> torch.Tensor:
+        return torch.ones_like(batch.responses.finished)
+
+
 class NothingByChance(Dpo):
     def by_chance(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
         return {name: torch.zeros(len(batch)) for name in ("loss", *self.parts)}
@@ -184,6 +191,7 @@ class SaysThatItTells(Dpo):
         (ZeroWithoutPairs, "must be NaN for a prompt without pairs"),
         (OverTheBatch, "beside another one"),
         (NothingByChance, "labels at random give"),
+        (UsesAll, "uses\\(\\) must be true"),
         (SaysThatItTells, "tells\\('dpo'\\) is True"),
     ],
 )
@@ -194,7 +202,7 @@ def test_an_objective_that_breaks_a_promise_is_told_which(make: Any, said: str) 
 
 def test_every_promise_can_be_broken() -> None:
     broken = set()
-    for make in (NoSuchPart, NamedLoss, ZeroWithoutPairs, OverTheBatch, NothingByChance, SaysThatItTells):
+    for make in (NoSuchPart, NamedLoss, ZeroWithoutPairs, OverTheBatch, NothingByChance, UsesAll, SaysThatItTells):
         for promise in PROMISES:
             try:
                 promise(make())

@@ -16,7 +16,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.messages.terminal import as_markup
 from laser_pl.report.contexts import Seen, contexts_of
 from laser_pl.report.neighbours import Neighbour, experience, nearest
-from laser_pl.report.records import Line, RunRecords, read_records, told_of
+from laser_pl.report.records import Line, RunRecords, read_records, told_of, trained_nothing
 from laser_pl.report.sample import responses_of
 from laser_pl.report.text import line
 
@@ -152,9 +152,10 @@ def outcome(decision: Line) -> str:
     rewards = ", ".join(f"{line(arm)} {value:+.3f}" for arm, value in (decision.get("reward") or {}).items())
     learned = f"The bandit learned: {rewards}." if rewards else "The bandit learned nothing of it."
     pairs, loss = decision.get("pairs"), decision.get("loss")
-    if not pairs:
-        return f"No pairs could be made, so it trained nothing. {learned}"
-    number = "One pair" if pairs == 1 else f"{pairs} pairs"
+    if trained_nothing(decision):
+        nothing = "No responses were told apart" if pairs is None else "No pairs could be made"
+        return f"{nothing}, so it trained nothing. {learned}"
+    number = "Scores" if pairs is None else "One pair" if pairs == 1 else f"{pairs} pairs"
     if loss is None or not math.isfinite(loss):
         return f"{number} gave a loss or a gradient that is no finite number, so the step trained nothing. {learned}"
     return f"{number} gave a loss of {loss:.3f}. {learned}"

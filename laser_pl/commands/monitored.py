@@ -30,7 +30,7 @@ def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms:
         return None
     names = [*_OF_BATCHES, "train/loss"]
     if not policy.supervised:
-        names += [*policy.of_pairs, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
+        names += [*policy.of_labels, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
         names += [f"bandit/{part}/{arm}" for part in ("mean", "bonus") for arm in arms]
     validated = data.prompts["validation"] if trainer.limit_val_batches else []
     if any(prompt.answer is not None for prompt in validated):

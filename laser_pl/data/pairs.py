@@ -15,6 +15,8 @@ from laser_pl.runtime.seeds import derive_seed
 
 Pair = tuple[int, int]
 """Response indices ``(chosen, rejected)``."""
+Truncated = Literal["keep", "mask", "drop"]
+"""What a response that hit the length limit may be, see ``Pairing``."""
 
 
 class Pairing(ABC):
@@ -33,7 +35,7 @@ class Pairing(ABC):
         self,
         per_prompt: int = 10,
         min_margin: float = 0.0,
-        truncated: Literal["keep", "mask", "drop"] = "keep",
+        truncated: Truncated = "keep",
     ) -> None:
         if per_prompt < 1:
             raise ConfigurationError(f"per_prompt must be >= 1, got {per_prompt}. Set selection.pairs.per_prompt.")

@@ -137,7 +137,8 @@ def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: i
         optimizer: Bytes of the optimizer's.
     """
     data, arms, n = setup.data, list(setup.selector.arms), work.n
-    pairs = min(setup.selector.pairs.per_prompt, n * (n - 1) // 2)
+    paired = setup.policy.objective.needs == "pairs"
+    pairs = min(setup.selector.pairs.per_prompt, n * (n - 1) // 2) if paired else 0
     chunks = split_every([prompt for batch in data.plan(0) for prompt in batch], data.rollout_batch_size)
     hidden = base.skeleton.config.get_text_config().hidden_size
     each = rollout_bytes(chunks[0], setup.policy.tokenizer, n, setup.response_length, hidden)

@@ -6,6 +6,7 @@ from laser_pl.objectives.hinge import Hinge
 from laser_pl.objectives.ipo import Ipo
 from laser_pl.objectives.nll import nll_loss
 from laser_pl.objectives.pairs import PairObjective, mean_per_prompt
+from laser_pl.objectives.policy_gradient import PolicyGradient, advantages
 from laser_pl.objectives.simpo import SimPo
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "LossOutputs",
     "Objective",
     "PairObjective",
+    "PolicyGradient",
     "RobustDpo",
     "SimPo",
+    "advantages",
     "dpo_loss",
     "mean_per_prompt",
     "nll_loss",

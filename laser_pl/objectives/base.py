@@ -5,10 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
-from laser_pl.batches import LOSS, PairIndices, RolloutBatch
+from laser_pl.batches import LOSS, LabelledBatch, PairIndices, RolloutBatch
+
+Needs = Literal["pairs", "scores"]
+"""What an objective is given of the chosen reward model: pairs made from its scores, or the scores themselves."""
 
 
 def called(part: str) -> str:
@@ -25,11 +30,14 @@ class LossInputs:
     """The responses that a batch's labels use, each once, and what the policy and the reference think of them.
 
     Attributes:
-        pairs: Chosen and rejected as rows of the following, and the prompt of each pair.
+        pairs: Chosen and rejected as rows of the following, and the prompt of each pair; none for an objective of
+            scores.
         logprobs: Log-probability of each response under the policy, nats summed over its tokens. Shape ``(U,)``.
         reference: The same under the reference, the policy at the iteration's start. Shape ``(U,)``.
         lengths: Tokens of each response, EOS included. Shape ``(U,)``.
         prompts: How many prompts the batch has, ``B``.
+        prompt: The prompt of each response. Shape ``(U,)``, int64.
+        scores: What the chosen reward model gave each response. Shape ``(U,)``, float64.
     """
 
     pairs: PairIndices
@@ -37,6 +45,8 @@ class LossInputs:
     reference: Tensor
     lengths: Tensor
     prompts: int
+    prompt: Tensor
+    scores: Tensor
 
     @property
     def margins(self) -> Tensor:
@@ -54,7 +64,7 @@ class LossOutputs:
     """What an objective makes of a batch.
 
     Attributes:
-        per_prompt: What is trained; NaN for a prompt without pairs. Shape ``(B,)``.
+        per_prompt: What is trained; NaN for a prompt without pairs, or without scores that differ. Shape ``(B,)``.
         parts: What it is made of, by name, unweighted. Shape ``(B,)`` each.
     """
 
@@ -75,7 +85,25 @@ class Objective(ABC):
 
     An objective of your own is one class with these three methods; ``laser_pl.testing.check_objective`` holds it to
     what training and selection rely on.
+
+    Attributes:
+        needs: What it is given of the chosen reward model. (Written answers are no objective's: ``model.supervised``.)
+        means: Names of what is logged besides the loss and its parts.
     """
+
+    needs: ClassVar[Needs] = "pairs"
+    means: ClassVar[tuple[str, ...]] = ("margin", "chosen_logprob")
+
+    def uses(self, batch: LabelledBatch) -> Tensor:
+        """Which responses its loss is made of; a prompt with none has no loss. Shape ``(B, n)``, bool."""
+        used = torch.zeros_like(batch.responses.finished)
+        for response in (batch.pairs.chosen, batch.pairs.rejected):
+            used[batch.pairs.prompt, response] = True
+        return used
+
+    def labels(self, batch: LabelledBatch) -> int:
+        """How many pairs, or scores, its loss is made of."""
+        return len(batch.pairs) if self.needs == "pairs" else int(self.uses(batch).sum())
 
     @property
     @abstractmethod
@@ -85,6 +113,11 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, inputs: LossInputs) -> LossOutputs:
         """The loss of each prompt, with gradient. Prompts do not depend on one another."""
+
+    def of_each(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """That of which the ``means`` are logged, of each pair or response."""
+        margins = inputs.margins - inputs.reference_margins
+        return {"margin": margins, "chosen_logprob": inputs.logprobs[inputs.pairs.chosen]}
 
     @abstractmethod
     def by_chance(self, batch: RolloutBatch) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ def _unmoved(prompts: int) -> LossInputs:
     """One pair of each prompt, whichever, under a policy that is the reference."""
     each, zeros = torch.arange(prompts), torch.zeros(2, dtype=torch.float64)
     pairs = PairIndices(each, torch.zeros_like(each), torch.ones_like(each))
-    return LossInputs(pairs, zeros, zeros, torch.ones(2), prompts)
+    return LossInputs(pairs, zeros, zeros, torch.ones(2), prompts, torch.zeros_like(each[:2]), zeros)
 
 
 def _all_pairs(batch: RolloutBatch) -> LossInputs:
@@ -79,7 +79,9 @@ def _all_pairs(batch: RolloutBatch) -> LossInputs:
     prompt = torch.arange(prompts, device=logprobs.device).repeat_interleave(len(chosen))
     pairs = PairIndices(prompt, (first + chosen).flatten(), (first + rejected).flatten())
     lengths = batch.responses.mask.sum(-1).flatten()
-    return LossInputs(pairs, logprobs.flatten(), logprobs.flatten(), lengths, prompts)
+    of = torch.arange(prompts, device=logprobs.device).repeat_interleave(n)  # (B n,)
+    flat = logprobs.flatten()
+    return LossInputs(pairs, flat, flat, lengths, prompts, of, torch.full_like(flat, torch.nan))
 
 
 def mean_per_prompt(values: Tensor, prompt: Tensor, prompts: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The policy: a causal language model with a LoRA adapter, trained on the pairs its batch carries."""
+"""The policy: a causal language model with a LoRA adapter, trained on the labels its batch carries."""
 
 from __future__ import annotations
 
@@ -183,9 +183,10 @@ class Policy(LightningModule):
         return self.language_model
 
     @property
-    def of_pairs(self) -> list[str]:
-        """What is logged of a step that has pairs."""
-        return [f"train/{name}" for name in ("loss", *self.objective.parts, "margin", "chosen_logprob", "pairs")]
+    def of_labels(self) -> list[str]:
+        """What is logged of a step that has something to learn from."""
+        objective = self.objective
+        return [f"train/{name}" for name in ("loss", *objective.parts, *objective.means, objective.needs)]
 
     @property
     def context_limit(self) -> int | None:
@@ -243,13 +244,13 @@ class Policy(LightningModule):
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
-        """The objective on the batch's pairs, or NLL on written responses; each process trains its own rows.
+        """The objective on the batch's labels, or NLL on written responses; each process trains its own rows.
 
-        A batch without pairs, or with a loss that is no finite number, trains nothing, and a frozen policy never does:
-        its gradient is zero.
+        A batch without labels to learn from, or with a loss that is no finite number, trains nothing, and a frozen
+        policy never does: its gradient is zero.
 
         Returns:
-            ``loss``, this process's share of the mean over prompts with pairs, and ``prompt_losses`` of all rows.
+            ``loss``, this process's share of the mean over prompts that have a loss, and ``prompt_losses`` of all rows.
         """
         if self.supervised:
             return self._supervised_step(batch)
@@ -265,27 +266,26 @@ class Policy(LightningModule):
             },
             batch_size=len(batch),
         )
-        ranks, pairs = self._ranks, batch.pairs
+        ranks, labels = self._ranks, self.objective.labels(batch)
         own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
-        loss, losses, sums = self._own_loss(own, prompts_with_pairs=len(torch.unique(pairs.prompt)))
-        found = ranks.gather((loss.item(), sums.tolist()))
+        loss, losses, sums = self._own_loss(own, trained=int(self.objective.uses(batch).any(-1).sum()))
+        found = ranks.gather((loss.item(), sums))
         finite = all(math.isfinite(value) for value, _ in found)
-        self.step.saw_loss(len(pairs), finite, trains=not self.frozen)
+        self.step.saw_loss(labels, finite, trains=not self.frozen)
         by_name = losses.by_name()
         values = ranks.together(torch.stack(list(by_name.values()), dim=-1), len(batch)).unbind(-1)  # (B,) each
         every = PromptLosses(dict(zip(by_name, values, strict=True)), self.objective.by_chance(batch))
-        if len(pairs) > 0:
-            margin, chosen = (sum(parts) / len(pairs) for parts in zip(*(own for _, own in found), strict=True))
+        if labels > 0:
+            means = [sum(parts) / labels for parts in zip(*(own for _, own in found), strict=True)]
             logged = {
                 "train/loss": sum(value for value, _ in found) / ranks.size,
                 **{f"train/{part}": every.values[part].nanmean() for part in self.objective.parts},
-                "train/margin": margin,
-                "train/chosen_logprob": chosen,
-                "train/pairs": float(len(pairs)),
+                **{f"train/{name}": mean for name, mean in zip(self.objective.means, means, strict=True)},
+                f"train/{self.objective.needs}": float(labels),
             }
             self.log_dict(logged, batch_size=len(batch))
         elif self._trainer is not None:
-            forget_last(self._trainer, self.of_pairs)
+            forget_last(self._trainer, self.of_labels)
         trains = self.step.learned and not self.frozen
         return {"loss": loss if trains else self._nothing(), "prompt_losses": every}
 
@@ -309,28 +309,30 @@ class Policy(LightningModule):
         )
         return {"loss": loss if self.step.learned else self._nothing()}
 
-    def _own_loss(self, own: LabelledBatch, prompts_with_pairs: int) -> tuple[Tensor, LossOutputs, Tensor]:
+    def _own_loss(self, own: LabelledBatch, trained: int) -> tuple[Tensor, LossOutputs, list[float]]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
 
         Args:
             own: This process's rows.
-            prompts_with_pairs: In the whole batch.
+            trained: Prompts of the whole batch that have a loss.
 
         Returns:
-            Also the sums over pairs of the margin and of the chosen response's log-probability, in nats, ``(2,)``.
+            Also the sums over pairs, or scores, of that of which the objective's means are logged.
         """
-        pairs = own.pairs
-        if len(pairs) == 0:
+        objective, uses = self.objective, self.objective.uses(own)
+        if not uses.any():
             none = torch.full((len(own),), math.nan, device=self.device)
-            return self._nothing(), LossOutputs(none, dict.fromkeys(self.objective.parts, none)), torch.zeros(2)
+            unknown = LossOutputs(none, dict.fromkeys(objective.parts, none))
+            return self._nothing(), unknown, [0.0] * len(objective.means)
         if self.frozen:
-            loss, losses, means = frozen_loss(own, self.objective)
+            loss, losses, means = frozen_loss(own, objective)
         else:
             parameters = self.parameters() if differentiates_at_once(self._trainer) else None
             scale = loss_scale(self._trainer)
-            loss, losses, means = batch_loss(own, self.reader, self.objective, parameters, scale)
-        share = len(torch.unique(pairs.prompt)) * self._ranks.size / prompts_with_pairs
-        return loss * share, losses, torch.stack([means.margin, means.chosen_logprob]) * len(pairs)
+            loss, losses, means = batch_loss(own, self.reader, objective, parameters, scale)
+        share = int(uses.any(-1).sum()) * self._ranks.size / trained
+        labels = objective.labels(own)
+        return loss * share, losses, [float(means[name]) * labels for name in objective.means]
 
     def _nothing(self) -> Tensor:
         """A loss of 0 with a gradient of 0 in every parameter, for which other processes wait. Shape ``()``."""

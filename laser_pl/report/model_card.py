@@ -181,6 +181,7 @@ def _training(records: RunRecords) -> list[str]:
         else f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
         " negative log-likelihood per token; the reference is the policy at the iteration's start."
     )
+    paired = any(decision.get("pairs") is not None for decision in records.decisions)
     written = [
         f"{steps}.",
         "Loss: negative log-likelihood of the written responses, per token.",
@@ -194,7 +195,8 @@ def _training(records: RunRecords) -> list[str]:
         f"Reward models: {'; '.join(models)}.",
         f"Selection: {_described(selection.get('bandit'))}, one choice for each"
         f" {safe(str(selection.get('granularity')))}, learning from the signal {_described(selection.get('signal'))} on"
-        f" the scale {_described(selection.get('scale'))}; pairs by {_described(selection.get('pairs'))}.",
+        f" the scale {_described(selection.get('scale'))}"
+        + (f"; pairs by {_described(selection.get('pairs'))}." if paired else "."),
     ]  # fmt: skip
     return [
         f"Data: {_source(data.get('train'))}; tested on {_source(data.get('test'))}.",

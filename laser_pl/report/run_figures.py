@@ -19,6 +19,8 @@ CURVES = (
     ("train/nll", "NLL of the chosen, nats/token"),
     ("train/margin", "margin over reference, nats"),
     ("train/chosen_logprob", "log p of the chosen, nats"),
+    ("train/ratio", "mean ratio to the iteration's start"),
+    ("train/clipped", "share of ratios that are clipped"),
     ("train/response_length", "response length, tokens"),
     ("train/truncated", "responses cut at the limit"),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from laser_pl.report.caution import Caution
-from laser_pl.report.records import Line, RunRecords, table
+from laser_pl.report.records import Line, RunRecords, table, trained_nothing
 from laser_pl.report.series import mean
 
 COLLAPSED = 0.95
@@ -136,12 +136,14 @@ def _tied(records: RunRecords) -> dict[str, tuple[int, int]]:
 
 
 def idle(records: RunRecords) -> Caution | None:
-    """More than a fifth of the steps had no pair, so that nothing was trained."""
+    """More than a fifth of the steps had nothing to learn from, so that nothing was trained."""
     steps = [list(own) for _, own in groupby(records.decisions, key=lambda line: int(line["step"]))]
-    empty = [own for own in steps if all(line.get("pairs") == 0 for line in own)]
+    empty = [own for own in steps if all(map(trained_nothing, own))]
     if len(empty) <= IDLE * len(steps):
         return None
-    what = f"No pair could be made in {len(empty)} of {len(steps)} steps, which trained nothing."
+    scored = any(line.get("pairs", 0) is None for own in empty for line in own)
+    found = "No responses were told apart" if scored else "No pair could be made"
+    what = f"{found} in {len(empty)} of {len(steps)} steps, which trained nothing."
     if names := _forbidden(empty, _responses(records)):
         return Caution(
             what, f"Every response was forbidden: see the threshold of {_listed(names)} in selection.constraints."

@@ -33,13 +33,13 @@ class Decision:
         passed_over: Those whose turn came before but were aside, gave no label, or told no responses apart.
         mean: The bandit's expected reward of each arm.
         bonus: Its exploration bonus of each arm.
-        pairs: Preference pairs made.
-        prompts_without_pairs: Prompts for which none could be made.
+        pairs: Preference pairs made; null where the objective takes scores.
+        prompts_without_pairs: Prompts for which none could be made: whose responses nobody told apart.
         forbidden: Responses that failed each constraint, of the whole batch.
         reward_model_seconds: Time for loading and scoring, of the whole batch.
         reward_model_forwards: Forwards of each reward model, of the whole batch.
         missing: Labels that reward models did not give, by kind, of the whole batch.
-        loss: Mean training loss over the prompts with pairs; null if there were none.
+        loss: Mean training loss over the prompts that have one; null if none has.
         parts: The parts of it by name, unweighted; in the file beside it, under their names.
         observed: What the signal said of each arm, unscaled.
         reward: What the bandit learned of each arm.
@@ -54,7 +54,7 @@ class Decision:
     passed_over: list[str]
     mean: dict[str, float]
     bonus: dict[str, float]
-    pairs: int
+    pairs: int | None
     prompts_without_pairs: int
     forbidden: dict[str, int]
     reward_model_seconds: float
@@ -109,6 +109,7 @@ def decide(
     judgement: Judgement,
     forbidden: Mapping[str, int],
     costs: Costs,
+    paired: bool = True,
 ) -> list[Decision]:
     """What is known of a batch's ``M`` decisions before the step.
 
@@ -121,8 +122,9 @@ def decide(
         judgement: Who was asked in each decision.
         forbidden: Responses that failed each constraint.
         costs: What the batch cost.
+        paired: Whether pairs are trained; else scores are, and those of ``judgement`` show what they tell apart.
     """
-    count = torch.bincount(batch.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
+    count = torch.bincount(judgement.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
     passed_over = judgement.with_outcome(Outcome.ASIDE, Outcome.FAILED, Outcome.ABSTAINED, Outcome.TIED)
     tied = judgement.with_outcome(Outcome.TIED)
     decisions = []
@@ -139,7 +141,7 @@ def decide(
                 tied=[arms[arm] for arm in tied[m]],
                 mean=dict(zip(arms, why.mean[m].tolist(), strict=True)),
                 bonus=dict(zip(arms, why.bonus[m].tolist(), strict=True)),
-                pairs=int(count[own].sum()),
+                pairs=int(count[own].sum()) if paired else None,
                 prompts_without_pairs=int((count[own] == 0).sum()),
                 forbidden=dict(forbidden),
                 reward_model_seconds=costs.seconds,

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from laser_pl.batches import LabelledBatch
+from laser_pl.batches import LabelledBatch, PairIndices
 from laser_pl.feedback.observations import Observations
 from laser_pl.selection.panel import Panel
 
 
 def teach(
-    panel: Panel, arms: Sequence[str], batch: LabelledBatch, decision: Tensor, seen: Observations, rewards: Tensor
+    panel: Panel,
+    arms: Sequence[str],
+    batch: LabelledBatch,
+    pairs: PairIndices,
+    decision: Tensor,
+    seen: Observations,
+    rewards: Tensor,
 ) -> None:
     """Let reward models take in what the bandit learned of them, whoever among their members learns.
 
@@ -21,11 +27,11 @@ def teach(
         panel: Holds them.
         arms: Their names.
         batch: What was trained.
+        pairs: What of its responses was preferred to what. On the CPU.
         decision: Which decision each prompt belongs to. Shape ``(B,)``, int64.
         seen: What was observed; its ``prompt`` counts decisions.
         rewards: What the bandit learned from that. Shape ``(O,)``.
     """
-    pairs = batch.pairs.to("cpu")
     learners, lessons = [], []
     for arm, name in enumerate(arms):
         own = seen.arm == arm

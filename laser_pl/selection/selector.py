@@ -13,13 +13,14 @@ from torch import Tensor
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
-from laser_pl.data.pairs import Pairing
+from laser_pl.data.pairs import BestWorst, Pairing
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import mean_by_arm
 from laser_pl.feedback.scales import Scale
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.metrics.grader import Grader
+from laser_pl.objectives.base import Needs
 from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.characters import characters_of
@@ -38,6 +39,7 @@ from laser_pl.selection.fallback import Judgement, Outcome, first_open, judge, n
 from laser_pl.selection.granularity import Granularity, decision_of_rows, rows_of_decisions
 from laser_pl.selection.lessons import teach
 from laser_pl.selection.panel import Panel
+from laser_pl.selection.scores import NO_PAIRS, every_pair, scores_to_train
 from laser_pl.selection.told_nothing import observed
 
 
@@ -90,7 +92,7 @@ class Selector:
         context: Prepares hidden states for the bandit.
         signal: What a trained batch says about its judges.
         scale: Turns that into rewards.
-        pairs: Makes preference pairs from scores.
+        pairs: Makes preference pairs from scores. For an objective of scores its ``truncated`` alone counts.
         granularity: What gets one arm. A ``batch``, each ``category`` in it, each ``prompt``, or what each process
             trains of the batch (``rank``); the context is the mean of the prompts'.
         constraints: Reward models that only forbid, by names of your own. Whichever arm judges, a response is chosen
@@ -106,6 +108,7 @@ class Selector:
         seed: Root of the bandit's, the signal's and the pairs' randomness.
 
     Attributes:
+        needs: What the objective is given, pairs or scores; whoever runs the selector says it.
         panel: Asks the reward models; whoever runs the selector says on which device, and among which processes.
         decisions: Those of the last batch, and what came of them once it was learned from.
         verdicts: What the constraints found so far.
@@ -155,6 +158,7 @@ class Selector:
         self.agreement_probe = agreement_probe
         self.check_ranks = check_ranks
         self.seed = seed
+        self.needs: Needs = "pairs"
         self.panel = Panel(self.pool)
         self.decisions: list[Decision] = []
         self.verdicts = Verdicts()
@@ -198,7 +202,7 @@ class Selector:
 
     @torch.no_grad()
     def label(self, batch: RolloutBatch, step: int) -> LabelledBatch:
-        """Choose, score, forbid, pair.
+        """Choose, score, forbid, and pair where pairs are needed.
 
         Args:
             batch: What was sampled.
@@ -217,9 +221,14 @@ class Selector:
         allowed = allowed_by(self.constraints, self.panel, prompts, batch.responses.texts, self.verdicts)
         self.stuck = allowed.unchecked or self.stuck
         judgement = self._judge(batch, rows, contexts, allowed.responses)
-        labelled = batch.labelled(judgement.arms[decision_of_rows(rows)], judgement.scores, judgement.pairs)
+        scores, pairs = judgement.scores, judgement.pairs
+        if self.needs == "scores":
+            scores, pairs = scores_to_train(batch, scores, self.pairs.truncated, allowed.responses), NO_PAIRS
+        labelled = batch.labelled(judgement.arms[decision_of_rows(rows)], scores, pairs.to(batch.contexts.device))
         costs = self.pool.costs - before
-        self.decisions = decide(labelled, rows, step, self.arms, why, judgement, allowed.forbidden, costs)
+        self.decisions = decide(
+            labelled, rows, step, self.arms, why, judgement, allowed.forbidden, costs, self.needs == "pairs"
+        )
         self._labelling = _Labelling(rows, contexts, judgement, before)
         return labelled
 
@@ -250,7 +259,8 @@ class Selector:
         contexts = self._labelling.contexts[seen.prompt]  # (O, d)
         rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
         self.bandit.learn(contexts, seen.arm, rewards, rivals)
-        teach(self.panel, self.arms, batch, decision, seen, rewards)
+        pairs = batch.pairs.to("cpu") if self.needs == "pairs" else every_pair(batch.scores)
+        teach(self.panel, self.arms, batch, pairs, decision, seen, rewards)
         costs = self.pool.costs - self._labelling.before
         self.decisions = conclude(self.decisions, rows, self.arms, losses, seen, rewards, costs)
         if self.check_ranks:
@@ -297,14 +307,16 @@ class Selector:
     def _judge(self, batch: RolloutBatch, rows: list[list[int]], contexts: Tensor, allowed: Tensor) -> Judgement:
         """Ask the arms that the bandit chooses, or the next best."""
         prompts, texts = batch.prompts.prompts, batch.responses.texts
+        # A pair of each prompt's shows that its scores tell responses apart.
+        pairing = self.pairs if self.needs == "pairs" else BestWorst(per_prompt=1, truncated=self.pairs.truncated)
         judgement = judge(
             self.bandit.select(contexts),
             lambda waiting, open_: self.bandit.next_best(contexts[waiting], open_),
             rows,
             self._may_be_asked(),
             lambda arm, own: self.panel.ask(self.arms[arm], prompts, texts, own),
-            lambda scores: self.pairs.pair(batch, scores, self.seed, allowed),
-            self.pairs.can_pair(batch, allowed),
+            lambda scores: pairing.pair(batch, scores, self.seed, allowed),
+            pairing.can_pair(batch, allowed),
             batch.reference_logprobs.shape[1],
         )
         if not judgement.asked or not self._may_be_asked().any():

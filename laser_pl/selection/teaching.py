@@ -16,22 +16,37 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
         objective: What is minimised.
 
     Raises:
-        ConfigurationError: If it is made of a part that the objective does not have.
+        ConfigurationError: If it is made of a part that the objective does not have, or of pairs that it does not take.
     """
+    if signal.of_pairs and objective.needs != "pairs":
+        raise ConfigurationError(
+            f"selection.signal is {type(signal).__name__}, which looks at pairs, and model.objective"
+            f" {type(objective).__name__} is trained on scores: there are none. Set selection.signal to"
+            f" {_that_work(objective)}."
+        )
     if signal.part is None:
         return None
     if signal.part not in (LOSS, *objective.parts):
         raise ConfigurationError(
             f"selection.signal is {type(signal).__name__}, and the loss that model.objective"
             f" {type(objective).__name__} trains has no part '{signal.part}'. It has"
-            f" {' and '.join(objective.parts)}: set selection.signal to laser_pl.feedback.signals.Loss, or another."
+            f" {' and '.join(objective.parts)}: set selection.signal to {_that_work(objective)}."
         )
     if objective.tells(signal.part):
         return None
     name = objective.parts[0] if signal.part == LOSS else signal.part
     first = "its first value is ln 2 whoever judged" if name == "dpo" else "its first value is the same whoever judged"
+    told = "loss" if objective.needs == "scores" and signal.part == LOSS else f"{called(name)} loss alone"
     return (
-        f"The bandit learns from the {called(name)} loss alone, which says nothing"
-        f" about which reward model is right: {first}. Set selection.signal to laser_pl.feedback.signals.Cooling, Nll"
-        " or Trusted, or train with an nll_weight > 0 and learn from the Loss."
+        f"The bandit learns from the {told}, which says nothing"
+        f" about which reward model is right: {first}. Set selection.signal to {_that_work(objective)}."
     )
+
+
+def _that_work(objective: Objective) -> str:
+    """Signals that carry something under an objective, as advice."""
+    if objective.tells(LOSS):
+        return "laser_pl.feedback.signals.Loss, or another"
+    if objective.needs == "scores":
+        return "laser_pl.feedback.signals.Cooling, Majority or Trusted"
+    return "laser_pl.feedback.signals.Cooling, Nll or Trusted, or train with an nll_weight > 0 and learn from the Loss"

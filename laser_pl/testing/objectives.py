@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,10 +15,12 @@ from laser_pl.testing.promises import hold
 
 N, LENGTHS = 3, (2, 5, 3, 4, 1, 7)
 """Responses to each of two prompts, and the tokens of each."""
+Labels = Mapping[int, Sequence[Any]]
+"""By prompt: pairs of chosen and rejected, or the scores of its responses."""
 
 
 def check_objective(objective: Objective) -> None:
-    """Hold an objective of pairs to what training and selection rely on.
+    """Hold an objective of pairs, or of scores, to what training and selection rely on.
 
     Args:
         objective: As a configuration makes it.
@@ -27,24 +33,29 @@ def check_objective(objective: Objective) -> None:
 
 
 def parts_have_names_of_their_own(objective: Objective) -> None:
-    """They are columns of ``metrics.csv`` and keys of ``selection.jsonl``, beside ``loss``."""
-    parts, outputs = objective.parts, _loss(objective, [(0, 1, 0), (1, 0, 2)])
+    """They are columns of ``metrics.csv`` and keys of ``selection.jsonl``, beside ``loss``; so are its means."""
+    parts, inputs = objective.parts, _inputs(objective, _both(objective), _logprobs())
+    outputs = objective.loss(inputs)
+    names = (*parts, *objective.means)
     hold(
-        len(set(parts)) == len(parts) and LOSS not in parts and all(part.isidentifier() for part in parts),
-        f"parts must be different names, none of them '{LOSS}', got {parts}.",
+        len(set(names)) == len(names) and LOSS not in names and all(name.isidentifier() for name in names),
+        f"parts and means must be different names, none of them '{LOSS}', got {names}.",
     )
     hold(set(outputs.parts) == set(parts), f"loss() gave the parts {sorted(outputs.parts)}, and parts says {parts}.")
+    means = set(objective.of_each(inputs))
+    hold(means == set(objective.means), f"of_each() gave {sorted(means)}, and means says {objective.means}.")
 
 
-def prompts_without_pairs_have_no_loss(objective: Objective) -> None:
+def prompts_without_labels_have_no_loss(objective: Objective) -> None:
     """NaN there, finite elsewhere; and nothing of them is in the gradient."""
     logprobs = _logprobs().requires_grad_()
-    outputs = objective.loss(_inputs([(1, 0, 2), (1, 1, 2)], logprobs))
+    outputs = objective.loss(_inputs(objective, _only_second(objective), logprobs))
     for name, values in outputs.by_name().items():
         hold(values.shape == (2,), f"'{name}' must have the shape (prompts,), got {tuple(values.shape)}.")
         hold(
             values.isnan().tolist() == [True, False],
-            f"'{name}' must be NaN for a prompt without pairs and finite for one with, got {values.tolist()}.",
+            f"'{name}' must be NaN for a prompt without {objective.needs} and finite for one with, got"
+            f" {values.tolist()}.",
         )
     (gradient,) = torch.autograd.grad(outputs.per_prompt[1], logprobs)
     hold(gradient.isfinite().all(), f"The gradient must be finite, got {gradient.tolist()}.")
@@ -53,9 +64,9 @@ def prompts_without_pairs_have_no_loss(objective: Objective) -> None:
 
 def prompts_do_not_depend_on_one_another(objective: Objective) -> None:
     """Whether they are computed together or one after the other, as memory allows."""
-    both, alone = [(0, 1, 0), (0, 2, 1), (1, 0, 2)], [(1, 0, 2)]
-    for name, values in _loss(objective, both).by_name().items():
-        apart = _loss(objective, alone).by_name()[name]
+    both, alone = _loss(objective, _both(objective)), _loss(objective, _only_second(objective))
+    for name, values in both.by_name().items():
+        apart = alone.by_name()[name]
         hold(
             torch.allclose(values[1], apart[1], rtol=0, atol=1e-10),
             f"'{name}' of a prompt is {float(values[1])} beside another one and {float(apart[1])} alone.",
@@ -63,19 +74,19 @@ def prompts_do_not_depend_on_one_another(objective: Objective) -> None:
 
 
 def chance_is_what_labels_at_random_give(objective: Objective) -> None:
-    """Averaged over every pair there could be, under the policy that wrote the responses."""
+    """Averaged over every label there could be, under the policy that wrote the responses."""
     batch = _batch()
     by_chance = objective.by_chance(batch)
     hold(
         set(by_chance) == {LOSS, *objective.parts},
         f"by_chance() must give '{LOSS}' and the parts, got {sorted(by_chance)}.",
     )
-    every = [(chosen, rejected) for chosen in range(N) for rejected in range(N) if chosen != rejected]
     unmoved = batch.reference_logprobs.flatten()
-    seen = [objective.loss(_inputs([(0, *pair), (1, *pair)], unmoved, unmoved)).by_name() for pair in every]
+    every = [_inputs(objective, {0: labels, 1: labels}, unmoved, unmoved) for labels in _every(objective)]
+    seen = [objective.loss(inputs).by_name() for inputs in every]
     for name, values in by_chance.items():
         hold(values.shape == (2,), f"by_chance()['{name}'] must have the shape (prompts,), got {tuple(values.shape)}.")
-        first = torch.stack([losses[name] for losses in seen])  # (pairs, 2)
+        first = torch.stack([losses[name] for losses in seen])  # (labels, 2)
         hold(
             torch.allclose(values.double(), first.mean(0), rtol=0, atol=1e-6),
             f"by_chance()['{name}'] is {values.tolist()}, and labels at random give {first.mean(0).tolist()}.",
@@ -84,25 +95,62 @@ def chance_is_what_labels_at_random_give(objective: Objective) -> None:
         hold(
             objective.tells(name) != alike,
             f"tells('{name}') is {objective.tells(name)}, and before training moves the policy its values"
-            f" {'are the same whoever is chosen' if alike else 'differ with who is chosen'}.",
+            f" {'are the same whoever judged' if alike else 'differ with who judged'}.",
         )
 
 
-def _loss(objective: Objective, pairs: list[tuple[int, int, int]]) -> LossOutputs:
-    return objective.loss(_inputs(pairs, _logprobs()))
+def only_what_tells_responses_apart_is_used(objective: Objective) -> None:
+    """Not a prompt without pairs, nor one whose scores are the same, nor a response without a score."""
+    first = torch.tensor([[1.0, 1.0, torch.nan], [2.0, torch.nan, 0.5]], dtype=torch.float64)
+    pairs = PairIndices(*torch.tensor([[1], [0], [2]]))
+    if objective.needs == "scores":
+        pairs = PairIndices(*torch.empty(3, 0, dtype=torch.long))
+    uses = objective.uses(_batch().labelled(torch.zeros(2, dtype=torch.long), first, pairs))
+    hold(
+        uses.tolist() == [[False] * N, [True, False, True]],
+        f"uses() must be true of responses in pairs, or with scores that differ, alone, got {uses.tolist()}.",
+    )
+
+
+def _both(objective: Objective) -> Labels:
+    if objective.needs == "pairs":
+        return {0: [(1, 0), (2, 1)], 1: [(0, 2)]}
+    return {0: (0.5, 2.0, -1.0), 1: (1.0, 0.0, 0.25)}
+
+
+def _only_second(objective: Objective) -> Labels:
+    return {1: _both(objective)[1]}
+
+
+def _every(objective: Objective) -> list[Sequence[Any]]:
+    """All labels that a prompt could get, each as likely as another."""
+    if objective.needs == "pairs":
+        return [[pair] for pair in permutations(range(N), 2)]
+    return list(permutations((0.0, 1.0, 3.0)))
+
+
+def _loss(objective: Objective, labels: Labels) -> LossOutputs:
+    return objective.loss(_inputs(objective, labels, _logprobs()))
 
 
 def _logprobs() -> Tensor:
     return _batch().reference_logprobs.flatten() + torch.tensor([0.3, -0.2, 0.1, 0.5, -0.4, 0.25], dtype=torch.float64)
 
 
-def _inputs(pairs: list[tuple[int, int, int]], logprobs: Tensor, reference: Tensor | None = None) -> LossInputs:
-    """Pairs as prompt, chosen and rejected."""
-    prompt, chosen, rejected = torch.tensor(pairs).unbind(-1)
+def _inputs(objective: Objective, labels: Labels, logprobs: Tensor, reference: Tensor | None = None) -> LossInputs:
+    """Of two prompts; for an objective of scores, of the responses to those that have any."""
     if reference is None:
         reference = _batch().reference_logprobs.flatten()
-    flat = PairIndices(prompt, N * prompt + chosen, N * prompt + rejected)
-    return LossInputs(flat, logprobs, reference, torch.tensor(LENGTHS), prompts=2)
+    paired = objective.needs == "pairs"
+    pairs = [(row, N * row + one, N * row + other) for row, own in labels.items() if paired for one, other in own]
+    flat = PairIndices(*torch.tensor(pairs, dtype=torch.long).reshape(-1, 3).unbind(-1))
+    scores = torch.full((2, N), torch.nan, dtype=torch.float64)
+    for row, own in labels.items():
+        if not paired:
+            scores[row] = torch.tensor(own, dtype=torch.float64)
+    used = torch.arange(2 * N) if paired else torch.nonzero(scores.flatten().isfinite()).squeeze(-1)
+    lengths = torch.tensor(LENGTHS)[used]
+    return LossInputs(flat, logprobs[used], reference[used], lengths, 2, used // N, scores.flatten()[used])
 
 
 def _batch() -> RolloutBatch:
@@ -118,7 +166,8 @@ def _batch() -> RolloutBatch:
 
 PROMISES = (
     parts_have_names_of_their_own,
-    prompts_without_pairs_have_no_loss,
+    prompts_without_labels_have_no_loss,
     prompts_do_not_depend_on_one_another,
     chance_is_what_labels_at_random_give,
+    only_what_tells_responses_apart_is_used,
 )

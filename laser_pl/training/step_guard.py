@@ -17,7 +17,7 @@ class StepGuard:
         max_bad: So many bad steps in a row end the run, >= 1.
 
     Attributes:
-        pairs: Of the batch, in all processes.
+        labels: What the batch has to learn from, in all processes: pairs, or scores.
         bad: What of the step was no finite number, ``loss`` or ``gradient``, if anything.
         bad_in_a_row: Steps of that kind up to now.
     """
@@ -26,7 +26,7 @@ class StepGuard:
         if max_bad < 1:
             raise ConfigurationError(f"max_bad_steps must be >= 1, got {max_bad}. Set model.max_bad_steps.")
         self.max_bad = max_bad
-        self.pairs = 0
+        self.labels = 0
         self.bad: str | None = None
         self._has_gradient = False  # from any batch since the last optimizer step
         self.bad_in_a_row = 0
@@ -34,17 +34,17 @@ class StepGuard:
     @property
     def learned(self) -> bool:
         """Whether the batch was one to learn from."""
-        return self.pairs > 0 and self.bad is None
+        return self.labels > 0 and self.bad is None
 
-    def saw_loss(self, pairs: int, finite: bool, trains: bool = True) -> None:
+    def saw_loss(self, labels: int, finite: bool, trains: bool = True) -> None:
         """Begin with a batch.
 
         Args:
-            pairs: How many it has.
+            labels: How many it has.
             finite: Whether its loss is a finite number in every process.
             trains: Whether its gradient is to be followed; if not, the optimizer's steps change nothing.
         """
-        self.pairs, self.bad = pairs, None if finite else "loss"
+        self.labels, self.bad = labels, None if finite else "loss"
         self._has_gradient |= self.learned and trains
 
     def before_step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[torch.Tensor], look: bool) -> None:
@@ -68,7 +68,7 @@ class StepGuard:
         Raises:
             ConfigurationError: After ``max_bad`` bad ones in a row.
         """
-        if self.pairs:
+        if self.labels:
             self.bad_in_a_row = self.bad_in_a_row + 1 if self.bad else 0
         if self.bad_in_a_row >= self.max_bad:
             raise ConfigurationError(

@@ -18,6 +18,8 @@ class Advantage(Signal):
     the policy for every response in a pair.
     """
 
+    of_pairs = True
+
     def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
         """The mean over each prompt's pairs."""
         pairs, n = batch.pairs, batch.responses.tokens.shape[1]

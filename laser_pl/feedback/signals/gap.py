@@ -23,6 +23,8 @@ class Gap(Signal):
     no further forward, but a judge that is confident and wrong fools it.
     """
 
+    of_pairs = True
+
     def __init__(self) -> None:
         self._spread = Spread()
 
