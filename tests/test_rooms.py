@@ -49,6 +49,7 @@ def sources() -> dict[str, str]:
 def test_imports_go_down_only(sources: dict[str, str]) -> None:
     order = list(TopologicalSorter(imports_of(sources)).static_order())
     assert order.index("batches") < order.index("selection") < order.index("callbacks") < order.index("commands")
+    assert not [room for room, below in imports_of(sources).items() if "integrations" in below]
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,8 @@ class Selector:
             ConfigurationError: If what was learned is about contexts of another size.
         """
         size = self.context.size(hidden.shape[-1])
+        if not self._started:  # all arms are expected to be equal then
+            self._start(size)
         if size != self.bandit.context_size:
             raise ConfigurationError(
                 f"The checkpoint's bandit has contexts of size {self.bandit.context_size}, this policy's have"

@@ -1,0 +1,1 @@
+"""The selection inside other people's trainers."""

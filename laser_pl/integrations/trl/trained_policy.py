@@ -1,0 +1,92 @@
+"""The model that TRL trains, as far as the selection asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
+
+from laser_pl.errors import ConfigurationError
+from laser_pl.reading.manner import manner_of
+from laser_pl.reading.modes import evaluating
+from laser_pl.reading.padding import pad_right
+from laser_pl.reading.reader import Reading, ResponseReader
+from laser_pl.reading.text_decoder import without_wrapper
+
+_BUDGET = 8192
+"""Tokens in one forward."""
+
+
+class TrainedPolicy:
+    """Reads prompts and responses with the model as it is now, without dropout and without gradients.
+
+    Args:
+        model: The trainer's, not wrapped for several processes.
+        pad_id: A token to pad with.
+    """
+
+    def __init__(self, model: Any, pad_id: int) -> None:
+        self.model = model
+        self.pad_id = pad_id
+
+    @property
+    def trains(self) -> bool:
+        """Whether TRL samples to train, not to evaluate; it tells by the same."""
+        return bool(self.model.training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
+
+    def refuse_sharded(self) -> None:
+        """See that every process holds the whole model, so that each can read for itself.
+
+        Raises:
+            ConfigurationError: If not.
+        """
+        sharded = any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in self.model.parameters())
+        if sharded or any(isinstance(module, FullyShardedDataParallel) for module in self.model.modules()):
+            raise ConfigurationError(
+                "The model is sharded, so that no process can read prompts by itself. Give SelectedReward features"
+                " of prompts, and a signal that asks the reward models alone: Trusted, Majority or Gap."
+            )
+
+    def contexts(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Hidden state of the last token of each prompt, after the final norm.
+
+        Args:
+            ids: Of ``B`` prompts.
+
+        Returns:
+            On the CPU. Shape ``(B, hidden size)``, float32.
+        """
+        base = without_wrapper(self.model)
+        parts = [torch.zeros(0, base.config.get_text_config().hidden_size)]
+        step = max(1, _BUDGET // max(map(len, ids), default=1))
+        with evaluating(self.model):
+            for start in range(0, len(ids), step):
+                tokens, mask = pad_right(ids[start : start + step], self.pad_id, self.device)
+                hidden, _ = manner_of(base).read(base, tokens, mask)  # (R, T, h)
+                parts.append(hidden[torch.arange(len(tokens)), mask.sum(-1) - 1].float().cpu())
+        return torch.cat(parts)
+
+    def logprobs(self, reading: Reading) -> Tensor:
+        """Log-probability of each response in nats, at temperature 1. Shape ``(R,)``."""
+        with evaluating(self.model):
+            return ResponseReader(self.model, _BUDGET).all_logprobs(reading)
+
+    def start_logprobs(self, reading: Reading) -> Tensor:
+        """The same under the frozen model that training started from: without its adapter."""
+        with self.model.disable_adapter():
+            return self.logprobs(reading)
+
+    @property
+    def knows_its_start(self) -> bool:
+        """Whether it is an adapter that is trained."""
+        return hasattr(self.model, "disable_adapter")
