@@ -1,4 +1,4 @@
-"""GRPO or RLOO by TRL on the quickstart's world, with one of its five reward models chosen for each category of a batch.
+"""GRPO or RLOO by TRL on the quickstart's world: for each category of a batch one of its five reward models is chosen.
 
 Answers to a quarter of the training prompts are what the choice is learned from; ``--choice uniform`` chooses at random
 instead. How right responses are, to the test prompts as well, is a second reward function of no weight.
