@@ -126,6 +126,7 @@ def test_both_refuse_it(
         raise AssertionError("weights are loaded")
 
     monkeypatch.setattr(Policy, "configure_model", loads)
+    monkeypatch.setattr("laser_pl.forecast.forecast.phases", lambda *_: [])  # seconds of memory on paper, refusing none
     command = fit_command(tmp_path, *args)
     for run in (lambda: main(command), lambda: plan(command[1:])):
         with pytest.raises(SystemExit) as end:

@@ -1,4 +1,4 @@
-"""Runs of several real processes over gloo, started as a user starts them."""
+"""Runs of several real processes over gloo: one started by Lightning, one by torchrun, others like torchrun's."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
+from tests.forked import run_processes
 
 Command = Callable[..., list[str]]
 Plug = Callable[..., str]
@@ -38,11 +39,19 @@ def size() -> list[str]:
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
 
 
-def run(command: list[str], processes: int = 2, launcher: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Started by Lightning, or by another launcher."""
-    strategy = [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
-    started = [sys.executable, "-m", *launcher, "laser_pl", *command, *strategy]
+def several(processes: int) -> list[str]:
+    return [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
+
+
+def launch(command: list[str], launcher: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """As a user does, by Lightning or by another launcher."""
+    started = [sys.executable, "-m", *launcher, "laser_pl", *command, *several(2)]
     return subprocess.run(started, check=False, capture_output=True, text=True, timeout=300)
+
+
+def run(command: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """The same, sooner."""
+    return run_processes([*command, *several(processes)], processes)
 
 
 def decisions_of(folder: RunFolder) -> list[dict[str, Any]]:
@@ -53,9 +62,9 @@ def decisions_of(folder: RunFolder) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def two(fit_command: Command, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """An undisturbed run of two processes."""
+    """An undisturbed run of two processes, which Lightning starts."""
     folder = tmp_path_factory.mktemp("two")
-    done = run(fit_command(folder))
+    done = launch(fit_command(folder))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Test accuracy of sampled responses") == 1
     assert [path.name for path in (folder / "runs").iterdir()] == ["small"]
@@ -158,7 +167,7 @@ def test_torchrun_starts_it_too_each_process_may_have_its_arm_and_functions_log_
     constraint = json.dumps({"told": {"reward_model": function, "threshold": 0.5}})
     args = ["--selection.granularity=rank", "--trainer.max_epochs=1", f"--selection.constraints={constraint}"]
     (tmp_path / "runs" / "small").mkdir(parents=True)  # the name is taken: all processes have to agree on another
-    done = run(fit_command(tmp_path, *args), launcher=TORCHRUN)
+    done = launch(fit_command(tmp_path, *args), TORCHRUN)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["small", "small-2"]
     assert not list((tmp_path / "runs" / "small").iterdir())

@@ -72,7 +72,7 @@ class Setup:
 
     def heads(self, split: str, count: int) -> list[int]:
         """Tokens of the longest prompts of a split under the policy's tokenizer, the longest first."""
-        special = self.data.template.special_tokens
+        special, limit = self.data.template.special_tokens, self.data.prompt_limit()[0]
         lengths = [len(prompt_ids(prompt.text, self.policy.tokenizer, special))
                    for prompt in self.longest(split, 4 * count)]  # fmt: skip
-        return sorted((min(length, self.data.prompt_limit()[0]) for length in lengths), reverse=True)[:count]
+        return sorted((min(length, limit) for length in lengths), reverse=True)[:count]
