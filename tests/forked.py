@@ -1,4 +1,4 @@
-"""Real processes of the command, forked from one that has imported it: they begin without the ten seconds that takes."""
+"""Real processes of the command, forked from one that has imported it, which takes ten seconds: they begin at once."""
 
 from __future__ import annotations
 

@@ -75,6 +75,12 @@ def told(tmp_path: Path) -> Callable[..., Forecast]:
     return tell
 
 
+@pytest.fixture
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of everything else does not wait for steps on paper."""
+    monkeypatch.setattr("laser_pl.forecast.forecast.phases", lambda *_: [])
+
+
 def sentences(found: Forecast, stops: bool) -> str:
     return " ".join(finding.text for finding in found.findings if finding.stops == stops)
 
@@ -89,6 +95,7 @@ def test_nothing_is_found_where_nothing_is_wrong(config: dict[str, Any], told: C
     assert (found.work.iterations, found.work.steps, found.work.tokens) == (3, 9, 3 * 12 * 4 * 4)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_reward_model_larger_than_the_budget(config: dict[str, Any], told: Callable[..., Forecast]) -> None:
     config["selection"]["memory_budget"] = "1KiB"
     found = told(config)
@@ -98,6 +105,7 @@ def test_a_reward_model_larger_than_the_budget(config: dict[str, Any], told: Cal
     assert "more than selection.memory_budget = 1 KiB" in sentences(found, stops=True)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_decision_for_each_category_of_which_there_is_one(
     config: dict[str, Any], told: Callable[..., Forecast]
 ) -> None:
@@ -109,6 +117,7 @@ def test_a_decision_for_each_category_of_which_there_is_one(
     assert "selection.granularity is category, but data.columns.category is null" in sentences(found, stops=False)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_column_that_is_not_there(config: dict[str, Any], told: Callable[..., Forecast]) -> None:
     config["selection"]["granularity"] = "category"
     config["data"]["columns"] = {"category": "kind"}
@@ -118,6 +127,7 @@ def test_a_column_that_is_not_there(config: dict[str, Any], told: Callable[..., 
     assert found.models[0].parameters  # what can be told is told
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_responses_that_are_longer_than_the_policy_can_read(
     config: dict[str, Any], told: Callable[..., Forecast]
 ) -> None:
@@ -125,6 +135,7 @@ def test_responses_that_are_longer_than_the_policy_can_read(
     assert "leave no room for a prompt in the 512 tokens" in sentences(told(config), stops=True)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_small_things_that_only_look_wrong(config: dict[str, Any], told: Callable[..., Forecast]) -> None:
     config["data"] |= {"batch_size": 16, "prompts_per_iteration": 100, "columns": {"answer": None}}
     config["model"]["weights"]["quantization"] = "int8"
@@ -143,6 +154,7 @@ def test_small_things_that_only_look_wrong(config: dict[str, Any], told: Callabl
         assert said in sentences(found, stops=False)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_category_without_a_reward_model(config: dict[str, Any], told: Callable[..., Forecast]) -> None:
     arms = config["selection"]["reward_models"]
     config["selection"]["reward_models"] = {
@@ -286,6 +298,7 @@ def test_the_command_prints_80_columns_and_ends_with_code_2_if_fit_would(
     assert "fit would stop: The reward model 'a'" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_memory")
 @pytest.mark.parametrize(
     "wrong", ["--model.beta=-1", "--data.train=none.jsonl", "--no_such=1", "--name=../x", "--resume"]
 )
@@ -309,6 +322,7 @@ def test_what_cannot_be_told_is_said_as_fit_says_it(
     assert sentence in said[0]
 
 
+@pytest.mark.usefixtures("without_memory")
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -324,6 +338,7 @@ def test_runs_that_take_less_than_is_told_say_so(
     assert said in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_of_a_supervised_run_nothing_is_said_of_who_judges(
     config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,6 +354,7 @@ def test_of_a_supervised_run_nothing_is_said_of_who_judges(
         assert finding not in told[1]
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_resuming_is_told_where_there_is_a_run_to_resume(
     config: dict[str, Any], told: Callable[..., Forecast], tmp_path: Path
 ) -> None:

@@ -17,10 +17,20 @@ Import = Callable[[str], ModuleType]
 # -- kill and resume ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_killed_three_times_ends_like_one_that_was_not(benchmarks: Import, tmp_path: Path) -> None:
-    """Real processes, SIGKILL, the script's own comparison."""
-    page = tmp_path / "RESULTS.md"
-    benchmarks("kill_resume").main(["--kills", "3", "--each", "3", "--seed", "1", "--results", str(page)])
+SMALLER = [
+    "--data.prompts_per_iteration=32", "--data.rollouts.n=4", "--data.evaluation_batch_size=4",
+    "--model.evaluation.n=1", "--trainer.val_check_interval=3",
+]  # fmt: skip
+
+
+def test_a_run_that_is_killed_three_times_ends_like_one_that_was_not(
+    benchmarks: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes, SIGKILL, the script's own comparison; iterations of four batches."""
+    page, script = tmp_path / "RESULTS.md", benchmarks("kill_resume")
+    whole = script.command
+    monkeypatch.setattr(script, "command", lambda folder: [*whole(folder), *SMALLER])
+    script.main(["--kills", "3", "--each", "3", "--seed", "1", "--results", str(page)])
     text = page.read_text()
     assert "0 could not be resumed; parts that differ from the undisturbed run: none." in text
     assert "| all | 3 | 0 |" in text

@@ -70,7 +70,7 @@ def solve(prompt: str) -> str:
 
 def test_prompts_are_what_the_seed_makes(scripts: SimpleNamespace, card: dict[str, Any], tmp_path: Path) -> None:
     """Byte for byte, so that a change of the drawing code cannot go unnoticed."""
-    scripts.build.write_prompts(scripts.tasks.draw_splits(card["seed"]), tmp_path)
+    scripts.tasks.write_prompts(scripts.tasks.draw_splits(card["seed"]), tmp_path)
     for split in SPLITS:
         assert (tmp_path / f"{split}.jsonl").read_bytes() == (FOLDER / "prompts" / f"{split}.jsonl").read_bytes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,7 @@ from laser_pl.run.files import read_text
 
 def page(records: RunRecords) -> str:
     """A run as HTML. All that comes from its records is escaped."""
-    environment = Environment(
-        loader=PackageLoader("laser_pl.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"line": line, "draw": draw}
+    environment = _environment()
     script = _asset(environment, "report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(
@@ -51,6 +45,20 @@ def page(records: RunRecords) -> str:
         sample=sample_of(records),
         config=visible(read_text(records.folder.config, records.folder.path)),
     )
+
+
+@cache
+def _environment() -> Environment:
+    """Whose templates are compiled once for all reports of a process, which takes as long as writing one."""
+    environment = Environment(
+        loader=PackageLoader("laser_pl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"line": line, "draw": draw}
+    return environment
 
 
 def _asset(environment: Environment, name: str) -> Markup:
