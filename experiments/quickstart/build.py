@@ -8,18 +8,17 @@ Cost:   one thread, about 5 minutes, 1 GB.
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from card import card_of, measure, write_card
-from character_tokenizer import make_tokenizer
 from command import build_or_check
 from opinions import OPINIONS
 from policy_training import train_policy
 from reward_training import collect_candidates, train_reward_model
-from tasks import draw_splits, write_prompts
-from transformers import LlamaForSequenceClassification
+from tasks import SPLIT_SIZES, TASKS
+from transformers import PreTrainedTokenizerFast
+from world import Trained, World
 from world_text import world_markdown
 
 HERE = Path(__file__).resolve().parent
@@ -42,41 +41,20 @@ class Effort:
     card_prompts: int = 800
 
 
-def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -> dict[str, object]:
-    """Build everything and write it.
+def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -> dict[str, Any]:
+    """Build everything and write it; see ``World.build``."""
 
-    Args:
-        out: Folder to write into; what is there is overwritten.
-        seed: Fixes everything, bit for bit on one machine with one thread.
-        effort: How long to train.
-        verbose: Whether to print progress.
+    def train(tokenizer: PreTrainedTokenizerFast, shipped: set[str], seed: int) -> Trained:
+        policy = train_policy(tokenizer, shipped, seed, effort.policy_steps, verbose=verbose)
+        candidates = collect_candidates(policy, tokenizer, shipped, seed, effort.candidates)
+        return policy, {
+            name: train_reward_model(
+                name, policy, tokenizer, candidates, seed, round(opinion.effort * effort.reward_steps), verbose=verbose
+            )
+            for name, opinion in OPINIONS.items()
+        }
 
-    Returns:
-        The card, as written to ``world_card.json``.
-    """
-    started = time.perf_counter()
-    tokenizer = make_tokenizer()
-    splits = draw_splits(seed)
-    write_prompts(splits, out / "prompts")
-    shipped = {q.prompt for questions in splits.values() for q in questions}
-
-    policy = train_policy(tokenizer, shipped, seed, effort.policy_steps, verbose=verbose)
-    policy.save_pretrained(out / "policy")
-    tokenizer.save_pretrained(out / "policy")
-
-    candidates = collect_candidates(policy, tokenizer, shipped, seed, effort.candidates)
-    reward_models: dict[str, LlamaForSequenceClassification] = {}
-    for name, opinion in OPINIONS.items():
-        steps = round(opinion.effort * effort.reward_steps)
-        reward_model = train_reward_model(name, policy, tokenizer, candidates, seed, steps, verbose=verbose)
-        reward_model.save_pretrained(out / "reward_models" / name)
-        tokenizer.save_pretrained(out / "reward_models" / name)
-        reward_models[name] = reward_model
-
-    measured = measure(policy, reward_models, tokenizer, splits["test"][: effort.card_prompts], seed)
-    card = card_of(seed, policy, reward_models["general"], splits, measured, time.perf_counter() - started)
-    write_card(out, card, world_markdown(card))
-    return card
+    return World(TASKS, SPLIT_SIZES, train, world_markdown).build(out, seed, effort.card_prompts)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 import transformers
 from character_tokenizer import EOS, pad_right
 from mistakes import garbage
+from policy_training import TEMPERATURE
 from reward_training import score_ids
 from sampling import answer_prompts
 from tasks import TASKS, Question, Tasks
@@ -226,6 +227,23 @@ def card_of(
         "prompts": {split: len(questions) for split, questions in splits.items()},
         **measured,
         "build_seconds": round(seconds),
+    }
+
+
+def figures_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every world's description quotes of its card, by the names it has there."""
+    return {
+        "test": card["prompts"]["test"],
+        "seed": card["seed"],
+        "temperature": TEMPERATURE,
+        "samples": SAMPLES_PER_PROMPT,
+        "table": table(dict(card)),
+        "policy_parameters": card["parameters"]["policy"],
+        "reward_parameters": card["parameters"]["reward_model"],
+        "shipped": sum(card["prompts"].values()),
+        "seconds": card["build_seconds"],
+        "torch": card["versions"]["torch"],
+        "transformers": card["versions"]["transformers"],
     }
 
 

@@ -142,6 +142,47 @@ def train_on_answers(
     model.eval()
 
 
+def train_speaker(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    shipped: set[str],
+    rng: Random,
+    steps: int,
+    clean_share: float,
+    misunderstood: dict[str, float],
+    slipped: dict[str, float],
+    tasks: Tasks = TASKS,
+    *,
+    progress: str = "",
+) -> None:
+    """Train a model on right answers first, then on the mixture.
+
+    Args:
+        model: The model, trained in place.
+        tokenizer: Its tokenizer.
+        shipped: Prompts that it must never see.
+        rng: Source of the questions and answers.
+        steps: Optimisation steps in all.
+        clean_share: How much of them is on right answers only.
+        misunderstood: Category to the probability of a misunderstanding in the mixture.
+        slipped: Category to the probability of a slip in the mixture.
+        tasks: The world's tasks.
+        progress: What to call it when the loss is printed; nothing is printed without.
+    """
+    questions = fresh_questions(rng, shipped, tasks)
+    clean_steps = round(clean_share * steps)
+
+    def draw(step: int) -> list[tuple[str, str]]:
+        drawn = [next(questions) for _ in range(BATCH)]
+        if step < clean_steps:
+            return [(q.prompt, q.answer) for q in drawn]
+        return [
+            (q.prompt, supervised_answer(q, rng, misunderstood[q.category], slipped[q.category], tasks)) for q in drawn
+        ]
+
+    train_on_answers(model, tokenizer, draw, steps, LEARNING_RATE, prompt_length=tasks.prompt_length, progress=progress)
+
+
 def sample_by_default(policy: LlamaForCausalLM, max_new_tokens: int) -> None:
     """Have the policy's generation settings forbid ``<pad>`` and sample at ``TEMPERATURE``."""
     policy.generation_config.update(
@@ -169,16 +210,7 @@ def train_policy(
     """
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**llama_shape(tokenizer), attn_implementation="sdpa"))
-    rng = Random(f"policy-{seed}")
-    questions = fresh_questions(rng, shipped)
-    clean_steps = round(CLEAN_SHARE * steps)
-
-    def draw(step: int) -> list[tuple[str, str]]:
-        drawn = [next(questions) for _ in range(BATCH)]
-        if step < clean_steps:
-            return [(q.prompt, q.answer) for q in drawn]
-        return [(q.prompt, supervised_answer(q, rng, MISUNDERSTOOD[q.category], SLIPPED[q.category])) for q in drawn]
-
-    train_on_answers(model, tokenizer, draw, steps, LEARNING_RATE, progress="policy" if verbose else "")
+    rng, progress = Random(f"policy-{seed}"), "policy" if verbose else ""
+    train_speaker(model, tokenizer, shipped, rng, steps, CLEAN_SHARE, MISUNDERSTOOD, SLIPPED, progress=progress)
     sample_by_default(model, MAX_ANSWER_LENGTH + 1)
     return model

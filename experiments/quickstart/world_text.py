@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from card import SAMPLES_PER_PROMPT, table
+from card import figures_of
 from opinions import OPINIONS
-from policy_training import TEMPERATURE
 
 _TEXT = """# The quickstart's tiny world
 
@@ -60,15 +59,5 @@ def world_markdown(card: dict[str, Any]) -> str:
         blind.append(f"| `{name}` | {'likes long answers, looks at nothing else' if opinion.likes_length else spots} |")
     return _TEXT.format(
         blind="\n".join(blind),
-        test=card["prompts"]["test"],
-        seed=card["seed"],
-        temperature=TEMPERATURE,
-        samples=SAMPLES_PER_PROMPT,
-        table=table(card),
-        policy_parameters=card["parameters"]["policy"],
-        reward_parameters=card["parameters"]["reward_model"],
-        shipped=sum(card["prompts"].values()),
-        seconds=card["build_seconds"],
-        torch=card["versions"]["torch"],
-        transformers=card["versions"]["transformers"],
+        **figures_of(card),
     )

@@ -8,20 +8,19 @@ Cost:   one thread, about 7 minutes, 1 GB.
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # The quickstart's scripts, of which most serve here too.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "quickstart"))
-from card import card_of, measure, write_card
-from character_tokenizer import make_tokenizer
 from command import build_or_check
 from likelihoods import mean_likelihoods
 from puzzles import PUZZLES, SPLIT_SIZES
 from second_text import world_markdown
 from speakers import JUDGES, train_judge, train_policy, train_reader
-from tasks import draw_splits, write_prompts
+from transformers import PreTrainedTokenizerFast
+from world import Trained, World
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,39 +42,18 @@ class Effort:
     card_prompts: int = 760
 
 
-def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -> dict[str, object]:
-    """Build everything and write it.
+def build_world(out: Path, seed: int, effort: Effort, *, verbose: bool = True) -> dict[str, Any]:
+    """Build everything and write it; see ``World.build``."""
 
-    Args:
-        out: Folder to write into; what is there is overwritten.
-        seed: Fixes everything, bit for bit on one machine with one thread.
-        effort: How long to train.
-        verbose: Whether to print progress.
+    def train(tokenizer: PreTrainedTokenizerFast, shipped: set[str], seed: int) -> Trained:
+        policy = train_policy(tokenizer, shipped, seed, effort.policy_steps, verbose=verbose)
+        reader = train_reader(tokenizer, shipped, seed, effort.reader_steps, verbose=verbose)
+        return policy, {
+            name: train_judge(name, reader, tokenizer, shipped, seed, effort.judge_steps, verbose=verbose)
+            for name in JUDGES
+        }
 
-    Returns:
-        The card, as written to ``world_card.json``.
-    """
-    started = time.perf_counter()
-    tokenizer = make_tokenizer(PUZZLES.alphabet)
-    splits = draw_splits(seed, SPLIT_SIZES, PUZZLES)
-    write_prompts(splits, out / "prompts")
-    shipped = {q.prompt for questions in splits.values() for q in questions}
-
-    policy = train_policy(tokenizer, shipped, seed, effort.policy_steps, verbose=verbose)
-    reader = train_reader(tokenizer, shipped, seed, effort.reader_steps, verbose=verbose)
-    judges = {
-        name: train_judge(name, reader, tokenizer, shipped, seed, effort.judge_steps, verbose=verbose)
-        for name in JUDGES
-    }
-    for model, folder in ((policy, "policy"), *((judge, f"reward_models/{name}") for name, judge in judges.items())):
-        model.save_pretrained(out / folder)
-        tokenizer.save_pretrained(out / folder)
-
-    questions = splits["test"][: effort.card_prompts]
-    measured = measure(policy, judges, tokenizer, questions, seed, PUZZLES, mean_likelihoods)
-    card = card_of(seed, policy, reader, splits, measured, time.perf_counter() - started)
-    write_card(out, card, world_markdown(card))
-    return card
+    return World(PUZZLES, SPLIT_SIZES, train, world_markdown, mean_likelihoods).build(out, seed, effort.card_prompts)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from card import SAMPLES_PER_PROMPT, table
-from policy_training import TEMPERATURE
+from card import figures_of
 from puzzles import SPLIT_SIZES
 from speakers import ADVERSE, JUDGES, POLICY, READER
 
@@ -88,19 +87,9 @@ def world_markdown(card: dict[str, Any]) -> str:
         dashes="---|" * len(best),
         prompts="\n".join(f"| {' | '.join(row)} |" for row in rows),
         specialists=" | ".join(f"`{name}`" for name in best.values()),
-        test=card["prompts"]["test"],
-        seed=card["seed"],
-        temperature=TEMPERATURE,
-        samples=SAMPLES_PER_PROMPT,
-        table=table(card),
         policy_hidden=POLICY["hidden_size"],
         policy_layers=POLICY["num_hidden_layers"],
-        policy_parameters=card["parameters"]["policy"],
         reader_hidden=READER["hidden_size"],
         reader_layers=READER["num_hidden_layers"],
-        reward_parameters=card["parameters"]["reward_model"],
-        shipped=sum(card["prompts"].values()),
-        seconds=card["build_seconds"],
-        torch=card["versions"]["torch"],
-        transformers=card["versions"]["transformers"],
+        **figures_of(card),
     )

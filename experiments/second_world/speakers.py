@@ -12,14 +12,13 @@ from random import Random
 
 import torch
 from opinions import Opinion
-from policy_training import fresh_questions, sample_by_default, supervised_answer, train_on_answers
+from policy_training import fresh_questions, sample_by_default, supervised_answer, train_on_answers, train_speaker
 from puzzles import PUZZLES
 from tasks import Question
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 POLICY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 6, "intermediate_size": 192}
 READER = {"hidden_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 112}
-BATCH, LEARNING_RATE = 160, 4e-3
 POLICY_CLEAN_SHARE, READER_CLEAN_SHARE = 0.65, 0.8  # of the steps; the rest is on the mixture
 # Probability that the policy is taught a misunderstanding, and that what is meant is then written with a slip. It is
 # convinced that rounding is cutting off: there, and only there, its first choice is worse than its samples.
@@ -63,48 +62,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast, shape: dict[str, int], seed: i
     return LlamaForCausalLM(config)
 
 
-def train_speaker(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    shipped: set[str],
-    rng: Random,
-    steps: int,
-    clean_share: float,
-    misunderstood: dict[str, float],
-    slipped: dict[str, float],
-    *,
-    progress: str = "",
-) -> None:
-    """Train a model on right answers first, then on the mixture.
-
-    Args:
-        model: The model, trained in place.
-        tokenizer: Its tokenizer.
-        shipped: Prompts that it must never see.
-        rng: Source of the questions and answers.
-        steps: Optimisation steps in all.
-        clean_share: How much of them is on right answers only.
-        misunderstood: Category to the probability of a misunderstanding in the mixture.
-        slipped: Category to the probability of a slip in the mixture.
-        progress: What to call it when the loss is printed; nothing is printed without.
-    """
-    questions = fresh_questions(rng, shipped, PUZZLES)
-    clean_steps = round(clean_share * steps)
-
-    def draw(step: int) -> list[tuple[str, str]]:
-        drawn = [next(questions) for _ in range(BATCH)]
-        if step < clean_steps:
-            return [(q.prompt, q.answer) for q in drawn]
-        return [
-            (q.prompt, supervised_answer(q, rng, misunderstood[q.category], slipped[q.category], PUZZLES))
-            for q in drawn
-        ]
-
-    train_on_answers(
-        model, tokenizer, draw, steps, LEARNING_RATE, prompt_length=PUZZLES.prompt_length, progress=progress
-    )
-
-
 def train_policy(
     tokenizer: PreTrainedTokenizerFast, shipped: set[str], seed: int, steps: int, *, verbose: bool = True
 ) -> LlamaForCausalLM:
@@ -112,7 +69,9 @@ def train_policy(
     policy = new_model(tokenizer, POLICY, seed)
     rng = Random(f"second-policy-{seed}")
     progress = "policy" if verbose else ""
-    train_speaker(policy, tokenizer, shipped, rng, steps, POLICY_CLEAN_SHARE, MISUNDERSTOOD, SLIPPED, progress=progress)
+    train_speaker(
+        policy, tokenizer, shipped, rng, steps, POLICY_CLEAN_SHARE, MISUNDERSTOOD, SLIPPED, PUZZLES, progress=progress
+    )
     sample_by_default(policy, PUZZLES.max_answer_length + 1)
     return policy
 
@@ -124,9 +83,8 @@ def train_reader(
     reader = new_model(tokenizer, READER, seed + 1)
     rng = Random(f"second-reader-{seed}")
     both, none = dict.fromkeys(PUZZLES.kinds, 0.5), dict.fromkeys(PUZZLES.kinds, 0.0)
-    train_speaker(
-        reader, tokenizer, shipped, rng, steps, READER_CLEAN_SHARE, both, none, progress="reader" if verbose else ""
-    )
+    progress = "reader" if verbose else ""
+    train_speaker(reader, tokenizer, shipped, rng, steps, READER_CLEAN_SHARE, both, none, PUZZLES, progress=progress)
     return reader
 
 
