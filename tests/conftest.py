@@ -46,6 +46,7 @@ from laser_pl.testing.promises import through_checkpoint  # noqa: E402
 
 # Whoever imports it has another kind of device for good; the search for doctests imports everything.
 collect_ignore = ["pretend_card.py"]
+collect_ignore_glob = ["long/[!t]*.py"]  # scripts, which are started
 
 torch.set_num_threads(1)
 # The same examples in every run, and no clock: a busy machine is no failure.
@@ -324,27 +325,28 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-BENCHMARKS = EXPERIMENTS / "benchmarks"
+SCRIPTS = (EXPERIMENTS / "benchmarks", Path(__file__).parent / "long")
+"""Folders of benchmarks, and of tests that take too long for every day."""
 
 
 @pytest.fixture(scope="module")
 def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
-    """Import a benchmark's script from its folder, as it imports those beside it, and leave nothing behind."""
+    """Import a script of ``SCRIPTS`` by its name, as it imports those beside it, and leave nothing behind."""
     before = list(sys.path)
-    sys.path.insert(0, str(BENCHMARKS))
+    sys.path[:0] = map(str, SCRIPTS)
     yield importlib.import_module
     sys.path[:] = before
-    for script in BENCHMARKS.glob("*.py"):
+    for script in (path for folder in SCRIPTS for path in folder.glob("*.py")):
         sys.modules.pop(script.stem, None)
 
 
 @pytest.fixture
 def untouched_results() -> Iterator[None]:
-    """The page of results in the repository stays as it is."""
-    page = BENCHMARKS / "RESULTS.md"
-    before = page.read_bytes()
+    """The pages of results in the repository stay as they are."""
+    pages = [folder / "RESULTS.md" for folder in SCRIPTS]
+    before = [page.read_bytes() for page in pages]
     yield
-    assert page.read_bytes() == before
+    assert [page.read_bytes() for page in pages] == before
 
 
 PLUG = """

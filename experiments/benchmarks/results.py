@@ -12,25 +12,27 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def parser_of(description: str | None) -> argparse.ArgumentParser:
+def parser_of(description: str | None, page: Path = HERE / "RESULTS.md") -> argparse.ArgumentParser:
     """The command line of a benchmark, which has its own options beside ``--results``.
 
     Args:
         description: The script's docstring.
+        page: Where its section is, unless ``--results`` says otherwise.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md", help="the page with its section")
+    parser.add_argument("--results", type=Path, default=page, help="the page with its section")
     return parser
 
 
-def command_of(name: str, args: Sequence[str] | None) -> str:
+def command_of(name: str, args: Sequence[str] | None, folder: str = "experiments/benchmarks") -> str:
     """What was typed, for a section's first paragraph.
 
     Args:
         name: Of the script and of its section.
         args: Its command line; None takes the process's own.
+        folder: Where it lies.
     """
-    return shlex.join(["python", f"experiments/benchmarks/{name}.py", *(sys.argv[1:] if args is None else args)])
+    return shlex.join(["python", f"{folder}/{name}.py", *(sys.argv[1:] if args is None else args)])
 
 
 def write_section(path: Path, name: str, text: str, introduction: str = "# Benchmarks\n") -> None:

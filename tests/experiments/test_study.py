@@ -1,0 +1,236 @@
+"""The study counts rightly and runs what it says: tables on outcomes made by hand, layers, pools, small real fits."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from laser_pl.batches import Prompt
+from laser_pl.rewards import FunctionReward
+from laser_pl.rewards.scores import as_tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "experiments" / "study"
+NAMES = ("worlds", "strategies", "jobs", "tables", "plots", "run")
+
+
+@pytest.fixture(scope="module")
+def study() -> dict[str, ModuleType]:
+    """The study's modules; nothing runs when they are imported."""
+    sys.path[:0] = [str(FOLDER), str(ROOT)]
+    return {name: importlib.import_module(name) for name in NAMES}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def outcome(study: dict[str, ModuleType], after: float, right: float = 0.5, forwards: float = 1.0) -> Any:
+    return study["jobs"].Outcome(0.4, after, {"sums": after}, right, right + 0.1, forwards, "abc1234")
+
+
+def results_of(study: dict[str, ModuleType], **accuracies: list[float]) -> dict[Any, Any]:
+    """Outcomes by job, one strategy for each keyword, one seed for each number."""
+    return {
+        study["jobs"].Job("quickstart", "base", name, "prompt", seed): outcome(study, after)
+        for name, values in accuracies.items()
+        for seed, after in enumerate(values)
+    }
+
+
+def row_of(lines: list[str], name: str) -> list[str]:
+    (line,) = [line for line in lines if line.strip("| ").split(" |")[0].strip("*") == name]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_comparison_by_hand(study: dict[str, ModuleType]) -> None:
+    results = results_of(
+        study, cooling=[0.6, 0.7, 0.8], paper=[0.5, 0.5, 0.5], oracle=[0.7, 0.8, 0.9],
+        single_a=[0.4, 0.4, 0.4], single_b=[0.5, 0.6, 0.7],
+    )  # fmt: skip
+    strategies = ["cooling", "paper", "oracle", "single_a", "single_b"]
+    lines = study["tables"].comparison(results, strategies, "prompt", "cooling")
+    columns = len(lines[0].split("|"))
+    assert all(len(line.split("|")) == columns for line in lines)
+    half = 4.303 * 0.1 / math.sqrt(3)
+    name, _, seeds, accuracy, gain, minus, right, last, forwards = row_of(lines, "cooling")
+    assert (name, seeds, gain, minus, forwards) == ("**cooling**", "3", f"{0.9 / 1.2:.0%}", "", "1.00x")
+    assert accuracy == f"0.700 ± {half:.3f}"
+    assert (right, last) == ("50%", "60%")
+    assert row_of(lines, "paper")[5] == "+0.200 (p 0.250)"  # 2 / 2^3
+    assert row_of(lines, "average of single reward models")[3].startswith("0.500 ±")
+    order = [line.split("|")[1].strip(" *") for line in lines[3:]]
+    assert order[:2] == ["oracle", "cooling"]
+
+
+def test_only_common_seeds_are_paired(study: dict[str, ModuleType]) -> None:
+    results = results_of(study, cooling=[0.6, 0.7], paper=[0.5])
+    lines = study["tables"].comparison(results, ["cooling", "paper"], "prompt", "cooling")
+    assert row_of(lines, "paper")[5] == "+0.100"
+    assert study["tables"].comparison(results, ["cooling"], "batch", "cooling") == []
+
+
+def test_alphas_by_hand(study: dict[str, ModuleType], tmp_path: Path) -> None:
+    job = study["jobs"].Job
+    results = {
+        job("quickstart", "base", f"paper_alpha_{alpha:g}", "prompt", seed): outcome(study, after, right)
+        for alpha, after, right in ((0.0, 0.5, 0.2), (0.1, 0.7, 0.9))
+        for seed in (0, 1)
+    }
+    lines = study["tables"].alphas(results, ["paper", "default"], [0.0, 0.1], "prompt")
+    assert lines[2] == "| 0 | 0.500 ± 0.000 | 0.800 ± 0.000 |  |  |"
+    assert lines[3] == "| 0.1 | 0.700 ± 0.000 | 0.100 ± 0.000 |  |  |"
+    study["plots"].plot_alphas(results, ["paper", "default"], [0.0, 0.1], tmp_path / "alpha.png")
+    assert (tmp_path / "alpha.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pools_by_hand(study: dict[str, ModuleType]) -> None:
+    job = study["jobs"].Job
+    results = {
+        job("quickstart", "inverted", name, "prompt", seed): outcome(study, after)
+        for name, after in (("cooling", 0.7), ("random", 0.5))
+        for seed in (0, 1)
+    }
+    lines = study["tables"].pools(results, ["cooling", "random"], ["inverted", "k2"], "prompt")
+    assert lines[2:] == ["| inverted | 0.700 ± 0.000, 60% (2) | 0.500 ± 0.000, 60% (2) |"]
+    assert study["tables"].pools(results, ["cooling"], ["inverted"], "batch") == []
+
+
+def decision(category: str, arm: str, iteration: int = 0, prompts: int = 1) -> dict[str, Any]:
+    return {"category": category, "arm": arm, "iteration": iteration, "mean": {"numbers": 0, "sorter": 0, "mirror": 0},
+            "prompt_ids": ["p"] * prompts}  # fmt: skip
+
+
+def test_an_outcome_is_read_from_a_runs_folder(study: dict[str, ModuleType], tmp_path: Path) -> None:
+    """Addition: 1 of 2 right, sorting: 1 of 1; in the last iteration sorting alone, wrong... and 8 x 3 responses."""
+    lines = [
+        decision("addition", "numbers", prompts=3),
+        decision("addition", "mirror", prompts=3),
+        decision("sorting", "sorter", iteration=1, prompts=2),
+    ]
+    (tmp_path / "selection.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = {
+        "accuracy": {"before": {"average": 0.4}, "after": {"addition": 0.5, "average": 0.5}},
+        "reward_model_forwards": {"numbers": 20, "sorter": 28},
+    }
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"rollouts": {"n": 3}}}))
+    (tmp_path / "commit").write_text("abc1234")
+    job = study["jobs"].Job("quickstart", "base", "cooling", "batch", 0)
+    found = study["jobs"].read(job, tmp_path)
+    assert (found.before, found.after, found.by_category) == (0.4, 0.5, {"addition": 0.5})
+    assert (found.right, found.right_at_last, found.forwards) == (0.75, 1.0, 2.0)
+    assert found.commit == "abc1234"
+
+
+def test_every_strategy_of_every_part_has_its_layers(study: dict[str, ModuleType]) -> None:
+    """Files that are there, a known name for the table, and arms of the pool or made of it."""
+    for part in study["run"].parts().values():
+        world = study["worlds"].WORLDS[part.world]
+        for pool in part.pools:
+            arms = study["worlds"].POOLS[pool](world)
+            for strategy in part.strategies:
+                layers = study["strategies"].layers(strategy, world, arms)
+                assert all((ROOT / file).is_file() for file in layers.files)
+                known = strategy in study["strategies"].USES or strategy.startswith(("single_", "paper_", "default_"))
+                assert known, strategy
+                assert layers.selection["reward_models"]
+
+
+def test_the_right_specialists_are_the_cards(study: dict[str, ModuleType]) -> None:
+    """Of every world: who orders right and wrong samples best in each category."""
+    for world in study["worlds"].WORLDS.values():
+        card = json.loads((ROOT / world.per_prompt).with_name("world_card.json").read_text())
+        shares = {
+            name: {c: at["share"] for c, at in by_category.items()} for name, by_category in card["pairwise"].items()
+        }
+        assert list(shares) == list(world.arms)
+        assert world.right == {c: max(shares, key=lambda name: shares[name][c]) for c in card["policy"]}
+        assert world.late in world.right.values()
+
+
+def test_no_strategy_is_left_out(study: dict[str, ModuleType]) -> None:
+    files = {path.stem for path in (FOLDER / "strategies").glob("*.yaml")}
+    assert files <= set(study["run"].parts()["quickstart"].strategies)
+
+
+def test_adverse_reward_models_are_what_they_say(study: dict[str, ModuleType]) -> None:
+    adverse = importlib.import_module("experiments.study.adverse")
+    plain = FunctionReward(importlib.import_module("experiments.rewards.functions").brevity)
+    prompts = [Prompt("p0", "a", "a"), Prompt("p1", "b", "b")]
+    texts = [["x", "xx", "xxx", "xxxx"], ["xxx", "xxxxx", "xx", "x"]]
+    scores = as_tensor(plain.score(prompts, texts), (2, 4), "it")
+    assert torch.equal(adverse.Inverted(plain).score(prompts, texts), -scores)
+    noisy = adverse.Noisy(plain, 0.5, seed=3)
+    once = noisy.score(prompts, texts)
+    assert torch.equal(once, noisy.score(prompts, texts))
+    assert not torch.equal(once, adverse.Noisy(plain, 0.5, seed=4).score(prompts, texts))
+    noise = (once - scores) / (0.5 * scores.std(-1, keepdim=True, correction=0))
+    torch.testing.assert_close(noise, adverse.Random(3).score(prompts, texts), rtol=0, atol=1e-9)
+    many = adverse.Random(0).score([Prompt("p", "p", "p")], [[str(i) for i in range(2000)]])
+    assert abs(float(many.mean())) < 5 / 2000**0.5
+    assert abs(float(many.std()) - 1) < 5 / (2 * 2000) ** 0.5
+
+
+SMALL = """
+trainer: {max_epochs: 2, enable_progress_bar: false}
+data: {prompts_per_iteration: 8, batch_size: 4, rollouts: {n: 3}}
+model: {evaluation: {n: 1}}
+"""
+
+
+def test_small_real_fits_end_in_a_table(
+    study: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bandit, an ensemble and an arm that comes half-way; the second time nothing is fitted."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    world = study["worlds"].WORLDS["quickstart"]
+    config = yaml.safe_load((ROOT / world.config).read_text())
+    for section, values in yaml.safe_load(SMALL).items():
+        for key, value in values.items():
+            old = config[section].get(key)
+            config[section][key] = {**old, **value} if isinstance(old, dict) else value
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join((ROOT / config["data"]["test"]).read_text().splitlines()[:8]))
+    config["data"] |= {"test": str(few), "validation": str(few)}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    small = study["worlds"].World(str(tmp_path / "small.yaml"), world.per_prompt, world.right, world.late)
+    monkeypatch.setitem(study["worlds"].WORLDS, "quickstart", small)
+    job = study["jobs"].Job
+    jobs = [
+        job("quickstart", "base", "cooling", "prompt", 0),
+        job("quickstart", "base", "online", "prompt", 0),
+        job("quickstart", "late", "cooling", "prompt", 0),
+    ]
+    results = {one: study["jobs"].run(one, tmp_path) for one in jobs}
+    assert math.isnan(results[jobs[1]].right)
+    assert results[jobs[1]].forwards == 5.0
+    changes = json.loads((tmp_path / jobs[2].name / "summary.json").read_text())["arm_changes"]
+    assert [change["added"] for change in changes] == [["sorter"]]
+
+    def never(*_: Any) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(study["jobs"], "_fit", never)
+    assert all(study["jobs"].run(one, tmp_path) == results[one] or math.isnan(results[one].right) for one in jobs)
+    part = study["run"].parts()["quickstart"]
+    lines = study["run"].section("quickstart", part, results)
+    page = tmp_path / "RESULTS.md"
+    study["run"].write_part(page, "quickstart", ["old"])
+    study["run"].write_part(page, "other", ["stays"])
+    study["run"].write_part(page, "quickstart", lines)
+    text = page.read_text()
+    assert "**cooling**" in text
+    assert "**online**" in text
+    assert "\nold\n" not in text
+    assert "stays" in text
