@@ -211,8 +211,10 @@ class RolloutBatch:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def labelled(self, arms: Tensor, scores: Tensor, pairs: PairIndices) -> LabelledBatch:
-        """The batch with labels, see ``LabelledBatch``; this one stays as it is."""
+    def labelled(
+        self, arms: Tensor, scores: Tensor, pairs: PairIndices, accuracy: Tensor | None = None
+    ) -> LabelledBatch:
+        """The batch with labels, see ``LabelledBatch``; this one stays as it is. No accuracy is NaN everywhere."""
         return LabelledBatch(
             self.prompts,
             self.responses,
@@ -222,6 +224,7 @@ class RolloutBatch:
             arms=arms,
             scores=scores,
             pairs=pairs,
+            accuracy=torch.full(arms.shape, torch.nan, dtype=torch.float64) if accuracy is None else accuracy,
         )
 
     def part(self, rows: list[int]) -> RolloutBatch:
@@ -258,19 +261,22 @@ class LabelledBatch(RolloutBatch):
         arms: The reward model that scored each prompt's responses. On the CPU. Shape ``(B,)``, int64.
         scores: Its scores; NaN is no opinion. On the CPU. Shape ``(B, n)``.
         pairs: The preference pairs made from them, on the batch's device.
+        accuracy: How often that reward model puts a right response above a wrong one, as far as it was measured when
+            it judged; NaN is unknown. On the CPU. Shape ``(B,)``, float64.
     """
 
     arms: Tensor
     scores: Tensor
     pairs: PairIndices
+    accuracy: Tensor
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shape = self.responses.finished.shape
-        if self.arms.shape != shape[:1] or self.scores.shape != shape:
+        if not self.arms.shape == self.accuracy.shape == shape[:1] or self.scores.shape != shape:
             raise ValueError(
-                f"LabelledBatch of responses {tuple(shape)} got arms {tuple(self.arms.shape)} and scores"
-                f" {tuple(self.scores.shape)}; all must agree."
+                f"LabelledBatch of responses {tuple(shape)} got arms {tuple(self.arms.shape)}, scores"
+                f" {tuple(self.scores.shape)} and accuracies {tuple(self.accuracy.shape)}; all must agree."
             )
         self.pairs.refuse_beyond(*shape)
 
@@ -286,10 +292,11 @@ class LabelledBatch(RolloutBatch):
 
     def part(self, rows: list[int]) -> LabelledBatch:
         """Some of its prompts, with their labels."""
-        return super().part(rows).labelled(self.arms[rows], self.scores[rows], self.pairs.part(rows))
+        labels = self.arms[rows], self.scores[rows], self.pairs.part(rows), self.accuracy[rows]
+        return super().part(rows).labelled(*labels)
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Self:
-        """The same batch on another device; arms and scores stay."""
+        """The same batch on another device; arms, scores and accuracy stay."""
         return replace(super().to(device, **kwargs), pairs=self.pairs.to(device))
 
 

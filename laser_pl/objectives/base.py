@@ -38,6 +38,8 @@ class LossInputs:
         prompts: How many prompts the batch has, ``B``.
         prompt: The prompt of each response. Shape ``(U,)``, int64.
         scores: What the chosen reward model gave each response. Shape ``(U,)``, float64.
+        accuracy: How often each prompt's reward model puts a right response above a wrong one, as far as it was
+            measured; NaN is unknown. Shape ``(B,)``, float64.
     """
 
     pairs: PairIndices
@@ -47,6 +49,7 @@ class LossInputs:
     prompts: int
     prompt: Tensor
     scores: Tensor
+    accuracy: Tensor
 
     @property
     def margins(self) -> Tensor:
@@ -118,6 +121,11 @@ class Objective(ABC):
         """That of which the ``means`` are logged, of each pair or response."""
         margins = inputs.margins - inputs.reference_margins
         return {"margin": margins, "chosen_logprob": inputs.logprobs[inputs.pairs.chosen]}
+
+    @property
+    def takes_accuracy(self) -> bool:
+        """Whether it asks how often the reward models are right, which the signal must measure then."""
+        return False
 
     @abstractmethod
     def by_chance(self, batch: RolloutBatch) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
@@ -59,6 +59,10 @@ class Dpo(PairObjective):
         return dpo_loss(inputs.margins, inputs.reference_margins, self.beta)
 
 
+UNMEASURED, MOST = 0.1, 0.4
+"""Share of wrong pairs where none is known, and the largest that is believed: at 0.5 pairs say nothing."""
+
+
 class RobustDpo(Dpo):
     r"""DPO for labels of which a known share is the wrong way round.
 
@@ -68,26 +72,40 @@ class RobustDpo(Dpo):
 
     Args:
         beta: Inverse temperature, 1/nats, > 0.
-        epsilon: Share of pairs whose chosen is the worse one, in [0, 0.5): 1 minus a reward model's pair accuracy.
+        epsilon: Share of pairs whose chosen is the worse one, in [0, 0.5): 1 minus a reward model's pair accuracy. With
+            ``measured`` it is that of the reward model that judged, as the signal ``Trusted`` measures it: each begins
+            at 0.1, which counts as much as 4 measured prompts, and more than 0.4 is taken to be 0.4.
         nll_weight: Weight of the chosen response's NLL per token.
     """
 
     name: ClassVar[str] = "robust"
 
-    def __init__(self, beta: float = 0.1, epsilon: float = 0.1, nll_weight: float = 1.0) -> None:
+    def __init__(self, beta: float = 0.1, epsilon: float | Literal["measured"] = 0.1, nll_weight: float = 1.0) -> None:
         super().__init__(beta, nll_weight)
-        if not 0 <= epsilon < 0.5:
+        if epsilon != "measured" and not 0 <= epsilon < 0.5:
             raise ConfigurationError(
                 f"epsilon must be in [0, 0.5), got {epsilon}. It is the share of pairs that are the wrong way round."
-                " Set model.objective.init_args.epsilon."
+                " Set model.objective.init_args.epsilon to such a number, or to measured."
             )
         self.epsilon = epsilon
+
+    @property
+    def takes_accuracy(self) -> bool:
+        """If it is to be measured."""
+        return self.epsilon == "measured"
 
     def pair_losses(self, inputs: LossInputs) -> Tensor:
         """Nats. Shape ``(M,)``."""
         moved = self.beta * (inputs.margins - inputs.reference_margins.detach())
         right, wrong = -F.logsigmoid(moved), -F.logsigmoid(-moved)
-        return ((1 - self.epsilon) * right - self.epsilon * wrong) / (1 - 2 * self.epsilon)
+        epsilon = self._epsilon(inputs)  # () or (M,)
+        return ((1 - epsilon) * right - epsilon * wrong) / (1 - 2 * epsilon)
+
+    def _epsilon(self, inputs: LossInputs) -> float | Tensor:
+        if self.epsilon != "measured":
+            return self.epsilon
+        wrong = (1 - inputs.accuracy.nan_to_num(1 - UNMEASURED)).clamp(0, MOST)  # (B,)
+        return wrong[inputs.pairs.prompt].to(inputs.logprobs.dtype)
 
 
 class LengthNormalisedDpo(Dpo):

@@ -67,7 +67,7 @@ def _unmoved(prompts: int) -> LossInputs:
     """One pair of each prompt, whichever, under a policy that is the reference."""
     each, zeros = torch.arange(prompts), torch.zeros(2, dtype=torch.float64)
     pairs = PairIndices(each, torch.zeros_like(each), torch.ones_like(each))
-    return LossInputs(pairs, zeros, zeros, torch.ones(2), prompts, torch.zeros_like(each[:2]), zeros)
+    return LossInputs(pairs, zeros, zeros, torch.ones(2), prompts, torch.zeros_like(each[:2]), zeros, _unknown(prompts))
 
 
 def _all_pairs(batch: RolloutBatch) -> LossInputs:
@@ -81,7 +81,13 @@ def _all_pairs(batch: RolloutBatch) -> LossInputs:
     lengths = batch.responses.mask.sum(-1).flatten()
     of = torch.arange(prompts, device=logprobs.device).repeat_interleave(n)  # (B n,)
     flat = logprobs.flatten()
-    return LossInputs(pairs, flat, flat, lengths, prompts, of, torch.full_like(flat, torch.nan))
+    return LossInputs(
+        pairs, flat, flat, lengths, prompts, of, torch.full_like(flat, torch.nan), _unknown(prompts).to(flat.device)
+    )
+
+
+def _unknown(prompts: int) -> Tensor:
+    return torch.full((prompts,), torch.nan, dtype=torch.float64)
 
 
 def mean_per_prompt(values: Tensor, prompt: Tensor, prompts: int) -> Tensor:

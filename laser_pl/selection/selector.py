@@ -30,6 +30,7 @@ from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.runtime.seeds import derive_seed
+from laser_pl.selection.accuracies import Accuracies
 from laser_pl.selection.agreement import probe
 from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by
@@ -111,6 +112,7 @@ class Selector:
         needs: What the objective is given, pairs or scores; whoever runs the selector says it.
         panel: Asks the reward models; whoever runs the selector says on which device, and among which processes.
         decisions: Those of the last batch, and what came of them once it was learned from.
+        accuracies: How often each arm orders responses rightly, where the signal measures that.
         verdicts: What the constraints found so far.
         stuck: Why training cannot go on, once no reward model is left that could judge.
         arm_changes: Which arms came and went when the run was continued.
@@ -161,6 +163,7 @@ class Selector:
         self.needs: Needs = "pairs"
         self.panel = Panel(self.pool)
         self.decisions: list[Decision] = []
+        self.accuracies = Accuracies()
         self.verdicts = Verdicts()
         self.stuck: str | None = None
         self.arm_changes: list[dict[str, Any]] = []
@@ -224,7 +227,9 @@ class Selector:
         scores, pairs = judgement.scores, judgement.pairs
         if self.needs == "scores":
             scores, pairs = scores_to_train(batch, scores, self.pairs.truncated, allowed.responses), NO_PAIRS
-        labelled = batch.labelled(judgement.arms[decision_of_rows(rows)], scores, pairs.to(batch.contexts.device))
+        judges = judgement.arms[decision_of_rows(rows)]  # (B,)
+        accuracy = self.accuracies.of(self.arms, judges)
+        labelled = batch.labelled(judges, scores, pairs.to(batch.contexts.device), accuracy)
         costs = self.pool.costs - before
         self.decisions = decide(
             labelled, rows, step, self.arms, why, judgement, allowed.forbidden, costs, self.needs == "pairs"
@@ -250,6 +255,8 @@ class Selector:
         decision = decision_of_rows(rows)
         seen = self.signal.measure(batch, losses, replace(ask, scores=partial(self._poll, batch)))
         seen = self.panel.ranks.gather(seen)[0]  # the same everywhere, but for the rounding of unlike devices
+        if self.signal.measures_accuracy:
+            self.accuracies.note(self.arms, seen)
         seen = mean_by_arm(seen, decision)
         self.measured += len(seen.arm)
         by_chance = self.signal.chance(batch, losses).to("cpu", torch.float64, copy=True)  # (B,)
@@ -351,6 +358,7 @@ class Selector:
             "measured": self.measured,
             "stuck": self.stuck is not None,
             "verdicts": self.verdicts.as_dict(),
+            "accuracies": self.accuracies.state_dict(),
             "bandit": self.bandit.state_dict(),
             "context": self.context.state_dict(),
             "signal": self.signal.state_dict(),
@@ -373,6 +381,7 @@ class Selector:
                 getattr(self, part).load_state_dict(state_dict[part])
             self.measured = state_dict.get("measured", 0)
             self.verdicts.load(state_dict["verdicts"])
+            self.accuracies.load_state_dict(state_dict.get("accuracies", {}))
             changes = changes_of_arms(state_dict["arms"], self.arms, self.pool.health.step + 1)
             self.arm_changes = [*state_dict["arm_changes"], *changes]
             if state_dict["stuck"]:  # whoever goes on has mended something

@@ -16,13 +16,20 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
         objective: What is minimised.
 
     Raises:
-        ConfigurationError: If it is made of a part that the objective does not have, or of pairs that it does not take.
+        ConfigurationError: If it is made of a part that the objective does not have, of pairs that it does not take, or
+            does not measure what the objective needs.
     """
     if signal.of_pairs and objective.needs != "pairs":
         raise ConfigurationError(
             f"selection.signal is {type(signal).__name__}, which looks at pairs, and model.objective"
             f" {type(objective).__name__} is trained on scores: there are none. Set selection.signal to"
             f" {_that_work(objective)}."
+        )
+    if objective.takes_accuracy and not signal.measures_accuracy:
+        raise ConfigurationError(
+            f"model.objective {type(objective).__name__} takes the reward models' pair accuracy as it is measured, and"
+            f" selection.signal is {type(signal).__name__}, which measures none. Set selection.signal to"
+            " laser_pl.feedback.signals.Trusted, or epsilon to a number."
         )
     if signal.part is None:
         return None

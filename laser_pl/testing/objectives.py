@@ -150,7 +150,8 @@ def _inputs(objective: Objective, labels: Labels, logprobs: Tensor, reference: T
             scores[row] = torch.tensor(own, dtype=torch.float64)
     used = torch.arange(2 * N) if paired else torch.nonzero(scores.flatten().isfinite()).squeeze(-1)
     lengths = torch.tensor(LENGTHS)[used]
-    return LossInputs(flat, logprobs[used], reference[used], lengths, 2, used // N, scores.flatten()[used])
+    accuracy = torch.tensor([0.75, torch.nan], dtype=torch.float64)
+    return LossInputs(flat, logprobs[used], reference[used], lengths, 2, used // N, scores.flatten()[used], accuracy)
 
 
 def _batch() -> RolloutBatch:

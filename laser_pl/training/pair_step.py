@@ -44,6 +44,7 @@ def batch_loss(
     reading = Reading(batch.prompts, used // n, tokens, mask)
     reference, lengths = batch.reference_logprobs.flatten()[used], mask.sum(-1)  # (U,), (U,)
     scores = batch.scores.flatten().to(used.device)[used]  # (U,)
+    accuracy = batch.accuracy.to(used.device)  # (B,)
     prompts = int(uses.any(-1).sum())
     groups = reader.groups(reading)
     seen: list[LossOutputs] = []
@@ -59,7 +60,7 @@ def batch_loss(
         of = used[rows] // n
         logprobs = reader.group_logprobs(reading, group, recompute=len(groups) > 1 and parameters is None)
         before = reference[rows].to(logprobs.dtype)
-        inputs = LossInputs(its_pairs, logprobs, before, lengths[rows], len(batch), of, scores[rows])
+        inputs = LossInputs(its_pairs, logprobs, before, lengths[rows], len(batch), of, scores[rows], accuracy)
         losses = objective.loss(inputs)
         seen.append(losses.detach())
         with torch.no_grad():
@@ -88,7 +89,8 @@ def frozen_loss(batch: LabelledBatch, objective: Objective) -> tuple[Tensor, Los
     logprobs, lengths = batch.reference_logprobs.flatten()[used], batch.responses.mask.sum(-1).flatten()[used]
     scores = batch.scores.flatten().to(used.device)[used]
     of_pairs = PairIndices(pairs.prompt, chosen, rejected)
-    inputs = LossInputs(of_pairs, logprobs, logprobs, lengths, len(batch), used // n, scores)
+    accuracy = batch.accuracy.to(used.device)
+    inputs = LossInputs(of_pairs, logprobs, logprobs, lengths, len(batch), used // n, scores, accuracy)
     losses = objective.loss(inputs)
     means = {name: values.mean() for name, values in objective.of_each(inputs).items()}
     return losses.per_prompt[uses.any(-1)].mean(), losses, means

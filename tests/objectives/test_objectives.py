@@ -16,6 +16,8 @@ import torch
 from laser_pl.batches import LabelledBatch, PairIndices, RolloutBatch
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
+from laser_pl.feedback import signals
+from laser_pl.feedback.observations import Observations
 from laser_pl.objectives import (
     Dpo,
     Hinge,
@@ -29,8 +31,11 @@ from laser_pl.objectives import (
     SimPo,
 )
 from laser_pl.run.folder import RunFolder
+from laser_pl.selection.accuracies import Accuracies
+from laser_pl.selection.teaching import what_is_wrong
 from laser_pl.testing import check_objective
 from laser_pl.testing.objectives import PROMISES
+from tests.runs import ThroughDisk
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TRL = json.loads((EXPERIMENTS / "objectives" / "trl.json").read_text())
@@ -51,7 +56,9 @@ def of_trl() -> LossInputs:
     pairs = PairIndices(torch.arange(4), torch.arange(4), torch.arange(4) + 4)
     logprobs, reference = (torch.tensor(TRL[name], dtype=torch.float64) for name in ("logprobs", "reference"))
     lengths, prompt = torch.tensor(TRL["lengths"]), torch.arange(4).repeat(2)
-    return LossInputs(pairs, logprobs, reference, lengths, 4, prompt, torch.full((8,), math.nan))
+    return LossInputs(
+        pairs, logprobs, reference, lengths, 4, prompt, torch.full((8,), math.nan), torch.full((4,), math.nan)
+    )
 
 
 def sigmoid(x: float) -> float:
@@ -121,6 +128,36 @@ def test_robust_with_no_wrong_label_is_dpo_and_in_the_mean_over_flips_too() -> N
     dpo = WITHOUT_NLL["Dpo"].loss(inputs).per_prompt
     torch.testing.assert_close(mean, dpo)
     torch.testing.assert_close(RobustDpo(BETA, 0.0, 0.0).loss(inputs).per_prompt, dpo)
+
+
+def test_a_measured_epsilon_is_that_of_each_prompts_judge() -> None:
+    """Unknown counts as 0.1, and more than 0.4 as 0.4."""
+    accuracy = torch.tensor([0.75, math.nan, 0.3, 1.0], dtype=torch.float64)
+    inputs = replace(of_trl(), accuracy=accuracy)
+    found = RobustDpo(BETA, "measured", 0.0).loss(inputs).per_prompt
+    each = [RobustDpo(BETA, epsilon, 0.0).loss(inputs).per_prompt for epsilon in (0.25, 0.1, 0.4, 0.0)]
+    torch.testing.assert_close(found, torch.stack([each[pair][pair] for pair in range(4)]))
+    check_objective(RobustDpo(epsilon="measured"))
+
+
+def test_accuracies_begin_at_four_prompts_right_nine_times_in_ten_and_come_through_a_checkpoint(
+    through_disk: ThroughDisk,
+) -> None:
+    arms, judges = ["a", "b"], torch.tensor([1, 0, 1])
+    accuracies = Accuracies()
+    values = torch.tensor([1.0, 0.5, 0.0, 0.0], dtype=torch.float64)
+    accuracies.note(arms, Observations(torch.tensor([0, 1, 2, 3]), torch.tensor([1, 1, 1, 1]), values, values, True))
+    b = (4 * 0.9 + 1.5) / 8
+    assert accuracies.of(arms, judges).tolist() == pytest.approx([b, 0.9, b])
+    again = Accuracies()
+    again.load_state_dict(through_disk(accuracies.state_dict()))
+    assert again.of(["b", "new"], torch.tensor([0, 1])).tolist() == pytest.approx([b, 0.9])
+
+
+def test_what_is_measured_needs_a_signal_that_measures_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"signal is Loss, which measures none. Set .*Trusted, or epsilon to a"):
+        what_is_wrong(signals.Loss(), RobustDpo(epsilon="measured"))
+    assert what_is_wrong(signals.Trusted(), RobustDpo(epsilon="measured")) is None
 
 
 @pytest.mark.parametrize(
@@ -252,6 +289,15 @@ def test_an_example_trains_and_records_its_parts_by_their_names(
     assert name not in at_first or first == pytest.approx(at_first[name], rel=1e-6)
     assert f"{name} part of it".lower() in folder.report.read_text().lower()
     assert OBJECTIVES[name] in (folder.adapter / "README.md").read_text()
+
+
+def test_what_trusted_prompts_show_of_a_judge_is_its_epsilon(fit: Callable[..., LaserCLI], tmp_path: Path) -> None:
+    name = f"--config={EXPERIMENTS}/objectives/robust_measured.yaml"
+    run = fit(tmp_path, name, "--selection.signal.init_args.share=1.0")
+    arms = run.selector.arms
+    measured = run.selector.accuracies.of(arms, torch.arange(len(arms)))
+    assert len(set(measured.tolist())) > 1
+    assert run.selector.state_dict()["accuracies"].keys() == set(arms)
 
 
 def test_a_part_that_the_objective_does_not_have_is_refused_before_the_first_rollout(

@@ -52,7 +52,9 @@ def inputs(moved: list[float] = MOVED) -> LossInputs:
     reference = torch.tensor(REFERENCE, dtype=torch.float64)
     logprobs = reference + torch.tensor(moved, dtype=torch.float64)
     scores = torch.tensor(SCORES, dtype=torch.float64)
-    return LossInputs(NONE, logprobs, reference, torch.tensor(LENGTHS), 3, torch.tensor(PROMPT), scores)
+    return LossInputs(
+        NONE, logprobs, reference, torch.tensor(LENGTHS), 3, torch.tensor(PROMPT), scores, torch.full((3,), math.nan)
+    )
 
 
 def twin(kind: str, clip: float, kl_weight: float, prompt: int) -> tuple[float, float, float]:
@@ -102,7 +104,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: Any) -> None:
 
 
 def _rest(given: LossInputs) -> tuple[Any, ...]:
-    return given.reference, given.lengths, given.prompts, given.prompt, given.scores
+    return given.reference, given.lengths, given.prompts, given.prompt, given.scores, given.accuracy
 
 
 def test_a_ratio_beyond_the_clip_pulls_only_back() -> None:

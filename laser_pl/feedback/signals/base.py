@@ -20,10 +20,12 @@ class Signal(ABC):
     Attributes:
         part: ``loss`` or the part of it that this signal is made of; None if it is made of something else.
         of_pairs: Whether it looks at the pairs that were trained.
+        measures_accuracy: Whether its values are shares of right and wrong responses that an arm ordered rightly.
     """
 
     part: ClassVar[str | None] = None
     of_pairs: ClassVar[bool] = False
+    measures_accuracy: ClassVar[bool] = False
 
     def start(self, arms: Sequence[str]) -> None:
         """Learn the arms' names, in the order of their indices."""

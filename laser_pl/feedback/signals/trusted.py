@@ -27,6 +27,8 @@ class Trusted(Signal):
         seed: Root of the choice; null follows ``seed_everything``.
     """
 
+    measures_accuracy = True
+
     def __init__(
         self,
         share: float = 0.125,
