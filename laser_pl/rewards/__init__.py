@@ -14,6 +14,7 @@ from laser_pl.rewards.pointwise_judge import PointwiseJudge
 from laser_pl.rewards.pool import Pool
 from laser_pl.rewards.remote import RemoteReward
 from laser_pl.rewards.verifier import Verifier
+from laser_pl.rewards.weighted_ensemble import WeightedEnsemble
 
 __all__ = [
     "AgreementEnsemble",
@@ -33,4 +34,5 @@ __all__ = [
     "RewardModel",
     "SequenceClassifier",
     "Verifier",
+    "WeightedEnsemble",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -108,7 +109,7 @@ class AgreementEnsemble(Ensemble):
         return majority.mean(-1).masked_fill(~known, float("nan"))
 
 
-def standardised(scores: Tensor) -> Tensor:
+def standardised(scores: Tensor, within: Literal["prompt", "batch"] = "prompt") -> Tensor:
     """Each member's scores of each prompt's responses with mean 0 and standard deviation 1; all equal become 0.
 
     Within a prompt, since only there scores are compared; so it needs no history, and a score does not depend on which
@@ -116,12 +117,14 @@ def standardised(scores: Tensor) -> Tensor:
 
     Args:
         scores: NaN is no opinion. Shape ``(E, B, n)``.
+        within: With ``batch``, of all prompts' responses.
 
     Returns:
         Shape ``(E, B, n)``.
     """
-    centred = scores - scores.nanmean(-1, keepdim=True)
-    deviation = centred.square().nanmean(-1, keepdim=True).sqrt()
+    over = (-1,) if within == "prompt" else (-2, -1)
+    centred = scores - scores.nanmean(over, keepdim=True)
+    deviation = centred.square().nanmean(over, keepdim=True).sqrt()
     # What is left of equal scores is rounding.
-    noise = 1e-9 * scores.abs().nan_to_num(0.0).amax(-1, keepdim=True)
+    noise = 1e-9 * scores.abs().nan_to_num(0.0).amax(over, keepdim=True)
     return torch.where(deviation > noise, centred / deviation, 0.0 * centred)

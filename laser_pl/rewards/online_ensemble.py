@@ -12,7 +12,8 @@ from torch import Tensor
 from laser_pl.batches import PairIndices, Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
-from laser_pl.rewards.ensemble import Ensemble, standardised
+from laser_pl.rewards.ensemble import standardised
+from laser_pl.rewards.weighted_ensemble import WeightedEnsemble, weighted_mean
 
 Question = tuple[str, tuple[str, ...]]
 """A prompt's id and the responses to it."""
@@ -20,7 +21,7 @@ REMEMBERED = 4096
 """So many questions are remembered at most, the newest: who only predicts is never told to forget."""
 
 
-class OnlineEnsemble(Ensemble):
+class OnlineEnsemble(WeightedEnsemble):
     r"""The weighted mean of the members' standardised scores, with weights that are learned.
 
     All members are asked, so nothing has to be corrected for who was. After a step member k's weight is multiplied by
@@ -54,8 +55,12 @@ class OnlineEnsemble(Ensemble):
     def combine(self, scores: Tensor) -> Tensor:
         """Mean over members, by weight; a member without an opinion has none."""
         self._last = standardised(scores)
-        weights = self.log_weights.softmax(0)[:, None, None] * ~self._last.isnan()
-        return (weights * self._last.nan_to_num(0.0)).sum(0) / weights.sum(0)
+        return weighted_mean(self._last, self.weights)
+
+    @property
+    def weights(self) -> Tensor:
+        """Of the members, as learned; they add up to 1. Shape ``(E,)``, float64."""
+        return self.log_weights.softmax(0)
 
     def lessons(
         self,

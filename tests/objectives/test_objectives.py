@@ -155,7 +155,7 @@ def test_accuracies_begin_at_four_prompts_right_nine_times_in_ten_and_come_throu
 
 
 def test_what_is_measured_needs_a_signal_that_measures_it() -> None:
-    with pytest.raises(ConfigurationError, match=r"signal is Loss, which measures none. Set .*Trusted, or epsilon to a"):
+    with pytest.raises(ConfigurationError, match=r"is Loss, which measures none. Set .*Trusted, or epsilon to a"):
         what_is_wrong(signals.Loss(), RobustDpo(epsilon="measured"))
     assert what_is_wrong(signals.Trusted(), RobustDpo(epsilon="measured")) is None
 

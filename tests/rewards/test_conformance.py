@@ -46,6 +46,7 @@ from laser_pl.rewards import (
     RewardModel,
     SequenceClassifier,
     Verifier,
+    WeightedEnsemble,
 )
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.protocols import OpenRLHF, VllmClassify, VllmScore
@@ -185,13 +186,21 @@ OTHER: dict[str, Callable[[dict[str, Path], str], RewardModel]] = {
     "remote, vLLM classify": lambda f, url: RemoteReward(f"{url}/classify", VllmClassify("m"), batch_size=2),
     "remote, vLLM score": lambda f, url: RemoteReward(f"{url}/score", VllmScore("m"), batch_size=2),
     "mean ensemble": lambda f, url: MeanEnsemble(members(f)),
+    "weighted ensemble": lambda f, url: WeightedEnsemble(members(f)),
     "min ensemble": lambda f, url: MinEnsemble(members(f)),
     "cautious ensemble": lambda f, url: CautiousEnsemble(members(f), caution=1.0),
     "agreement ensemble": lambda f, url: AgreementEnsemble(members(f)),
     "by category": lambda f, url: ByCategory({"sums": FunctionReward(lengths), "words": Likelihood(weights(f["one"]))}),
 }
 # Their scores are about a prompt's responses together.
-RELATIVE = {"pairwise judge", "mean ensemble", "min ensemble", "cautious ensemble", "agreement ensemble"}
+RELATIVE = {
+    "pairwise judge",
+    "mean ensemble",
+    "weighted ensemble",
+    "min ensemble",
+    "cautious ensemble",
+    "agreement ensemble",
+}
 
 
 @pytest.fixture

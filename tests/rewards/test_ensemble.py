@@ -21,9 +21,12 @@ from laser_pl.rewards import (
     FunctionReward,
     MeanEnsemble,
     MinEnsemble,
+    OnlineEnsemble,
     RewardModel,
+    WeightedEnsemble,
 )
 from laser_pl.rewards.scores import Scores, as_tensor
+from tests.runs import ThroughDisk
 
 NAN = math.nan
 Row = list[float]
@@ -163,3 +166,81 @@ def test_silence_of_all_members_is_silence_and_no_fault() -> None:
 def test_a_category_without_a_reward_model_is_named() -> None:
     with pytest.raises(ConfigurationError, match="no reward model for the category 'y', only for x"):
         ByCategory({"x": Table([[1.0] * 4])}).score(PROMPTS, RESPONSES)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+TABLES = [
+    [[0.1, 0.7, 0.3, NAN], [9.0, 7.0, 7.0, 8.0]],
+    [[5.0, -5.0, 0.0, 2.0], [1.0, 1.0, 1.0, 1.0]],
+    [[NAN, 100.0, 300.0, 200.0], [0.0, 1.0, 2.0, 4.0]],
+]
+
+
+def normalised_by_hand(table: list[Row], within: str) -> list[Row]:
+    """Mean 0 and deviation 1 of what there is; all equal are 0."""
+    of = [[v for row in table for v in row if not math.isnan(v)]] * 2 if within == "batch" else [
+        [v for v in row if not math.isnan(v)] for row in table
+    ]  # fmt: skip
+    spread = [statistics.pstdev(values) or 1.0 for values in of]
+    return [[(v - statistics.fmean(of[r])) / spread[r] for v in row] for r, row in enumerate(table)]
+
+
+@pytest.mark.parametrize("within", ["prompt", "batch"])
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [3.0, 0.5, -1.0], [0.0, 2.0, 1.0]])
+def test_each_member_is_normalised_and_then_weighted(weights: Row, within: Any) -> None:
+    by_name = {str(k): weight for k, weight in enumerate(weights)}
+    found = combined(lambda members: WeightedEnsemble(members, by_name, within=within), TABLES)
+    tables = [normalised_by_hand(table, within) for table in TABLES]
+    for row in range(2):
+        for i in range(4):
+            said = [
+                (w, table[row][i]) for w, table in zip(weights, tables, strict=True) if not math.isnan(table[row][i])
+            ]
+            expected = sum(w * v for w, v in said) / sum(abs(w) for w, _ in said)
+            assert found[row][i] == pytest.approx(expected, abs=1e-12)
+
+
+def test_alike_weights_are_the_mean_ensemble() -> None:
+    first = [[0.1, 0.7, 0.3, 0.2], TABLES[0][1]]
+    found, expected = (combined(kind, [first, TABLES[1]]) for kind in (WeightedEnsemble, MeanEnsemble))
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected))
+
+
+def test_weights_move_in_equal_steps_and_go_on_after_a_checkpoint(through_disk: ThroughDisk) -> None:
+    def make() -> WeightedEnsemble:
+        members = {"a": Table([]), "b": Table([])}
+        return WeightedEnsemble(members, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 2.0}, over_steps=4)
+
+    ensemble = make()
+    assert ensemble.weights.tolist() == [1.0, 0.0]
+    ensemble.learn({})
+    assert ensemble.weights.tolist() == [0.75, 0.5]
+    again = make()
+    again.load_state_dict(through_disk(ensemble.state_dict()))
+    for _ in range(5):
+        again.learn({})
+    assert again.weights.tolist() == [0.0, 2.0]
+
+
+def test_learned_weights_are_weights() -> None:
+    online = OnlineEnsemble({"a": Table([]), "b": Table([])})
+    assert isinstance(online, WeightedEnsemble)
+    online.learn({0: torch.tensor([1.0, -1.0], dtype=torch.float64)})
+    assert online.weights.tolist() == pytest.approx([1 / (1 + math.exp(-0.2)), 1 / (1 + math.exp(0.2))])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"weights": {"a": 1.0}}, "'b' is left out"),
+        ({"weights": {"a": 1.0, "b": 1.0, "c": 1.0}}, "'c' is no member. Its members are a, b"),
+        ({"weights": {"a": 0.0, "b": 0.0}}, "got zeros only"),
+        ({"weights": {"a": 0.0, "b": NAN}}, "got nan for 'b'"),
+        ({"final_weights": {"a": 1.0, "b": 2.0}}, "need over_steps >= 1"),
+        ({"over_steps": 5}, "over_steps need final_weights"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(settings: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        WeightedEnsemble({"a": Table([]), "b": Table([])}, **settings)
