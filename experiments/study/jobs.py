@@ -28,6 +28,7 @@ class Job:
         strategy: See ``strategies.layers``.
         granularity: ``batch`` or ``prompt``.
         seed: Of training.
+        objective: ``dpo``, or a file's name in ``experiments/objectives``.
     """
 
     world: str
@@ -35,11 +36,13 @@ class Job:
     strategy: str
     granularity: str
     seed: int
+    objective: str = "dpo"
 
     @property
     def name(self) -> str:
         """The name of its run."""
-        return f"{self.world}-{self.pool}-{self.strategy}-{self.granularity}-{self.seed}"
+        of = "" if self.objective == "dpo" else f"-{self.objective}"
+        return f"{self.world}-{self.pool}-{self.strategy}-{self.granularity}-{self.seed}{of}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,10 @@ def _main(job: Job, out: Path, world: World, arms: Arms, more: list[str]) -> Non
     overlay = out / "layers" / f"{job.name}{len(arms)}.yaml"
     overlay.parent.mkdir(parents=True, exist_ok=True)
     overlay.write_text(yaml.safe_dump({"selection": strategy.selection}, sort_keys=False), encoding="utf-8")
-    files = [world.config, *([world.per_prompt] if job.granularity == "prompt" else []), *strategy.files, str(overlay)]
+    files = [world.config, *([world.per_prompt] if job.granularity == "prompt" else [])]
+    # Under the strategy, whose signal it learns from; an example's own is for those who name none.
+    files += [] if job.objective == "dpo" else [f"experiments/objectives/{job.objective}.yaml"]
+    files += [*strategy.files, str(overlay)]
     command = ["fit", *(word for file in files for word in ("--config", file)), "--seed_everything", str(job.seed)]
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         sys.stdout, shown = nowhere, sys.stdout

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from jobs import Job, finished, read, run
 from plots import plot_alphas
-from tables import Results, alphas, comparison, pools
+from tables import Results, alphas, comparison, objectives, pools
 from worlds import ROOT, WORLDS
 
 from experiments.benchmarks.results import write_section
@@ -44,7 +44,11 @@ ADVERSE = ["inverted", "yes_man", "random_arm", "noise_0.1", "noise_0.3", "noise
 IN_POOLS = ["cooling", "cooling_ranks", "default", "paper", "random", "mean"]
 ALPHA_PRESETS = ["paper", "default"]
 BOTH = ["batch", "prompt"]
+OBJECTIVES = ["dpo", "grpo", "rloo", "ipo", "hinge", "robust", "simpo", "length_normalised"]
+UNDER_EACH = ["default", "cooling_ranks", "trusted", "random", "oracle"]
 MOST_SEEDS = 100
+PARTS = ["quickstart", "second", "pools", "alpha"]
+"""What is run where no part is named."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Part:
         strategies: Which.
         pools: In which pools.
         granularities: At which.
+        objectives: What is trained.
     """
 
     title: str
@@ -64,11 +69,12 @@ class Part:
     strategies: list[str]
     pools: list[str] = field(default_factory=lambda: ["base"])
     granularities: list[str] = field(default_factory=lambda: BOTH)
+    objectives: list[str] = field(default_factory=lambda: ["dpo"])
 
     def jobs(self, seed: int) -> list[Job]:
         """Its fits with one seed."""
-        every = itertools.product(self.strategies, self.granularities, self.pools)
-        return [Job(self.world, pool, strategy, granularity, seed) for strategy, granularity, pool in every]
+        every = itertools.product(self.objectives, self.strategies, self.granularities, self.pools)
+        return [Job(self.world, pool, strategy, granularity, seed, of) for of, strategy, granularity, pool in every]
 
 
 def parts() -> dict[str, Part]:
@@ -82,6 +88,12 @@ def parts() -> dict[str, Part]:
         ),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
+        "objectives": Part(
+            "What is trained, the quickstart's world", "quickstart", UNDER_EACH, ["base"], ["batch"], OBJECTIVES
+        ),
+        "second_objectives": Part(
+            "What is trained, the second world", "second", UNDER_EACH, ["base"], ["batch"], OBJECTIVES
+        ),
     }
 
 
@@ -91,6 +103,12 @@ def section(name: str, part: Part, results: Results) -> list[str]:
     for granularity in part.granularities:
         if name == "alpha":
             found = [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
+        elif part.objectives != ["dpo"]:
+            note = (
+                "Accuracy and seeds. The loss of a policy gradient teaches `default` nothing, so it chooses by chance."
+            )
+            found = objectives(results, part.strategies, part.objectives, granularity)
+            found = [note, "", *found] if found else []
         elif name == "pools":
             note = "Accuracy, share of decisions for the right specialist in the last iteration, and seeds."
             found = pools(results, part.strategies, part.pools, granularity)
@@ -136,8 +154,11 @@ if __name__ == "__main__":
     os.chdir(ROOT)  # the configurations name their files from here
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="0: only write what is there")
-    parser.add_argument("--parts", nargs="+", choices=[*parts()], default=[*parts()])
+    parser.add_argument("--parts", nargs="+", choices=[*parts()], default=PARTS)
     parser.add_argument("--strategies", nargs="+", default=[], help="only these")
+    parser.add_argument(
+        "--objective", nargs="+", default=[], choices=OBJECTIVES, help="of the last two parts, only these"
+    )
     parser.add_argument("--pools", nargs="+", default=[], help="only these")
     parser.add_argument("--granularities", nargs="+", choices=BOTH, default=BOTH)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
@@ -153,6 +174,7 @@ if __name__ == "__main__":
         if job.granularity in options.granularities
         and (not options.strategies or job.strategy in options.strategies)
         and (not options.pools or job.pool in options.pools)
+        and (not options.objective or job.objective in options.objective)
     ]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         pool.map(partial(run, out=options.out), wanted, chunksize=1)

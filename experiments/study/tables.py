@@ -13,12 +13,12 @@ from laser_pl.report.statistics import advantage, interval, mean_and_interval
 Results = dict[Job, Outcome]
 
 
-def select(results: Results, strategy: str, pool: str, granularity: str) -> dict[int, Outcome]:
+def select(results: Results, strategy: str, pool: str, granularity: str, objective: str = "dpo") -> dict[int, Outcome]:
     """The outcomes of one way to choose, by seed."""
     return {
         job.seed: outcome
         for job, outcome in sorted(results.items(), key=lambda item: item[0].seed)
-        if (job.strategy, job.pool, job.granularity) == (strategy, pool, granularity)
+        if (job.strategy, job.pool, job.granularity, job.objective) == (strategy, pool, granularity, objective)
     }
 
 
@@ -98,6 +98,21 @@ def pools(results: Results, strategies: Sequence[str], names: Sequence[str], gra
         if any(cells):
             lines.append(f"| {pool} | {' | '.join(cells)} |")
     heads = [f"| pool | {' | '.join(strategies)} |", "|---|" + "---|" * len(strategies)]
+    return [*heads, *lines] if lines else []
+
+
+def objectives(results: Results, strategies: Sequence[str], names: Sequence[str], granularity: str) -> list[str]:
+    """A row for each objective, a column for each strategy: accuracy, and seeds."""
+    lines = []
+    for name in names:
+        found = [select(results, strategy, "base", granularity, name) for strategy in strategies]
+        cells = [
+            f"{interval(*mean_and_interval([o.after for o in runs.values()]))} ({len(runs)})" if runs else ""
+            for runs in found
+        ]
+        if any(cells):
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    heads = [f"| objective | {' | '.join(strategies)} |", "|---|" + "---|" * len(strategies)]
     return [*heads, *lines] if lines else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -71,6 +72,37 @@ def test_a_comparison_by_hand(study: dict[str, ModuleType]) -> None:
     assert row_of(lines, "average of single reward models")[3].startswith("0.500 ±")
     order = [line.split("|")[1].strip(" *") for line in lines[3:]]
     assert order[:2] == ["oracle", "cooling"]
+
+
+def test_a_table_of_objectives_by_hand(study: dict[str, ModuleType]) -> None:
+    job = study["jobs"].Job
+    results = {
+        job("quickstart", "base", "trusted", "batch", 0, "grpo"): outcome(study, 0.7),
+        job("quickstart", "base", "trusted", "batch", 1, "grpo"): outcome(study, 0.8),
+        job("quickstart", "base", "random", "batch", 0): outcome(study, 0.5),
+    }
+    lines = study["tables"].objectives(results, ["trusted", "random"], ["dpo", "grpo", "ipo"], "batch")
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["dpo", "grpo"]
+    assert row_of(lines, "grpo")[1].startswith("0.750 ±")
+    assert row_of(lines, "grpo")[1].endswith("(2)")
+    assert row_of(lines, "dpo")[1:] == ["", "0.500 (1)"]
+
+
+def test_an_objective_lies_under_the_strategy_and_has_a_run_of_its_own(
+    study: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("laser_pl.commands.cli.main", lambda args: given.append(args))
+    job = study["jobs"].Job("second", "base", "trusted", "batch", 3, "grpo")
+    study["jobs"]._fit(job, tmp_path)
+    (args,) = given
+    configs = [Path(value).name for name, value in itertools.pairwise(args) if name == "--config"]
+    assert configs[:3] == ["second_world.yaml", "grpo.yaml", "trusted.yaml"]
+    assert job.name == "second-base-trusted-batch-3-grpo"
+    part = study["run"].parts()["second_objectives"]
+    assert job in part.jobs(3)
+    for name in study["run"].OBJECTIVES[1:]:
+        assert (ROOT / "experiments" / "objectives" / f"{name}.yaml").is_file()
 
 
 def test_only_common_seeds_are_paired(study: dict[str, ModuleType]) -> None:
