@@ -59,6 +59,8 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:
 
 WHOLE_RUNS = {"fit", "fit_command", "browser", "benchmarks", "plug"}
 """Fixtures of tests that are slow."""
+SLOW_FOLDERS = {"fit", "long", "experiments", "docs"}
+"""Of whole runs, real processes and other people's builds; the other folders are the library's rooms."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Files with such tests come first, so that of several processes none is left with a long file at the end.
     """
     for item in items:
-        if WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
+        if item.path.parent.name in SLOW_FOLDERS or WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
