@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
+from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
 from laser_pl import bandits, rewards
@@ -306,9 +307,10 @@ def test_what_cannot_be_is_refused_when_it_is_made(settings: dict[str, Any], tol
         ({"reward_models": {"a": needs_more}}, ROWS, r"needs_more cannot be called: nobody gives it solution"),
         ({}, [{"prompt": " "}], "The data set, row 1: column 'prompt' is empty"),
         ({}, [{"prompt": "a", "answer": ["b"]}], "row 1: column 'answer' must be a text or a number, got list"),
-        ({"features": lambda prompts: torch.ones(3)}, ROWS, "features must return a row of numbers for each of 1"),
+        ({"features": lambda prompts: torch.ones(3)}, ROWS, "features must return a row of finite numbers for each"),
+        ({"features": lambda prompts: torch.full((1, 2), torch.nan)}, ROWS, r"got \(1, 2\) with NaN"),
     ],
-    ids=["no answers", "no such column", "no adapter", "no such argument", "empty", "lists", "features"],
+    ids=["no answers", "no such column", "no adapter", "no such argument", "empty", "lists", "features", "no numbers"],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_refused(
     settings: dict[str, Any], rows: Any, told: str, trainer: Callable[..., Any]
@@ -383,6 +385,30 @@ def test_units_are_warned_about_where_nothing_levels_them(
     caplog.clear()
     trainer(SelectedReward(two, signal=signals.Gap()), max_steps=1).train()
     assert "own unit" not in caplog.text
+
+
+def test_contexts_and_likelihoods_are_those_of_the_weights_where_training_is_in_bf16(
+    trainer: Callable[..., Any],
+) -> None:
+    reward = SelectedReward(Arms().three, signal=signals.Cooling(share=1.0))
+    training = trainer(reward, max_steps=1, bf16=True, learning_rate=0.0)
+    seen = []
+    label = reward.selector.label
+    reward.selector.label = lambda batch, step: (seen.append(batch), label(batch, step))[1]  # type: ignore[method-assign]
+    training.train()
+    (batch,) = seen
+    model = AutoModelForCausalLM.from_pretrained(training.model.config._name_or_path).eval()
+    (head,) = batch.prompts.ids()
+    with torch.no_grad():
+        hidden = model(torch.tensor([head]), output_hidden_states=True).hidden_states[-1][:, -1]
+        torch.testing.assert_close(batch.contexts, hidden, rtol=1e-5, atol=1e-5)
+        for n, mask in enumerate(batch.responses.mask[0]):
+            tail = batch.responses.tokens[0, n][mask.bool()].tolist()
+            logits = model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].double()
+            expected = logits.log_softmax(-1)[torch.arange(len(tail)), tail].sum()
+            torch.testing.assert_close(batch.reference_logprobs[0, n], expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():  # the trainer goes on in bf16
+        assert not torch.equal(training.model(torch.tensor([head])).logits, model(torch.tensor([head])).logits)
 
 
 def test_the_arm_that_is_right_is_found(trainer: Callable[..., Any], tmp_path: Path) -> None:

@@ -259,10 +259,10 @@ class SelectedReward:
         """What the bandit's contexts are made of: the policy's hidden states, or the features. Shape ``(B, d)``."""
         if self.features is not None:
             found = torch.as_tensor(self.features(prompts))
-            if found.dim() != 2 or len(found) != len(prompts):
+            if found.dim() != 2 or len(found) != len(prompts) or not found.isfinite().all():
                 raise ConfigurationError(
-                    f"features must return a row of numbers for each of {len(prompts)} prompts, got"
-                    f" {tuple(found.shape)}."
+                    f"features must return a row of finite numbers for each of {len(prompts)} prompts, got"
+                    f" {tuple(found.shape)}{'' if found.isfinite().all() else ' with NaN or infinite ones'}."
                 )
             return found.detach().float().cpu()
         assert self._policy is not None
@@ -318,7 +318,7 @@ class SelectedReward:
         ask = Instruments(logprobs=policy.logprobs, start_logprobs=policy.start_logprobs, grader=self.matcher)
         self.selector.learn(batch.to(policy.device), losses, ask)
         self.batches += 1
-        self._decisions += [replace(decision, loss=None) for decision in self.selector.decisions]
+        self._decisions += [replace(decision, loss=None, pairs=None) for decision in self.selector.decisions]
 
     def taken_decisions(self) -> list[Decision]:
         """Those that were learned from since they were last taken."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
 from laser_pl.errors import ConfigurationError
-from laser_pl.reading.manner import manner_of
+from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.modes import evaluating
-from laser_pl.reading.padding import pad_right
+from laser_pl.reading.padding import pad_left
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.reading.text_decoder import without_wrapper
+from laser_pl.reading.text_decoder import text_decoder, without_wrapper
 
 _BUDGET = 8192
 """Tokens in one forward."""
@@ -67,18 +68,34 @@ class TrainedPolicy:
             On the CPU. Shape ``(B, hidden size)``, float32.
         """
         base = without_wrapper(self.model)
+        decoder = text_decoder(base)
         parts = [torch.zeros(0, base.config.get_text_config().hidden_size)]
         step = max(1, _BUDGET // max(map(len, ids), default=1))
-        with evaluating(self.model):
+        with self._as_made():
             for start in range(0, len(ids), step):
-                tokens, mask = pad_right(ids[start : start + step], self.pad_id, self.device)
-                hidden, _ = manner_of(base).read(base, tokens, mask)  # (R, T, h)
-                parts.append(hidden[torch.arange(len(tokens)), mask.sum(-1) - 1].float().cpu())
+                tokens, mask = pad_left(ids[start : start + step], self.pad_id, self.device)
+                read = decoder(tokens, attention_mask=mask, position_ids=position_ids(mask), use_cache=False)
+                parts.append(read.last_hidden_state[:, -1].float().cpu())
         return torch.cat(parts)
+
+    @contextmanager
+    def _as_made(self) -> Iterator[None]:
+        """Evaluate by the model's own code, in the type of its weights.
+
+        With ``bf16=True`` the trainer has put another ``forward`` over it, which computes in bfloat16.
+        """
+        base = without_wrapper(self.model)
+        over = base.__dict__.pop("forward", None)
+        try:
+            with evaluating(self.model):
+                yield
+        finally:
+            if over is not None:
+                base.__dict__["forward"] = over
 
     def logprobs(self, reading: Reading) -> Tensor:
         """Log-probability of each response in nats, at temperature 1. Shape ``(R,)``."""
-        with evaluating(self.model):
+        with self._as_made():
             return ResponseReader(self.model, _BUDGET).all_logprobs(reading)
 
     def start_logprobs(self, reading: Reading) -> Tensor:
