@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from datasets import Dataset
 from torch import nn
+from trl import GRPOConfig, GRPOTrainer
 
 from laser_pl import bandits
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
+from laser_pl.feedback import signals
+from laser_pl.integrations.trl import SelectedReward, SelectionCallback
 from laser_pl.integrations.trl.groups import Groups, Rows
 from laser_pl.integrations.trl.saved import read_state, write_state
 from laser_pl.integrations.trl.trained_policy import TrainedPolicy
@@ -147,3 +156,54 @@ def test_a_state_of_anything_else_is_not_written(state: dict[str, Any], told: st
     with pytest.raises(TypeError, match=told):
         write_state(tmp_path / "state", state)
     assert not (tmp_path / "state").exists()
+
+
+def train(rank: int, folder: Path, policy: Path, port: int) -> None:
+    """One of two processes, as ``torchrun`` starts them, forked from one that trained nothing."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+    def scored(place: int) -> Callable[..., list[float]]:
+        def function(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+            with (folder / f"calls-{rank}").open("a") as file:
+                file.write(f"{place} {len(completions)}\n")
+            return [float(sum(map(ord, text)) * (-1) ** place + place * len(set(text))) for text in completions]
+
+        return function
+
+    reward = SelectedReward(
+        {f"arm {place}": scored(place) for place in range(3)}, signal=signals.Gap(), bandit=bandits.Thompson()
+    )
+    reward.selector.check_ranks = True
+    GRPOTrainer(
+        model=str(policy), reward_funcs=reward, callbacks=[SelectionCallback(reward)],
+        train_dataset=Dataset.from_list([{"prompt": f"{i}+1="} for i in range(12)]),
+        args=GRPOConfig(
+            output_dir=str(folder / "out"), per_device_train_batch_size=6, num_generations=4, max_completion_length=4,
+            max_steps=3, save_steps=3, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False,
+            disable_tqdm=True, ddp_backend="gloo",
+        ),
+    ).train()  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_processes_choose_the_same_and_share_the_scoring(policy_folder: Path, tmp_path: Path) -> None:
+    """Three prompts with four responses each; the second's are dealt out to both. States are compared at each step."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=train, args=(rank, tmp_path, policy_folder, port)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(300)
+    assert [process.exitcode for process in both] == [0, 0]
+    lines = [json.loads(line) for line in (tmp_path / "out/selection/selection.jsonl").read_text().splitlines()]
+    assert [len(line["prompt_ids"]) for line in lines] == [3, 3, 3]
+    for rank, share in ((0, 8), (1, 4)):
+        calls = (tmp_path / f"calls-{rank}").read_text().splitlines()
+        assert calls == [f"{line['arm'].removeprefix('arm ')} {share}" for line in lines]
+    assert read_state(tmp_path / "out/checkpoint-3/selection.safetensors")["batches"] == 3
