@@ -15,6 +15,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import Signal
 from laser_pl.policy.policy import Policy
 from laser_pl.rewards.pool import Pool
+from laser_pl.selection.teaching import what_is_wrong
 from laser_pl.training.optimizers import check_optimizers, monitored
 
 
@@ -39,6 +40,8 @@ def checks(
     """
     yield lambda: policy.setup("fit")
     yield data.check_trainer
+    if not policy.supervised:
+        yield lambda: _refuse_unlike(signal, policy)
     yield lambda: _refuse_late_checkpoints(trainer)
     if not data.prompts:  # out of plan's reach
         yield lambda: check_optimizers(policy.optimizer, policy.lr_scheduler)
@@ -68,6 +71,11 @@ def _check_monitored(trainer: Trainer, policy: Policy, data: PreferenceData, arm
     for who, metric in waits.items():
         if metric is not None:
             refuse_unknown_metric(metric, who, logged)
+
+
+def _refuse_unlike(signal: Signal, policy: Policy) -> None:
+    """See that the signal is not made of what the objective has not; what is only useless is warned about later."""
+    what_is_wrong(signal, policy.objective)
 
 
 def _refuse_late_checkpoints(trainer: Trainer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from laser_pl.errors import ConfigurationError
@@ -98,8 +98,9 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"selection.signal is {type(signal).__name__}, which needs answers, and no prompt has one: the bandit"
             " would learn nothing. Set data.columns.answer, or another signal."
         )
-    if judged and (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
-        yield Finding(wrong)
+    with suppress(ConfigurationError):  # which is among what fit refuses before it begins
+        if judged and (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
+            yield Finding(wrong)
     if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
     if work.trained == 0:

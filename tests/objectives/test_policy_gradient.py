@@ -18,7 +18,7 @@ from laser_pl import Selector
 from laser_pl.bandits import Fixed, LinUCB
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import LabelledBatch, PairIndices, PromptLosses, RolloutBatch
-from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.commands.explain import outcome
 from laser_pl.data.pairs import BestWorst
 from laser_pl.errors import ConfigurationError
@@ -390,3 +390,19 @@ def test_a_plan_counts_every_response_and_no_pair(fit_command: Callable[..., lis
     paired, scored = planned(), planned(*of_example("grpo"))
     assert scored[0] > paired[0]  # six responses are read, not two
     assert scored[1] < paired[1]
+
+
+def test_a_signal_of_pairs_is_refused_before_anything_is_measured_and_by_the_plan(
+    fit_command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gap = "--selection.signal=laser_pl.feedback.signals.Gap"
+    command = fit_command(tmp_path, f"--config={EXPERIMENTS}/objectives/grpo.yaml", gap)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "selection.signal is Gap, which looks at pairs" in said
+    assert "Test before" not in said
+    found = plan(command[1:], Console(file=io.StringIO()))
+    assert found.stops
+    assert any("which looks at pairs" in finding.text for finding in found.findings)
