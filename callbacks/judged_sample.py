@@ -14,7 +14,7 @@ from laser_pl.data.loaders import RolloutLoader
 from laser_pl.policy.policy import Policy
 from laser_pl.run.files import append_lines
 from laser_pl.run.folder import RunFolder, keep_steps_before
-from laser_pl.run.pair_record import plain
+from laser_pl.run.judged_record import judged_line
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.selector import Selector
 
@@ -63,30 +63,8 @@ class JudgedSample(Callback):
         if rows:
             assert isinstance(pl_module, Policy)
             step = self.record.steps - 1  # which has counted this one
-            append_lines(self.folder.judged, (self._line(batch, row, step, pl_module) for row in rows))
-
-    def _line(self, batch: LabelledBatch, row: int, step: int, policy: Policy) -> dict[str, Any]:
-        prompt, texts = batch.prompts.prompts[row], list(batch.responses.texts[row])
-        judge = self.selector.arms[int(batch.arms[row])]
-        polled = self.selector.polled.get(row, ())
-        scores = {name: plain(values) for name, values in zip(self.selector.arms, polled, strict=False)}
-        answer = prompt.answer
-        return {
-            "iteration": batch.iteration,
-            "step": step,
-            "prompt_id": prompt.id,
-            "category": prompt.category,
-            "prompt": prompt.text,
-            "answer": answer,
-            "arm": judge,
-            "responses": texts,
-            "right": None if answer is None else [policy.matcher.is_right(text, prompt) for text in texts],
-            "finished": batch.responses.finished[row].tolist(),
-            "lengths": batch.responses.mask[row].sum(-1).tolist(),
-            # What a signal asked of all arms, and in any case what the pairs were made from.
-            "scores": {**scores, judge: plain(batch.scores[row])},
-            "pairs": batch.pairs.of(row),
-        }
+            told = self.selector.arms, self.selector.polled, pl_module.matcher.is_right
+            append_lines(self.folder.judged, (judged_line(batch, row, step, *told) for row in rows))
 
 
 def rows_of_iteration(iteration: int, iterations: int | None) -> int:

@@ -132,6 +132,12 @@ def test_the_chosen_arm_scores_each_generation_batch_alone(
         sum(arms.three["second"](["p"] * 2 * N, arms.calls[1][2])) / (2 * N), rel=1e-5
     )
     # The record is a run's.
+    judged = [json.loads(line) for line in (tmp_path / "out" / "selection" / "judged.jsonl").read_text().splitlines()]
+    assert [line["prompt_id"] for line in judged] == [id_ for line in lines for id_ in line["prompt_ids"]]
+    assert [text for line in judged for text in line["responses"]] == [
+        text for *_, texts in arms.calls[:4] for text in texts
+    ]
+    assert judged[-1]["scores"].keys() == {"first"}
     page = report([str(tmp_path / "out" / "selection")])
     assert "cannot be read" not in page.read_text()
     assert {"first", "second", "third"} <= set(page.read_text().replace("<", " ").replace(">", " ").split())
@@ -156,11 +162,14 @@ def test_resumed_chooses_and_learns_as_undisturbed(
     trainer(reward(), **size).train()
     undisturbed, out = lines_of(tmp_path / "out" / "selection"), tmp_path / "out"
     state, rows = read_state(out / "checkpoint-4" / NAME), (out / "selection" / "metrics.csv").read_text().splitlines()
+    judged = (out / "selection" / "judged.jsonl").read_text()
+    assert {line["step"] for line in undisturbed} == {json.loads(line)["step"] for line in judged.splitlines()}
     assert {line["step"] for line in undisturbed} == {0, 1, 2, 3}
     assert any(line["reward"] for line in undisturbed)
     trainer(reward(), **size).train(resume_from_checkpoint=str(out / "checkpoint-2"))
     assert [path.name for path in out.glob("selection*")] == ["selection"]
     assert lines_of(out / "selection") == undisturbed
+    assert (out / "selection" / "judged.jsonl").read_text() == judged
     again = read_state(out / "checkpoint-4" / NAME)
     for one in (state, again):
         del one["selector"]["pool"]["seconds"], one["log"]  # what the clock says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
                 self.record = Record.go_on(folder, reward.batches, saved["rows"])
             else:
                 self.record = Record.begin(args.output_dir, reward.selector, int(state.num_train_epochs))
+            self.record.expect(math.ceil(state.max_steps * args.gradient_accumulation_steps / reward.cycle))
             log.info("The selection's record: %s", self.record.folder.path)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -131,9 +133,9 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
         self._write()
 
     def _write(self) -> None:
-        decisions = self.reward.taken_decisions()
-        if self.record is not None and decisions:
-            self.record.write(decisions)
+        for learned in self.reward.taken():
+            if self.record is not None:
+                self.record.write(learned, self.reward.selector.arms, self.reward.matcher)
 
     def _checkpoint(self, args: Any, state: Any) -> Path:
         folder = self.resume_from_checkpoint or Path(args.output_dir, f"checkpoint-{state.global_step}")

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import yaml
 
+from laser_pl.integrations.trl.selected import Learned
+from laser_pl.metrics.grader import Grader
 from laser_pl.report.summary import versions
 from laser_pl.rewards import FunctionReward
 from laser_pl.run.files import append_lines, write_json, write_whole
 from laser_pl.run.folder import RunFolder, keep_steps_before
+from laser_pl.run.judged_record import judged_line
 from laser_pl.run.metrics_file import MetricsFile
-from laser_pl.selection.decision import Decision
 from laser_pl.selection.selector import Selector
 
+PROMPTS = 240
+"""Of a training that are kept whole; as of a run here, a page of them still opens on a telephone."""
 NAME = "selection"
 """The folder in TRL's ``output_dir``; the next training there has one of its own, ``selection-2``."""
 
 
 class Record:
-    """``config.yaml``, ``selection.jsonl``, ``metrics.csv`` and, at the end, ``summary.json``.
+    """``config.yaml``, ``selection.jsonl``, ``judged.jsonl``, ``metrics.csv`` and, at the end, ``summary.json``.
 
     Args:
         folder: Where they lie.
@@ -30,6 +35,7 @@ class Record:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.metrics = MetricsFile(folder.metrics)
+        self.expect(PROMPTS)
 
     @classmethod
     def begin(cls, output_dir: str, selector: Selector, iterations: int) -> Record:
@@ -63,13 +69,22 @@ class Record:
         folder.refuse_other()
         record = cls(folder)
         keep_steps_before(batches, folder.selection)
+        keep_steps_before(batches, folder.judged)
         record.metrics.keep_first(rows)
         folder.summary.unlink(missing_ok=True)
         return record
 
-    def write(self, decisions: Sequence[Decision]) -> None:
-        """Write what was decided and learned."""
-        append_lines(self.folder.selection, (decision.as_dict() for decision in decisions), self.folder.path)
+    def expect(self, batches: int) -> None:
+        """Know how many generation batches there will be, to keep prompts from all of them: ``PROMPTS`` at most."""
+        self._every, self._of_batch = max(1, math.ceil(batches / PROMPTS)), max(1, PROMPTS // max(1, batches))
+
+    def write(self, learned: Learned, arms: Sequence[str], grader: Grader) -> None:
+        """Write what was decided and learned, and the first prompts of some batches whole; TRL has shuffled them."""
+        append_lines(self.folder.selection, (one.as_dict() for one in learned.decisions), self.folder.path)
+        if learned.number % self._every == 0:
+            told = learned.number, arms, learned.polled, grader.is_right
+            rows = range(min(self._of_batch, len(learned.batch)))
+            append_lines(self.folder.judged, (judged_line(learned.batch, row, *told) for row in rows), self.folder.path)
 
     def log(self, logs: Mapping[str, Any], step: int, epoch: float) -> None:
         """Write what TRL logs, of training as ``train/``, of evaluation as ``validation/``.
@@ -98,7 +113,7 @@ class Record:
                 "reward_model_forwards": dict(pool.forwards),
                 "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
                 "seconds": {"scoring": pool.seconds},
-                "versions": versions(),
+                "versions": {**versions(), "trl": version("trl")},
             },
             self.folder.path,
         )
@@ -112,7 +127,9 @@ def _parts(selector: Selector) -> dict[str, Any]:
         models[name] = {"class_path": _path(type(model))}
         if isinstance(model, FunctionReward):
             models[name]["init_args"] = {"function": _path(model.function)}
-    parts = {part: {"class_path": _path(type(getattr(selector, part)))} for part in ("bandit", "signal", "scale")}
+    parts = {
+        part: {"class_path": _path(type(getattr(selector, part)))} for part in ("bandit", "context", "signal", "scale")
+    }
     return {"reward_models": models, **parts, "granularity": selector.granularity, "seed": selector.seed}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -30,10 +30,28 @@ from laser_pl.rewards import FunctionReward, RewardModel
 from laser_pl.rewards.asker import Asker
 from laser_pl.runtime.ranks import Ranks
 from laser_pl.selection.decision import Decision
+from laser_pl.selection.scores import NO_PAIRS
 from laser_pl.selection.selector import Selector
 
 Granularity = Literal["batch", "category", "prompt"]
 Features = Callable[[Sequence[Prompt]], Tensor]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A generation batch that was trained and learned from.
+
+    Attributes:
+        number: Counted from 0.
+        batch: It, on the CPU.
+        decisions: What was decided and learned.
+        polled: See ``Selector``.
+    """
+
+    number: int
+    batch: LabelledBatch
+    decisions: list[Decision]
+    polled: dict[int, Tensor]
 
 
 class SelectedReward:
@@ -69,6 +87,7 @@ class SelectedReward:
         selector: It chooses, scores and learns.
         batches: Generation batches that the bandit has learned from.
         asked: Whether TRL has asked it for anything.
+        cycle: Micro-batches in which a generation batch is trained, once a trainer is known.
     """
 
     __name__ = "selected"  # by which TRL logs it
@@ -121,7 +140,7 @@ class SelectedReward:
         self._before: dict[str, Any] | None = None  # the state before the batch that is being trained
         self._labelled: LabelledBatch | None = None
         self._left = 0  # micro-batches until all of it was trained
-        self._decisions: list[Decision] = []
+        self._learned: list[Learned] = []
 
     # -- the trainer -------------------------------------------------------------------------------------------------
 
@@ -140,8 +159,8 @@ class SelectedReward:
         tokenizer = getattr(processing_class, "tokenizer", processing_class)
         self.rows = Rows(tokenizer, args.chat_template_kwargs or {}, *self.columns)
         self._sizes = {True: args.num_generations, False: args.num_generations_eval or args.num_generations}
-        self._cycle = args.steps_per_generation * args.num_iterations
-        self._keeps_before = self._cycle > args.gradient_accumulation_steps  # a checkpoint may be made within
+        self.cycle = args.steps_per_generation * args.num_iterations
+        self._keeps_before = self.cycle > args.gradient_accumulation_steps  # a checkpoint may be made within
         eos = getattr(model.generation_config, "eos_token_id", None)
         self._ends = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
         policy = TrainedPolicy(model, tokenizer.pad_token_id or 0)
@@ -246,7 +265,7 @@ class SelectedReward:
         labelled = selector.label(batch, self.batches)
         if selector.stuck is not None:
             raise ConfigurationError(selector.stuck)
-        self._labelled, self._left = labelled, self._cycle
+        self._labelled, self._left = labelled, self.cycle
         return labelled.scores, [selector.arms[arm] for arm in labelled.arms.tolist()]
 
     def _evaluate(self, groups: Groups) -> tuple[Tensor, list[str | None]]:
@@ -317,12 +336,14 @@ class SelectedReward:
         policy = self._policy
         ask = Instruments(logprobs=policy.logprobs, start_logprobs=policy.start_logprobs, grader=self.matcher)
         self.selector.learn(batch.to(policy.device), losses, ask)
+        # Pairs only showed whether responses are told apart.
+        decisions = [replace(decision, loss=None, pairs=None) for decision in self.selector.decisions]
+        self._learned.append(Learned(self.batches, replace(batch, pairs=NO_PAIRS), decisions, self.selector.polled))
         self.batches += 1
-        self._decisions += [replace(decision, loss=None, pairs=None) for decision in self.selector.decisions]
 
-    def taken_decisions(self) -> list[Decision]:
-        """Those that were learned from since they were last taken."""
-        taken, self._decisions = self._decisions, []
+    def taken(self) -> list[Learned]:
+        """What was learned from since this was last asked."""
+        taken, self._learned = self._learned, []
         return taken
 
     def state_dict(self) -> dict[str, Any]:
