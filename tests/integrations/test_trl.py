@@ -382,18 +382,26 @@ def test_a_stream_of_prompts_is_checked_as_it_comes(trainer: Callable[..., Any],
     assert len(lines_of(tmp_path / "out" / "selection")) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "granularity", "told"),
+    [
+        ("rloo", {"normalize_advantages": False}, "batch", 'Set normalize_advantages=True, with granularity="batch"'),
+        ("rloo", {"normalize_advantages": True}, "prompt", 'Set normalize_advantages=True, with granularity="batch"'),
+        ("rloo", {"normalize_advantages": True}, "batch", None),
+        ("grpo", {"scale_rewards": "none"}, "batch", 'Set scale_rewards="group"'),
+        ("grpo", {"scale_rewards": "batch"}, "prompt", 'Set scale_rewards="group"'),
+        ("grpo", {"scale_rewards": "batch"}, "batch", None),
+        ("grpo", {}, "prompt", None),
+    ],
+)
 def test_units_are_warned_about_where_nothing_levels_them(
-    trainer: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    two = {"one": one["one"], "two": one["one"]}
-    trainer(SelectedReward(two, signal=signals.Gap()), "rloo", max_steps=1, beta=0.0).train()
-    assert "Set normalize_advantages=True" in caplog.text
-    caplog.clear()
-    trainer(SelectedReward(two, signal=signals.Gap()), max_steps=1, scale_rewards="none").train()
-    assert 'Set scale_rewards="group"' in caplog.text
-    caplog.clear()
-    trainer(SelectedReward(two, signal=signals.Gap()), max_steps=1).train()
-    assert "own unit" not in caplog.text
+    kind: str, settings: dict[str, Any], granularity: Any, told: str | None, trainer: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    reward = SelectedReward({"one": one["one"], "two": broken}, signal=signals.Gap(), granularity=granularity)
+    training = trainer(reward, kind, max_steps=1, **settings)
+    training.callback_handler.on_train_begin(training.args, training.state, training.control)
+    assert told in caplog.text if told else "own unit" not in caplog.text
 
 
 def test_contexts_and_likelihoods_are_those_of_the_weights_where_training_is_in_bf16(

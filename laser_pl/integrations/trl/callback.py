@@ -16,6 +16,7 @@ from laser_pl.integrations.trl.saved import NAME, read_state, write_state
 from laser_pl.integrations.trl.selected import SelectedReward
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of
+from laser_pl.selection.selector import Selector
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
         """
         reward, ranks = self.reward, None
         reward.meet(args, kwargs["model"], kwargs["processing_class"])
-        _warn_of_units(args, len(reward.selector.arms))
+        _warn_of_units(args, reward.selector)
         data = getattr(kwargs.get("train_dataloader"), "dataset", None)
         if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
             prompts = list(prompts_of_data(data, reward.rows))
@@ -157,11 +158,16 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def _warn_of_units(args: Any, arms: int) -> None:
-    """Say that scores count as they are, where the trainer does not level them."""
-    levelled = getattr(args, "normalize_advantages", getattr(args, "scale_rewards", "group") not in ("none", False))
-    if arms > 1 and not levelled:
-        setting = "normalize_advantages=True" if hasattr(args, "normalize_advantages") else 'scale_rewards="group"'
+def _warn_of_units(args: Any, selector: Selector) -> None:
+    """Say that scores count as they are, where the trainer does not level those of unlike arms."""
+    whole = selector.granularity == "batch"  # so that a batch's scores have one unit
+    if hasattr(args, "normalize_advantages"):
+        levelled = args.normalize_advantages and whole
+        setting = 'normalize_advantages=True, with granularity="batch"'
+    else:
+        levelled = args.scale_rewards == "group" or (args.scale_rewards == "batch" and whole)
+        setting = 'scale_rewards="group"'
+    if len(selector.arms) > 1 and not levelled:
         log.warning(
             "Advantages are taken in each reward model's own unit, so that one whose scores lie further apart makes"
             " larger steps. Set %s, or see that all score in one unit.", setting
