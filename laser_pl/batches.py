@@ -93,12 +93,15 @@ class Responses:
         mask: 1 for a sampled token. Shape ``(B, n, T)``, int64.
         finished: Whether the response ended, by EOS or a stop string, or was cut at the limit. Shape ``(B, n)``, bool.
         texts: The decoded responses, without special tokens and what they stopped at: ``B`` lists of ``n``.
+        logprobs: Log-probability of each under the model that sampled it, in nats, where that is not the policy in this
+            process; None where it is. Shape ``(B, n)``.
     """
 
     tokens: Tensor
     mask: Tensor
     finished: Tensor
     texts: Sequence[Sequence[str]]
+    logprobs: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = self.tokens.shape[:2]
@@ -111,7 +114,8 @@ class Responses:
     def part(self, rows: list[int]) -> Responses:
         """Those to some prompts."""
         texts = [self.texts[row] for row in rows]
-        return Responses(self.tokens[rows], self.mask[rows], self.finished[rows], texts)
+        logprobs = None if self.logprobs is None else self.logprobs[rows]
+        return Responses(self.tokens[rows], self.mask[rows], self.finished[rows], texts, logprobs)
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Responses:
         """The same responses on another device."""
@@ -120,6 +124,7 @@ class Responses:
             tokens=self.tokens.to(device, **kwargs),
             mask=self.mask.to(device, **kwargs),
             finished=self.finished.to(device, **kwargs),
+            logprobs=None if self.logprobs is None else self.logprobs.to(device, **kwargs),
         )
 
 

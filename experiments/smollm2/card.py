@@ -81,7 +81,7 @@ def ask(count: int, seed: int) -> dict[str, Asked]:
     from laser_pl.data.prompts import Columns, encode, prompts_from
     from laser_pl.data.tables import Table
     from laser_pl.data.templates import Template
-    from laser_pl.generation.sampler import Sampling
+    from laser_pl.generation.sampling import Sampling
     from laser_pl.metrics.matchers import Matcher
     from laser_pl.models.language_model import Weights
     from laser_pl.policy.policy import Policy
@@ -100,6 +100,7 @@ def ask(count: int, seed: int) -> dict[str, Asked]:
     )
     policy = Policy(Weights(**config["model"]["weights"]))
     policy.configure_model()
+    policy.publish()
     table = Table(config["data"]["train"])
     every = prompts_from(table, Columns(**config["data"]["columns"]), parts.template, policy.tokenizer)
     pool, found = Pool(parts.arms), {}

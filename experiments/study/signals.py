@@ -120,13 +120,14 @@ def samples(world: World, count: int, seed: int) -> tuple[list[Any], list[list[s
         seed: Of sampling.
     """
     from laser_pl.batches import Prompt, PromptBatch
-    from laser_pl.generation.sampler import Sampling
+    from laser_pl.generation.sampling import Sampling
     from laser_pl.models.language_model import Weights
     from laser_pl.policy.policy import Policy
 
     config = yaml.safe_load((ROOT / world.config).read_text(encoding="utf-8"))
     policy = Policy(Weights(**config["model"]["weights"]))
     policy.configure_model()
+    policy.publish()
     rows = (ROOT / config["data"]["train"]).read_text(encoding="utf-8").splitlines()[:count]
     prompts = [
         Prompt(str(number), row["prompt"], row["prompt"], row["answer"], row["category"])

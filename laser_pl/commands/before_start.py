@@ -51,6 +51,7 @@ def checks(
     if any(prompt.answer is not None for prompts in data.prompts.values() for prompt in prompts):
         yield lambda: policy.matcher.check(data.categories)
     if not policy.supervised:
+        yield data.check_engine
         asked = sorted({prompt.category for prompt in data.prompts["train"]})
         yield lambda: signal.check(asked)
         for reward_model in pool.reward_models.values():

@@ -25,6 +25,7 @@ from laser_pl.data.prompts import (
     fit_to_length,
     prompts_from,
     split_by_hash,
+    token_lengths,
 )
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
@@ -32,7 +33,7 @@ from laser_pl.data.templates import Plain, Template
 from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.ends import end_ids, ends_of_turn
-from laser_pl.generation.sampler import Sampling
+from laser_pl.generation.sampling import Sampling
 from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.kept_lines import digest_of
@@ -264,6 +265,22 @@ class PreferenceData(LightningDataModule):
                 " rollouts."
             )
 
+    def check_engine(self) -> None:
+        """See that the engine takes the adapter, and can read prompts and responses of these lengths.
+
+        Raises:
+            ConfigurationError: If not.
+        """
+        policy = self.policy
+
+        def longest() -> int:
+            texts = [prompt.text for prompts in self.prompts.values() for prompt in prompts]
+            prompt = max(token_lengths(texts, policy.tokenizer, self.template.special_tokens))
+            response = max(self.rollouts.max_new_tokens, policy.evaluation.max_new_tokens)
+            return min(prompt, self.prompt_limit()[0]) + response
+
+        policy.engine.check(policy.lora.rank, longest)
+
     def train_dataloader(self) -> RolloutLoader:
         """Let the policy as it is now answer the iteration's prompts; a supervised one gets the written answers."""
         assert self.trainer is not None
@@ -307,6 +324,7 @@ class PreferenceData(LightningDataModule):
                 f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
             )
         self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
+        self.policy.publish()
         ranks = Ranks.of(self.trainer)
         own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
         n = self.rollouts.n
@@ -322,6 +340,7 @@ class PreferenceData(LightningDataModule):
                         )
                     self._roll_out_chunk(store, iteration, number, prompts)
         self.trainer.strategy.barrier("after rollouts")
+        self.policy.engine.rest(ranks)
 
     def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
         rows = store.read(chunk)
@@ -362,26 +381,25 @@ class PreferenceData(LightningDataModule):
 
     def val_dataloader(self) -> PromptLoader:
         """The validation prompts."""
-        return self._prompt_loader("validation")
+        return self._prompt_loader("validation", self.policy.evaluation)
 
     def test_dataloader(self) -> PromptLoader:
         """The test prompts."""
-        return self._prompt_loader("test")
+        return self._prompt_loader("test", self.policy.evaluation)
 
     def predict_dataloader(self) -> PromptLoader:
         """The test prompts; in the place of batches that have their predictions, empty ones."""
-        return self._prompt_loader("test", self.predicted)
+        return self._prompt_loader("test", self.rollouts, self.predicted)
 
-    def _prompt_loader(self, split: str, done: Collection[str] = ()) -> PromptLoader:
+    def _prompt_loader(self, split: str, sampling: Sampling, done: Collection[str] = ()) -> PromptLoader:
         assert self.trainer is not None
-        ranks = Ranks.of(self.trainer)
-        if not self.prompts[split]:
-            return PromptLoader([])
-        batches = [self._encode(batch) for batch in split_every(self.prompts[split], self.evaluation_batch_size)]
+        ranks, prompts = Ranks.of(self.trainer), self.prompts[split]
+        batches = [self._encode(batch) for batch in split_every(prompts, self.evaluation_batch_size)]
         batches = [batch.part([]) if all(one.id in done for one in batch.prompts) else batch for batch in batches]
         rounds = -(-len(batches) // ranks.size)
         own = [batches[number] for number in ranks.rows(len(batches))]
-        return PromptLoader([*own, *[batches[0].part([])] * (rounds - len(own))])  # as many for every process
+        own += [batch.part([]) for batch in batches[:1]] * (rounds - len(own))  # as many for every process
+        return PromptLoader(own, sampling, self.categories, any(prompt.answer is not None for prompt in prompts))
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
         limit, _ = self.prompt_limit()

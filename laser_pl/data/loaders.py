@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from laser_pl.batches import LabelledBatch, PromptBatch, RolloutBatch
+from laser_pl.generation.sampling import Sampling
 
 
 class PromptLoader:
-    """Batches of prompts, in order.
+    """Batches of prompts, in order, and what whoever answers them has to know of all of them.
 
     Args:
-        batches: They.
+        batches: This process's.
+        sampling: How they are answered.
+        categories: Every category that can occur, in every process.
+        graded: Whether any prompt of any process has an answer.
     """
 
-    def __init__(self, batches: Sequence[PromptBatch]) -> None:
+    def __init__(
+        self, batches: Sequence[PromptBatch], sampling: Sampling, categories: Sequence[str], graded: bool
+    ) -> None:
         self.batches = batches
+        self.sampling = sampling
+        self.categories = categories
+        self.graded = graded
 
     def __len__(self) -> int:
         return len(self.batches)

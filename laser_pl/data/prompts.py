@@ -249,12 +249,12 @@ def fit_to_length(
     Raises:
         ConfigurationError: If the tokenizer cannot read a prompt, or makes no token of it.
     """
-    fits = [length <= limit for length in _lengths([prompt.text for prompt in prompts], tokenizer, special_tokens)]
+    fits = [length <= limit for length in token_lengths([prompt.text for prompt in prompts], tokenizer, special_tokens)]
     kept = list(prompts) if overlong != "drop" else [p for p, fit in zip(prompts, fits, strict=True) if fit]
     return kept, fits.count(False)
 
 
-def _lengths(texts: Sequence[str], tokenizer: Any, special_tokens: bool) -> Iterator[int]:
+def token_lengths(texts: Sequence[str], tokenizer: Any, special_tokens: bool) -> Iterator[int]:
     """Tokens of each text. Many are read together, which a tokenizer does several times faster."""
     for start in range(0, len(texts), TEXTS_TOGETHER):
         some = list(texts[start : start + TEXTS_TOGETHER])

@@ -13,7 +13,8 @@ from transformers import TopPLogitsWarper
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.forecast.paper import Paper
 from laser_pl.generation.prompt_reading import read_prompts
-from laser_pl.generation.sampler import Sampling, sampled_together
+from laser_pl.generation.sampler import sampled_together
+from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.generation.way import FASTEST, SLOWER
 from laser_pl.reading.attention import attending
@@ -135,7 +136,7 @@ def sampling(paper: Paper, heads: Sequence[int], how: Sampling, shared: bool) ->
     def sample(model: Any) -> None:
         model.eval()
         with torch.no_grad():
-            cache, _ = read_prompts(generator, on_paper, plain_cache=True)  # a deep copy would look at the numbers
+            cache = read_prompts(generator, on_paper)
             token = torch.zeros(count, 1, dtype=torch.long)
             place = torch.zeros(count, 1, dtype=torch.long)
             if cache is None:

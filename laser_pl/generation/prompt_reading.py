@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from laser_pl.batches import PromptBatch
 from laser_pl.reading.common_start import padded_right
@@ -41,20 +39,15 @@ def may_share_start(model: Any, width: int) -> bool:
     )
 
 
-def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool, start: int = 0) -> tuple[Any, Tensor]:
-    """KV cache of all prompt tokens but the last, and the last token's hidden state.
+def read_prompts(model: Any, prompts: PromptBatch, start: int = 0) -> Any:
+    """KV cache of all prompt tokens but the last, which is read with the responses; None of prompts of one token.
 
     Args:
         model: A Hugging Face causal language model.
         prompts: ``B`` prompts.
-        plain_cache: Whether its layers hold attention's keys and values and nothing else.
         start: Columns that are the same in all prompts, and are read once.
-
-    Returns:
-        The cache; None of prompts of one token. And the hidden state after the final norm, ``(B, d)`` in float32.
     """
     decoder = text_decoder(model)
-    positions = position_ids(prompts.mask)
     cache: Any = None
     if start:
         cache = decoder(input_ids=prompts.tokens[:1, :start], use_cache=True).past_key_values
@@ -63,29 +56,8 @@ def read_prompts(model: Any, prompts: PromptBatch, plain_cache: bool, start: int
         cache = decoder(
             input_ids=prompts.tokens[:, start:-1],
             attention_mask=prompts.mask[:, :-1],
-            position_ids=positions[:, start:-1],
+            position_ids=position_ids(prompts.mask)[:, start:-1],
             past_key_values=cache,
             use_cache=True,
         ).past_key_values
-    # generate() reads the last token itself, so this reading must not touch its cache. Cropping it back instead fails
-    # for sliding windows and recurrent states.
-    hidden = decoder(
-        input_ids=prompts.tokens[:, -1:],
-        attention_mask=prompts.mask,
-        position_ids=positions[:, -1:],
-        past_key_values=_copy(cache, plain_cache),
-        use_cache=cache is not None,
-    ).last_hidden_state  # (B, 1, d)
-    return cache, hidden[:, -1].float()
-
-
-def _copy(cache: Any, plain: bool) -> Any:
-    """A cache that can be read on without a trace in this one.
-
-    Layers of attention alone need no copy of what they hold: they replace it and write nothing in place.
-    """
-    if cache is None or not plain:
-        return copy.deepcopy(cache)
-    result = copy.copy(cache)
-    result.layers = [copy.copy(layer) for layer in cache.layers]
-    return result
+    return cache

@@ -23,7 +23,6 @@ from laser_pl.generation.ways import (
     again,
     by_interleaving,
     by_reordering,
-    contexts_of,
     growing,
     repeated,
     shared,
@@ -35,8 +34,8 @@ from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)
 
-Continue = Callable[..., tuple[Tensor, Tensor]]
-"""From a model, prompts and how tokens are chosen to tokens and contexts, see ``laser_pl.generation.ways.shared``."""
+Continue = Callable[..., Tensor]
+"""From a model, prompts and how tokens are chosen to tokens, see ``laser_pl.generation.ways.shared``."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +131,14 @@ class Dictation(LogitsProcessor):  # type: ignore[misc]
 
 def _find_out(base: Any) -> Way | str:
     texts = TrialTexts.of(base)
-    expected = predicted(base, texts), contexts_of(base, texts.prompts)
+    expected = predicted(base, texts)
     why = why_attention_is_its_own(base)
     reasons = [] if why is None else [why]
     for way in WAYS:
         if (way.shares and why is not None) or (way is REPLAYED and not capturable(base.device)):
             continue
         try:
-            reason = _why_wrong(base, way, texts, *expected)
+            reason = _why_wrong(base, way, texts, expected)
         except Exception as error:  # whatever a model of unknown make raises, another way may be right
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if reason is None:
@@ -152,7 +151,7 @@ def _find_out(base: Any) -> Way | str:
     return f"no way to continue a prompt gives the logits of its own forward ({reasons[-1]})"
 
 
-def _why_wrong(base: Any, way: Way, texts: TrialTexts, logits: Tensor, contexts: Tensor) -> str | None:
+def _why_wrong(base: Any, way: Way, texts: TrialTexts, logits: Tensor) -> str | None:
     """Why a way must not be used; None if it writes the trial's responses with the logits of whole texts."""
     together = [list(range(len(texts.prompts)))] if way.padded else [[row] for row in range(len(texts.prompts))]
     calls = [partial(way.call, start=start) for start in (0, START)] if way.shares else [way.call]
@@ -164,10 +163,8 @@ def _why_wrong(base: Any, way: Way, texts: TrialTexts, logits: Tensor, contexts:
             own = torch.isin(texts.prompt, torch.tensor(rows, device=texts.prompt.device))
             dictation = Dictation(texts.responses[own], width)
             choice = Choice(RESPONSES, LONGEST, [dictation], never=[], eos=[], pad=int(texts.prompts.tokens[0, 0]))
-            _, found = call(base, prompts, choice)
+            call(base, prompts, choice)
             scores = torch.stack(dictation.scores, dim=1)  # (R, T, V)
             if not texts.agree(scores, logits[own]):
                 return f"logits of a trial differed by {difference(scores, logits[own]):.1%} of the largest"
-            if not texts.agree(found, contexts[rows]):
-                return "hidden states of a trial differed"
     return None

@@ -78,9 +78,7 @@ Continued = Callable[[Any, PromptBatch, Any, Choice], Tensor]
 """Tokens ``(B * n, T)`` that a model writes to prompts of which a cache holds all tokens but the last."""
 
 
-def shared(
-    base: Any, prompts: PromptBatch, choice: Choice, continued: Continued, start: int | None = None
-) -> tuple[Tensor, Tensor]:
+def shared(base: Any, prompts: PromptBatch, choice: Choice, continued: Continued, start: int | None = None) -> Tensor:
     """Read each prompt once, what all begin with only once, and let its keys and values lie once for its responses.
 
     Args:
@@ -91,21 +89,18 @@ def shared(
         start: How many tokens all prompts begin with that are read once; None looks for itself.
 
     Returns:
-        Tokens, with PAD behind the end, ``(B * n, T)``; and the hidden state of each prompt's last token, ``(B, d)`` in
-        float32. The same of every way.
+        Tokens, with PAD behind the end, as of every way. Shape ``(B * n, T)``.
     """
     if start is None:
         start = common_start(prompts.tokens, prompts.mask) if may_share_start(base, prompts.tokens.shape[1]) else 0
     prompts = side_by_side(prompts, start)
-    cache, contexts = read_prompts(base, prompts, plain_cache=True, start=start)
+    cache = read_prompts(base, prompts, start)
     if cache is None:  # prompts of one token have nothing to share
-        return _generated(base, prompts, choice, None), contexts
-    return continued(base, prompts, cache, choice), contexts
+        return _generated(base, prompts, choice, None)
+    return continued(base, prompts, cache, choice)
 
 
-def repeated(
-    base: Any, prompts: PromptBatch, choice: Choice, repeat: Callable[[Any, Tensor], None]
-) -> tuple[Tensor, Tensor]:
+def repeated(base: Any, prompts: PromptBatch, choice: Choice, repeat: Callable[[Any, Tensor], None]) -> Tensor:
     """Read each prompt once, and repeat what the model keeps of it for its responses.
 
     Args:
@@ -114,10 +109,10 @@ def repeated(
         choice: How tokens are chosen.
         repeat: Makes a cache of prompts one of responses, given the prompt of each, ``(B * n,)``.
     """
-    cache, contexts = read_prompts(base, prompts, plain_cache=False)
+    cache = read_prompts(base, prompts)
     if cache is not None:
-        repeat(cache, torch.arange(len(prompts), device=contexts.device).repeat_interleave(choice.n))
-    return _generated(base, prompts, choice, cache), contexts
+        repeat(cache, torch.arange(len(prompts), device=prompts.tokens.device).repeat_interleave(choice.n))
+    return _generated(base, prompts, choice, cache)
 
 
 def by_interleaving(cache: Any, owner: Tensor) -> None:
@@ -130,12 +125,12 @@ def by_reordering(cache: Any, owner: Tensor) -> None:
     cache.reorder_cache(owner)
 
 
-def again(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+def again(base: Any, prompts: PromptBatch, choice: Choice) -> Tensor:
     """Read each prompt once for each of its responses."""
-    return _generated(base, prompts, choice, None), contexts_of(base, prompts)
+    return _generated(base, prompts, choice, None)
 
 
-def afresh(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Tensor]:
+def afresh(base: Any, prompts: PromptBatch, choice: Choice) -> Tensor:
     """Read the whole text again for every token of it."""
     manner = manner_of(base)
     mask = prompts.mask.repeat_interleave(choice.n, dim=0)
@@ -161,15 +156,7 @@ def afresh(base: Any, prompts: PromptBatch, choice: Choice) -> tuple[Tensor, Ten
         if bool(over.all()):
             break
     progress.advance(len(tokens))
-    return seen[:, written:], contexts_of(base, prompts)
-
-
-def contexts_of(base: Any, prompts: PromptBatch) -> Tensor:
-    """The hidden state of each prompt's last token, ``(B, d)`` in float32; its logits, where they are all there is."""
-    tokens, mask = padded_right(prompts.tokens, prompts.mask), prompts.mask.sort(dim=-1, descending=True).values
-    hidden, _ = manner_of(base).read(base, tokens, mask)
-    last = (mask.sum(-1) - 1)[:, None, None].expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, last)[:, 0].float()
+    return seen[:, written:]
 
 
 def _generated(base: Any, prompts: PromptBatch, choice: Choice, cache: Any) -> Tensor:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.engine import RolloutEngine
+from laser_pl.generation.sampling import Sampling
+from laser_pl.generation.transformers_engine import TransformersEngine
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.models.language_model import Lora, Weights
@@ -23,6 +25,7 @@ from laser_pl.objectives.base import LossOutputs, Objective
 from laser_pl.objectives.dpo import Dpo
 from laser_pl.objectives.pairs import above_0, at_least_0
 from laser_pl.policy.evaluation import Evaluation
+from laser_pl.policy.mismatch import Mismatch
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
@@ -63,6 +66,7 @@ class Policy(LightningModule):
             one dropout mask for all of them, as has what all prompts begin with. False gives each response a prompt and
             a mask of its own.
         pad_token: Which token pads, for a tokenizer that names none.
+        engine: What samples responses; null: this process itself. One of ``laser_pl.generation``.
         matcher: Says in validation, test and predict how right a response is.
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
@@ -76,6 +80,7 @@ class Policy(LightningModule):
 
     Attributes:
         step: What became of the last training step.
+        mismatch: How far the engine's model is from the policy.
         origin: What tells the base and its tokenizer from others, once it is loaded.
     """
 
@@ -90,6 +95,7 @@ class Policy(LightningModule):
         tokens_per_forward: int = 4096,
         share_prompts: bool = True,
         pad_token: str | None = None,
+        engine: RolloutEngine | None = None,
         matcher: Grader = Exact(),  # noqa: B008 - stateless
         evaluation: Sampling = Sampling(n=4),  # noqa: B008 - a plain dataclass that nobody changes
         optimizer: OptimizerCallable = partial(torch.optim.AdamW, lr=5e-6),  # noqa: B008 - makes, and is, nothing yet
@@ -115,6 +121,7 @@ class Policy(LightningModule):
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens_per_forward = tokens_per_forward
         self.share_prompts = share_prompts
+        self.engine = engine or TransformersEngine()
         self.matcher = matcher
         self.evaluation = evaluation
         self.optimizer = optimizer
@@ -133,6 +140,7 @@ class Policy(LightningModule):
         self.origin: dict[str, str] = {}
         self._reader: ResponseReader | None = None
         self.counts: Evaluation | None = None
+        self.mismatch = Mismatch()
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
@@ -200,11 +208,6 @@ class Policy(LightningModule):
             self._reader = ResponseReader(self.model, self.tokens_per_forward, self.share_prompts)
         return self._reader
 
-    @property
-    def generator(self) -> Any:
-        """The same weights, adapter included, without PEFT's wrapper around ``generate``."""
-        return self.model.get_base_model()
-
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -238,6 +241,12 @@ class Policy(LightningModule):
         """
         for optimizer in self.trainer.optimizers:
             refuse_other_optimizer(optimizer)
+
+    def on_train_epoch_start(self) -> None:
+        """Log how far the engine that sampled the iteration's responses is from the policy, if it is another model."""
+        apart = self.mismatch.told(self._ranks)
+        if apart is not None:
+            self.log("rollouts/mismatch", apart)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
@@ -363,16 +372,25 @@ class Policy(LightningModule):
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
+    def publish(self) -> None:
+        """Let the engine answer with the policy as it is now; every process at once."""
+        self.engine.publish(self.model, self.tokenizer, self._ranks)
+
     def roll_out(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor, Tensor]:
         """Sample responses and note what the policy thinks of them now, which makes it the reference later.
 
         Returns:
             The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
         """
-        responses, contexts = sample(self.generator, self.tokenizer, prompts, sampling, seed)
-        prompt = torch.arange(len(prompts), device=responses.tokens.device).repeat_interleave(sampling.n)
-        reading = Reading(prompts, prompt, responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1))
-        return responses, contexts, self.logprobs(reading).view(len(prompts), sampling.n)
+        responses = self.engine.respond(prompts, sampling, seed)
+        logprobs = self.logprobs(Reading.of(prompts, responses)).view(len(prompts), sampling.n)
+        self.mismatch.see(responses, logprobs)
+        return responses, self.contexts(prompts), logprobs
+
+    def contexts(self, prompts: PromptBatch) -> Tensor:
+        """What the policy as it is makes of prompts, by which a reward model is chosen. Shape ``(B, d)``, float32."""
+        with evaluating(self.model):
+            return self.reader.contexts(prompts)
 
     def logprobs(self, reading: Reading) -> Tensor:
         """Log-probabilities of responses under the policy as it is, in nats, without gradient. Shape ``(R,)``."""
@@ -388,11 +406,19 @@ class Policy(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
-        self._start_counting()
+        self._start_counting(self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
         """Start counting."""
-        self._start_counting()
+        self._start_counting(self.trainer.test_dataloaders)
+
+    def on_predict_epoch_start(self) -> None:
+        """Have the engine answer."""
+        self.publish()
+
+    def on_predict_epoch_end(self) -> None:
+        """Nobody asks it any more."""
+        self.engine.rest(self._ranks)
 
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
         """Grade responses, greedy and sampled."""
@@ -404,23 +430,25 @@ class Policy(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self._log_accuracy("validation")
+        self.engine.rest(self._ranks)
+        self._log_accuracy("validation", self.trainer.val_dataloaders)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self._log_accuracy("test")
+        self.engine.rest(self._ranks)
+        self._log_accuracy("test", self.trainer.test_dataloaders)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | tuple[()]:
         """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``. Of no prompts nothing."""
         if len(batch) == 0:  # another process has one, or an earlier command had
             return ()
-        sampling: Sampling = self.trainer.datamodule.rollouts  # type: ignore[attr-defined]
+        asked: Any = self.trainer.predict_dataloaders
         seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
-        return sample(self.generator, self.tokenizer, batch, sampling, seed)
+        return self.engine.respond(batch, asked.sampling, seed), self.contexts(batch)
 
-    def _start_counting(self) -> None:
-        categories = self.trainer.datamodule.categories  # type: ignore[attr-defined]
-        self.counts = Evaluation(self.matcher, categories, self.evaluation.n, self.device)
+    def _start_counting(self, asked: Any) -> None:
+        self.publish()
+        self.counts = Evaluation(self.matcher, asked.categories, asked.sampling.n, self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
         if len(batch) == 0:  # another process has one
@@ -431,11 +459,10 @@ class Policy(LightningModule):
         greedy = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
         for kind, sampling in (("greedy", greedy), ("sampled", asked)):
             seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
-            responses, _ = sample(self.generator, self.tokenizer, batch, sampling, seed)
+            responses = self.engine.respond(batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
                 self.counts.count(kind, prompt, texts)
 
-    def _log_accuracy(self, stage: str) -> None:
-        prompts = self.trainer.datamodule.prompts[stage]  # type: ignore[attr-defined]
-        if self.counts is not None and any(prompt.answer is not None for prompt in prompts):
+    def _log_accuracy(self, stage: str, asked: Any) -> None:
+        if self.counts is not None and asked.graded:
             self.log_dict({f"{stage}/accuracy/{name}": value for name, value in self.counts.compute().items()})

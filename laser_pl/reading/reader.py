@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from laser_pl.batches import PromptBatch
+from laser_pl.batches import PromptBatch, Responses
 from laser_pl.reading.common_start import common_start
+from laser_pl.reading.contexts import prompt_contexts
 from laser_pl.reading.groups import Part, token_groups
 from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.manner import manner_of
@@ -37,9 +38,15 @@ class Reading:
     tokens: Tensor
     mask: Tensor
 
+    @staticmethod
+    def of(prompts: PromptBatch, responses: Responses) -> Reading:
+        """All responses to all prompts, in order."""
+        prompt = torch.arange(len(prompts), device=responses.tokens.device).repeat_interleave(responses.tokens.shape[1])
+        return Reading(prompts, prompt, responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1))
+
 
 class ResponseReader:
-    """Log-probabilities of responses under a model.
+    """Log-probabilities of responses under a model, and what it makes of prompts.
 
     Args:
         model: A Hugging Face causal language model, inside PEFT's wrapper or not.
@@ -97,3 +104,17 @@ class ResponseReader:
             logprobs = torch.cat([self.logprobs(reading, part) for part in parts])
         rows = torch.tensor([row for part in parts for row in part], device=logprobs.device)
         return torch.empty_like(logprobs).index_copy(0, rows, logprobs)
+
+    def contexts(self, prompts: PromptBatch) -> Tensor:
+        """The hidden state of each prompt's last token after the final norm, without gradient.
+
+        Returns:
+            In float32. Shape ``(B, d)``.
+        """
+        lengths, every = prompts.mask.sum(-1), torch.arange(len(prompts), device=prompts.mask.device)
+        groups = token_groups(lengths, every, torch.zeros_like(lengths), self.budget, shared=True)
+        parts = [part for group in groups for part in group]
+        batches = map(prompts.part, parts)
+        with torch.no_grad():
+            found = [prompt_contexts(self.model, batch.tokens, batch.mask, self.shares) for batch in batches]
+        return torch.cat(found)[torch.tensor([row for part in parts for row in part]).argsort()]

@@ -144,6 +144,7 @@ class FinishedRun:
             self.policy.to(self.trainer.strategy.root_device)
         which = nullcontext() if trained else as_started(self.policy.model, self.policy.lora.start)
         with which, self.trainer.precision_plugin.forward_context():
+            self.policy.publish()
             yield
 
     def give_back_weights(self) -> None:

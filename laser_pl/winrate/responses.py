@@ -11,7 +11,7 @@ from typing import Any
 from laser_pl.batches import Prompt
 from laser_pl.data.tables import Table
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.sampling import Sampling
 from laser_pl.run.kept_lines import Line, digest_of, kept_lines
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.winrate.finished_run import FinishedRun
@@ -49,7 +49,7 @@ def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Respo
         with run.answering(trained):
             batch = run.encoded[number].to(policy.device)
             seed = derive_seed(policy.seed, "evaluation", number)
-            found, _ = sample(policy.generator, policy.tokenizer, batch, sampling, seed)
+            found = policy.engine.respond(batch, sampling, seed)
         finished = found.finished.tolist()
         return [
             {"prompt_id": prompt.id, "prompt": prompt.prompt, "responses": list(texts), "finished": ends}

@@ -54,9 +54,8 @@ def test_the_majority_of_the_samples_is_graded(run: LaserCLI) -> None:
     """Of each prompt the first of the most frequent answers, counted here anew."""
     policy = run.model
     (batch,) = run.datamodule.test_dataloader()
-    responses, _ = sample(
-        policy.generator, policy.tokenizer, batch, policy.evaluation, derive_seed(policy.seed, "evaluation", 0)
-    )
+    generator, seed = policy.model.get_base_model(), derive_seed(policy.seed, "evaluation", 0)
+    responses = sample(generator, policy.tokenizer, batch, policy.evaluation, seed)
     right: dict[str, list[bool]] = {}
     for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
         answers = [text.strip() for text in texts]

@@ -14,9 +14,11 @@ from torch import Tensor
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling, sample
+from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import WAYS
+from laser_pl.reading.reader import ResponseReader
 
 TEXTS = ["abc", "x", "a longer prompt than any window", "(1+2)*3=", "zz"]
 PAD, EOS, SEED = 0, 1, 11
@@ -53,14 +55,14 @@ def responses_of(tokens: Tensor, mask: Tensor) -> list[list[int]]:
 
 def test_greedy_equals_reading_everything_again(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
-    responses, _ = sample(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=12), SEED)
+    responses = sample(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=12), SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], 12) for text in TEXTS]
     assert responses_of(responses.tokens, responses.mask) == expected
 
 
 def test_greedy_equals_plain_generation_of_each_prompt_alone(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
-    responses, _ = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
+    responses = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
     found = responses_of(responses.tokens, responses.mask)
     for row, text in enumerate(TEXTS):
         ids = tokenizer(text, return_tensors="pt")["input_ids"]
@@ -104,7 +106,7 @@ def test_sampling_equals_reading_everything_again_with_the_same_numbers(
     n, length, (temperature, top_p) = 3, TOKENS_BETWEEN_LOOKS + 4, choice
     sampling = Sampling(n=n, max_new_tokens=length, temperature=temperature, top_p=top_p)
     with torch.random.fork_rng():
-        responses, _ = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+        responses = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
         ids = [tokenizer(text)["input_ids"] for text in TEXTS]
         expected = slow_samples(model, ids, n, length, temperature, top_p)
     assert responses_of(responses.tokens, responses.mask) == expected
@@ -119,17 +121,17 @@ def test_a_model_that_cannot_share_its_prompts_samples_the_same(
 ) -> None:
     prefer(model, EOS, 1.0)
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=TOKENS_BETWEEN_LOOKS + 4, **choice)
-    shared, _ = sample(model, tokenizer, prompts, sampling, SEED)
+    shared = sample(model, tokenizer, prompts, sampling, SEED)
     for way in (way for way in WAYS if way.padded):  # others draw each length from numbers of its own
         monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _, way=way: way)
-        plain, _ = sample(model, tokenizer, prompts, sampling, SEED)
+        plain = sample(model, tokenizer, prompts, sampling, SEED)
         assert responses_of(shared.tokens, shared.mask) == responses_of(plain.tokens, plain.mask)
 
 
 def test_longer_responses_begin_like_shorter_ones(llama: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
     short, long = (
-        sample(llama, tokenizer, prompts, Sampling(n=4, max_new_tokens=length), SEED)[0].tokens for length in (5, 20)
+        sample(llama, tokenizer, prompts, Sampling(n=4, max_new_tokens=length), SEED).tokens for length in (5, 20)
     )
     assert torch.equal(long[..., :5], short)
 
@@ -141,30 +143,14 @@ def test_logits_that_are_not_finite_stop_the_run(llama: Any, tokenizer: Any, val
         sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
 
 
-def test_context_is_the_last_hidden_state_of_the_unpadded_prompt(model: Any, tokenizer: Any) -> None:
-    _, contexts = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=3), SEED)
-    with torch.no_grad():
-        expected = torch.stack(
-            [
-                model(tokenizer(text, return_tensors="pt")["input_ids"], output_hidden_states=True).hidden_states[-1][
-                    0, -1
-                ]
-                for text in TEXTS
-            ]
-        )
-    assert contexts.dtype == torch.float32
-    torch.testing.assert_close(contexts, expected, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"]], ids=["one prompt", "three prompts"])
 def test_prompts_of_one_token(model: Any, tokenizer: Any, texts: list[str]) -> None:
     """There is nothing to read before the last token."""
-    responses, contexts = sample(
-        model, tokenizer, prompts_of(texts, tokenizer), Sampling(n=2, temperature=0, max_new_tokens=8), SEED
-    )
+    prompts = prompts_of(texts, tokenizer)
+    responses = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=8), SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], 8) for text in texts for _ in range(2)]
     assert responses_of(responses.tokens, responses.mask) == expected
-    assert contexts.shape == (len(texts), 32)
+    assert ResponseReader(model, 100).contexts(prompts).shape == (len(texts), 32)
 
 
 def prefer(model: Any, token: int, by: float = 50.0) -> None:
@@ -182,7 +168,7 @@ def prefer(model: Any, token: int, by: float = 50.0) -> None:
 def test_pad_is_never_sampled(llama: Any, tokenizer: Any, temperature: float) -> None:
     prefer(llama, PAD)
     sampling = Sampling(n=5, temperature=temperature, max_new_tokens=10)
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
     assert (responses.tokens[responses.mask == 1] != PAD).all()
     assert responses.mask.sum(-1).min() >= 1
 
@@ -199,7 +185,7 @@ def assert_masks_stop_at_the_first_eos(tokens: Tensor, mask: Tensor, finished: T
 @pytest.mark.parametrize("eagerness", [-50.0, 2.0, 50.0], ids=["never ends", "ends somewhere", "ends at once"])
 def test_masks_stop_at_the_first_eos(llama: Any, tokenizer: Any, eagerness: float) -> None:
     prefer(llama, EOS, eagerness)
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
     assert_masks_stop_at_the_first_eos(*flat, ends={EOS})
     lengths = responses.mask.sum(-1)
@@ -217,7 +203,7 @@ def test_a_chat_model_has_several_ends(llama: Any, tokenizer: Any) -> None:
     llama.generation_config.eos_token_id = [other]
     prefer(llama, other, 2.0)
     prefer(llama, EOS, 2.0)
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
     assert_masks_stop_at_the_first_eos(*flat, ends={EOS, other})
     last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1)
@@ -227,7 +213,7 @@ def test_a_chat_model_has_several_ends(llama: Any, tokenizer: Any) -> None:
 def test_a_pad_token_that_is_eos_still_ends_a_response(llama: Any, tokenizer: Any) -> None:
     tokenizer.pad_token = tokenizer.eos_token
     prefer(llama, EOS, 2.0)
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1).squeeze(-1)
     assert torch.equal(last == EOS, responses.finished)
     assert 0 < responses.finished.sum() < responses.finished.numel()
@@ -235,7 +221,7 @@ def test_a_pad_token_that_is_eos_still_ends_a_response(llama: Any, tokenizer: An
 
 def test_texts_are_the_sampled_tokens_without_special_ones(llama: Any, tokenizer: Any) -> None:
     prefer(llama, EOS, 2.0)
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=3, max_new_tokens=10), SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=3, max_new_tokens=10), SEED)
     for row, ids in enumerate(responses_of(responses.tokens, responses.mask)):
         expected = "".join(token for token in tokenizer.convert_ids_to_tokens(ids) if not token.startswith("<"))
         assert responses.texts[row // 3][row % 3] == expected
@@ -255,14 +241,14 @@ def test_settings_that_ship_with_a_model_do_not_change_how_it_is_sampled(
     for name, value in shipped.items():
         setattr(with_settings.generation_config, name, value)
     sampling, prompts = Sampling(n=3, temperature=temperature, max_new_tokens=12), prompts_of(TEXTS, tokenizer)
-    expected, _ = sample(plain, tokenizer, prompts, sampling, SEED)
-    found, _ = sample(with_settings, tokenizer, prompts, sampling, SEED)
+    expected = sample(plain, tokenizer, prompts, sampling, SEED)
+    found = sample(with_settings, tokenizer, prompts, sampling, SEED)
     assert torch.equal(found.tokens, expected.tokens)
 
 
 def test_a_batch_repeats_and_another_seed_gives_others(llama: Any, tokenizer: Any) -> None:
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=4, max_new_tokens=10)
-    one, again, other = (sample(llama, tokenizer, prompts, sampling, seed)[0].tokens for seed in (1, 1, 2))
+    one, again, other = (sample(llama, tokenizer, prompts, sampling, seed).tokens for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -279,11 +265,10 @@ def test_the_callers_random_state_and_mode_are_left_alone(llama: Any, tokenizer:
 def test_dropout_is_off_while_sampling(causal_model: Callable[..., Any], tokenizer: Any) -> None:
     model = causal_model("gpt2", len(tokenizer))  # with dropout 0.1 everywhere
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, temperature=0, max_new_tokens=8)
-    calm, calm_contexts = sample(model, tokenizer, prompts, sampling, SEED)
+    calm = sample(model, tokenizer, prompts, sampling, SEED)
     model.train()
-    found, contexts = sample(model, tokenizer, prompts, sampling, SEED)
+    found = sample(model, tokenizer, prompts, sampling, SEED)
     assert torch.equal(found.tokens, calm.tokens)
-    assert torch.equal(contexts, calm_contexts)
 
 
 def test_the_prompts_are_read_once_whatever_n(llama: Any, tokenizer: Any) -> None:
@@ -296,8 +281,8 @@ def test_the_prompts_are_read_once_whatever_n(llama: Any, tokenizer: Any) -> Non
     prompts = prompts_of(TEXTS, tokenizer)
     sample(llama, tokenizer, prompts, Sampling(n=6, max_new_tokens=4), SEED)
     width = prompts.tokens.shape[1]
-    assert shapes[:2] == [(5, width - 1), (5, 1)]
-    assert set(shapes[2:]) == {(30, 1)}
+    assert shapes[0] == (5, width - 1)
+    assert set(shapes[1:]) == {(30, 1)}
 
 
 @pytest.mark.parametrize(("setting", "value"), [("n", 0), ("temperature", -0.5), ("max_new_tokens", 0)])
@@ -321,7 +306,7 @@ def test_greedy_stays_the_same_where_responses_leave(model: Any, tokenizer: Any)
     texts = [*TEXTS, "q", "(", "9 9 9"]
     length = 3 * TOKENS_BETWEEN_LOOKS + 2
     sampling = Sampling(n=2, temperature=0, max_new_tokens=length)
-    responses, _ = sample(model, tokenizer, prompts_of(texts, tokenizer), sampling, SEED)
+    responses = sample(model, tokenizer, prompts_of(texts, tokenizer), sampling, SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], length) for text in texts for _ in range(2)]
     assert responses_of(responses.tokens, responses.mask) == expected
     assert len({len(ids) for ids in expected}) > 1
@@ -334,9 +319,9 @@ def test_the_batch_shrinks(llama: Any, tokenizer: Any) -> None:
     llama.get_decoder().register_forward_pre_hook(
         lambda _, __, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    responses, _ = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=60), SEED)
+    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=60), SEED)
     lengths = responses.mask.sum(-1).flatten()
-    for step, found in enumerate(rows[2:]):
+    for step, found in enumerate(rows[1:]):
         looked = step // TOKENS_BETWEEN_LOOKS * TOKENS_BETWEEN_LOOKS
         assert found == int((lengths > looked).sum()) if looked else found == len(lengths)
     assert rows[2] > rows[-1]
@@ -377,7 +362,7 @@ def test_every_response_is_as_likely_as_the_model_says(
     tokens = torch.tensor([[PAD] * (width - len(row)) + row for row in ids])
     prompts = PromptBatch(tuple(Prompt(str(row), "", "") for row in ids), tokens, (tokens != PAD).long())
     sampling = Sampling(n=n, temperature=temperature, max_new_tokens=LONGEST)
-    responses, _ = sample(model, tokenizer, prompts, sampling, SEED)
+    responses = sample(model, tokenizer, prompts, sampling, SEED)
     flat = responses_of(responses.tokens, responses.mask)
     for row, prompt in enumerate(ids):
         expected = exact(model, prompt, temperature)
@@ -398,18 +383,15 @@ def test_every_response_is_as_likely_as_the_model_says(
 def test_batches_under_a_bound_hold_like_lengths_and_keep_their_order(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
     small = Sampling(n=2, temperature=0, max_new_tokens=12, tokens_at_once=60)
-    found, contexts = sample(model, tokenizer, prompts, small, SEED)
-    expected, expected_contexts = sample(
-        model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED
-    )
+    found = sample(model, tokenizer, prompts, small, SEED)
+    expected = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
     assert torch.equal(found.tokens, expected.tokens)
     assert found.texts == expected.texts
-    torch.testing.assert_close(contexts, expected_contexts, rtol=0, atol=1e-5)
 
 
 def test_batches_of_one_draw_other_numbers(llama: Any, tokenizer: Any) -> None:
     prompts = prompts_of(["abc", "abc"], tokenizer)
     sampling = Sampling(n=4, max_new_tokens=10, tokens_at_once=1)
-    one, again = (sample(llama, tokenizer, prompts, sampling, SEED)[0].tokens for _ in range(2))
+    one, again = (sample(llama, tokenizer, prompts, sampling, SEED).tokens for _ in range(2))
     assert torch.equal(one, again)
     assert not torch.equal(one[0], one[1])

@@ -11,7 +11,7 @@ import torch
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.pairs import RandomPairs
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import Sampling
+from laser_pl.generation.sampling import Sampling
 from laser_pl.models.language_model import Lora, Weights
 from laser_pl.policy.policy import Policy
 

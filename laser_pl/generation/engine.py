@@ -1,0 +1,65 @@
+"""What answers prompts with the policy: a slot."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from laser_pl.batches import PromptBatch, Responses
+from laser_pl.generation.sampling import Sampling
+from laser_pl.runtime.ranks import Ranks
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class RolloutEngine(ABC):
+    """Samples responses from the policy, in this process or elsewhere.
+
+    Training, validation, test, ``predict`` and ``winrate`` get their responses from it, and from it nothing but them:
+    contexts and log-probabilities are the trainer's own.
+    """
+
+    def check(self, rank: int, longest: Callable[[], int]) -> None:
+        """Find mistakes before any weights are loaded.
+
+        Args:
+            rank: The adapter's.
+            longest: Counts the tokens of the longest prompt and its longest response.
+
+        Raises:
+            ConfigurationError: If the engine could not answer.
+        """
+
+    @abstractmethod
+    def publish(self, model: PeftModel, tokenizer: Any, ranks: Ranks) -> None:
+        """Take up the policy as it is now: ``respond`` answers with it until the next time.
+
+        Every process calls it at once: at the start of an iteration's rollouts, of a validation, a test, a prediction.
+
+        Args:
+            model: The language model with its adapter.
+            tokenizer: Its tokenizer, with PAD.
+            ranks: The processes.
+        """
+
+    @abstractmethod
+    def respond(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:
+        """Sample ``n`` responses to each prompt. PAD is never among their tokens.
+
+        Args:
+            prompts: ``B`` prompts, on the policy's device.
+            sampling: How.
+            seed: Where the random numbers start; the caller's random state is left alone.
+
+        Returns:
+            On the prompts' device.
+        """
+
+    def rest(self, ranks: Ranks) -> None:
+        """Nobody asks until the policy is published again; every process calls it.
+
+        Args:
+            ranks: The processes.
+        """

@@ -1,0 +1,88 @@
+"""An adapter as a server can load it: a folder in PEFT's format, under a name that says what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laser_pl.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def name_of(model: PeftModel) -> str | None:
+    """Another name for other weights, so that no cache can take one policy for another; None without an adapter.
+
+    Without: a policy whose adapter is switched off, as it is for the base's own responses.
+    """
+    from peft import get_peft_model_state_dict  # takes a second, which nothing but training needs
+
+    if model.get_model_status().enabled is False:
+        return None
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().float().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return f"laser-{digest.hexdigest()[:16]}"
+
+
+def refuse_unservable(config: Any) -> None:
+    """See whether a server can use an adapter of this kind.
+
+    Args:
+        config: PEFT's, of the adapter.
+
+    Raises:
+        ConfigurationError: If not.
+    """
+    odd = [name for name in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, name, None)]
+    if getattr(config, "bias", "none") != "none":
+        odd.append("bias")
+    if odd:
+        raise ConfigurationError(
+            f"vLLM serves no adapter with {' and '.join(odd)}. Use a plain LoRA adapter, or leave model.engine out."
+        )
+
+
+def refuse_rank(rank: int, highest: int | None) -> None:
+    """See whether a server takes adapters of a rank.
+
+    Args:
+        rank: Of ours.
+        highest: The server's; None where it does not tell.
+
+    Raises:
+        ConfigurationError: If not.
+    """
+    if highest is not None and rank > highest:
+        raise ConfigurationError(
+            f"model.lora.rank is {rank}, and the vLLM server was started with --max-lora-rank {highest}. Start it with"
+            " a higher one, or lower the rank."
+        )
+
+
+def write_adapter(model: PeftModel, folder: Path) -> None:
+    """Write an adapter; the folder appears under its name only when it is whole.
+
+    Raises:
+        ConfigurationError: If it cannot be written.
+    """
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(str(aside), safe_serialization=True, save_embedding_layers=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The adapter cannot be written to '{folder}' ({error.strerror or error}). Set the engine's adapters to a"
+            " folder that can be written to, and that the server sees by the same path."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
