@@ -105,7 +105,8 @@ def section(name: str, part: Part, results: Results) -> list[str]:
             found = [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
         elif part.objectives != ["dpo"]:
             note = (
-                "Accuracy and seeds. The loss of a policy gradient teaches `default` nothing, so it chooses by chance."
+                "Accuracy, and seeds in brackets; DPO with many seeds is in the sections above. `default` learns from"
+                " the loss, which under a policy gradient says nothing."
             )
             found = objectives(results, part.strategies, part.objectives, granularity)
             found = [note, "", *found] if found else []
