@@ -15,7 +15,9 @@ Advantage = Literal["leave_one_out", "group_normalised", "centred"]
 
 
 class PolicyGradient(Objective):
-    r"""Clipped policy gradient over all responses to a prompt, and the KL to the iteration's start.
+    r"""A clipped policy gradient over all responses, and the KL to the iteration's start.
+
+    The loss of a prompt is
 
     .. math:: \frac{1}{n}\sum_i -\min(\rho_i A_i,\ \mathrm{clip}(\rho_i, 1-c, 1+c) A_i) + w\,(e^{-l_i} - 1 + l_i),
         \qquad \rho_i = e^{l_i}

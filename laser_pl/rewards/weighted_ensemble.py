@@ -15,21 +15,22 @@ from laser_pl.rewards.ensemble import Ensemble, standardised
 
 
 class WeightedEnsemble(Ensemble):
-    r"""The weighted mean of the members' standardised scores: :math:`\sum_k w_k z_k / \sum_k |w_k|`.
+    r"""The weighted mean of the members' standardised scores.
 
-    Each member is normalised before they are summed, as in GDPO (Liu et al. 2026), so that none rules by the size of
-    its scores, and weights say what they seem to. A departure: GDPO divides the sum by its deviation over the batch;
-    that is left to the objective, since pairs do not see it. ``OnlineEnsemble`` learns its weights from the bandit's
-    feedback.
+    A score is :math:`\sum_k w_k z_k / \sum_k |w_k|`. Each member is normalised before they are summed, as in GDPO (Liu
+    et al. 2026), so that none rules by the size of its scores, and weights say what they seem to. A departure: GDPO
+    divides the sum by its deviation over the batch; that is left to the objective, since pairs do not see it.
+    ``OnlineEnsemble`` learns its weights from the bandit's feedback.
 
     Args:
         reward_models: The members, by name.
         weights: Of each member, by its name; below 0, what it likes is bad. Null: all alike.
         final_weights: Where they move to, in equal steps over ``over_steps`` training steps; null: they stay.
         over_steps: How many, >= 1 with ``final_weights``.
-        within: Where a member's scores get mean 0 and deviation 1: among the responses to one ``prompt``, or over the
-            ``batch``, where a member whose scores of a prompt hardly differ has little say on it. The batch is what one
-            process asks about at once, so that scores then depend on how many there are, and on ``granularity``.
+        within: Where a member's scores get mean 0 and deviation 1: in a prompt, or in a batch. ``prompt``: among the
+            responses to one; ``batch``: over all, where a member whose scores of a prompt hardly differ has little say
+            on it. The batch is what one process asks about at once, so that scores then depend on how many there are,
+            and on ``granularity``.
     """
 
     def __init__(
