@@ -297,9 +297,10 @@ class LaserCLI(PredictCommand):
         elif process_number() > 0:
             self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
         else:
+            resolved = self._resolved()  # takes a while, in which a run that is killed would leave an empty folder
             self.folder = RunFolder.claim(runs_dir, name)
             with self._no_folder_without_run():
-                write_whole(self.folder.config, self._resolved(), self.folder.path)
+                write_whole(self.folder.config, resolved, self.folder.path)
             self.until_end.enter_context(self.folder.held())
         self.interruption.run = self.folder.path
 

@@ -59,6 +59,7 @@ def test_pool_memory(
 ) -> None:
     """In this process, whose peaks say nothing; but the fits are real, and so are their loads."""
     script = benchmarks("pool_memory")
+    monkeypatch.setattr(script, "LAYERS", 2)
     monkeypatch.setattr(script, "in_fresh_process", lambda call, argument: call(argument))
     peaks = iter([100, 110, 102, 204])
     monkeypatch.setattr(script, "resident", lambda field: 0 if field == "VmRSS" else next(peaks) * 2**20)

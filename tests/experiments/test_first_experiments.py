@@ -14,7 +14,7 @@ from laser_pl.commands.cli import LaserCLI, main
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = [
     "--trainer.max_epochs=1", "--data.prompts_per_iteration=96", "--model.evaluation.n=1",
-    "--data.test=experiments/quickstart/prompts/validation.jsonl",
+    "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
 ]  # fmt: skip
 GRADES = {0.9: right_in_9_of_10, 0.7: right_in_7_of_10, 0.5: right_in_5_of_10}
 

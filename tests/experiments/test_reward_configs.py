@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "rewards").glob("*.yaml"))
 SHORT = [
     "--trainer.max_epochs=1", "--data.prompts_per_iteration=64", "--model.evaluation.n=1", "--data.batch_size=8",
-    "--data.test=experiments/quickstart/prompts/validation.jsonl",
+    "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
 ]  # fmt: skip
 
 

@@ -118,8 +118,9 @@ def assert_finite(run: LaserCLI) -> None:
     assert "nan" not in run.folder.metrics.read_text()
 
 
-@pytest.mark.parametrize("granularity", ["batch", "prompt"])
-@pytest.mark.parametrize("kind", INVALID)
+@pytest.mark.parametrize(
+    ("kind", "granularity"), [*((kind, "prompt") for kind in INVALID), ("nan", "batch"), ("exception", "batch")]
+)
 def test_an_arm_that_fails_gives_way_to_the_next_best(
     fit: Fit, rewards: Any, tmp_path: Path, kind: str, granularity: str
 ) -> None:

@@ -25,6 +25,7 @@ from laser_pl.policy.policy import Policy
 from laser_pl.rewards.local import LocalModel
 from laser_pl.selection.selector import Selector
 
+pytestmark = pytest.mark.slow
 WITHIN = 0.15
 SHAPE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip

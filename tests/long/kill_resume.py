@@ -6,20 +6,22 @@ kills is reached and all have ended. What each leaves behind (adapter, optimizer
 metrics, summary) is compared with the first, bit by bit. Just before the kill the process writes down where it is.
 
 Run:  python tests/long/kill_resume.py --kills 50
-Cost: 2 CPU cores, about 10 s a kill. It ends with code 1 if anything differs or a run could not be resumed.
+Cost: 2 CPU cores, a few seconds a kill. It ends with code 1 if anything differs or a run could not be resumed.
 
 It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import multiprocessing
 import os
 import platform
 import random
 import re
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +29,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -40,10 +43,8 @@ from laser_pl.run.state import digest, run_state
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-START = (  # the trace is there when the imports are over
-    "import faulthandler, signal, sys; from laser_pl.commands.cli import main; trace = open(sys.argv.pop(1), 'w');"
-    "faulthandler.register(signal.SIGUSR2, trace, all_threads=False); main()"
-)
+SERVER = multiprocessing.get_context("forkserver")  # it has imported what a run needs when the run begins
+SERVER.set_forkserver_preload(["laser_pl.commands.cli", "peft"])
 MOMENTS = [  # the first that is found in the stack: file, function
     ("writing a checkpoint", "run_checkpoint.py", "save"),
     ("writing rollouts", "rollout_store.py", "write"),
@@ -99,23 +100,30 @@ def command(runs_dir: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def start(runs_dir: Path, resume: bool) -> subprocess.Popen[str]:
+def start(runs_dir: Path, resume: bool) -> BaseProcess:
     """Begin the fit, or go on with it."""
     (runs_dir / "trace").unlink(missing_ok=True)
-    arguments = [str(runs_dir / "trace"), *command(runs_dir), *(["--resume"] if resume else [])]
-    return subprocess.Popen(
-        [sys.executable, "-c", START, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = SERVER.Process(target=fit, args=(runs_dir, [*command(runs_dir), *(["--resume"] if resume else [])]))
+    process.start()
+    return process
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def fit(runs_dir: Path, words: list[str]) -> None:
+    """The run in its process: the trace is there when it begins, and what it says is in ``said``."""
+    for path, stream in ((Path(os.devnull), 1), (runs_dir / "said", 2)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream)
+    os.chdir(ROOT)
+    from laser_pl.commands.cli import main
+
+    trace = (runs_dir / "trace").open("w", encoding="utf-8")
+    faulthandler.register(signal.SIGUSR2, trace, all_threads=False)
+    main(words)
+
+
+def wait_for(path: Path, process: BaseProcess) -> None:
     """Until the path is there or the process is not."""
-    while not path.exists() and process.poll() is None:
+    while not path.exists() and process.is_alive():
         time.sleep(0.01)
 
 
@@ -135,13 +143,14 @@ def moment(trace: str) -> str:
     return MOMENTS[-1][0]
 
 
-def result_of(process: subprocess.Popen[str], folder: RunFolder, outcome: Outcome) -> Outcome:
+def result_of(process: BaseProcess, folder: RunFolder, outcome: Outcome) -> Outcome:
     """What it left behind when it ended, be it that it was killed after that."""
-    _, said = process.communicate()
+    process.join()
     if folder.summary.exists():
         outcome.digests = {part: digest(state) for part, state in run_state(folder).items()}
     else:
-        outcome.trouble = said.strip().splitlines()[-1] if said.strip() else f"exit code {process.returncode}"
+        said = (folder.path.parent / "said").read_text(encoding="utf-8").strip()
+        outcome.trouble = said.splitlines()[-1] if said else f"exit code {process.exitcode}"
     return outcome
 
 
@@ -157,21 +166,24 @@ def killed(out: Path, kills: int, length: float, seed: int) -> Outcome:
     out.mkdir()
     times, outcome, folder = random.Random(seed), Outcome(), RunFolder(out / "killed")
     while True:
-        process = start(out, resume=folder.path.exists())
+        begun = folder.config.exists()
+        if not begun:  # killed between the folder and its first file
+            shutil.rmtree(folder.path, ignore_errors=True)
+        process = start(out, resume=begun)
         wait_for(out / "trace", process)
-        began = time.monotonic()
-        try:
-            process.wait(times.uniform(0, length) if len(outcome.moments) < kills else None)
-            outcome.length = None if outcome.moments else time.monotonic() - began
+        since = time.monotonic()
+        process.join(times.uniform(0, length) if len(outcome.moments) < kills else None)
+        if not process.is_alive():
+            outcome.length = None if outcome.moments else time.monotonic() - since
             return result_of(process, folder, outcome)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGUSR2)
-            time.sleep(0.02)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGUSR2)
+        time.sleep(0.02)
         process.kill()
         outcome.moments.append(moment((out / "trace").read_text(encoding="utf-8")))
         if folder.summary.exists():
             return result_of(process, folder, outcome)
-        process.communicate()
+        process.join()
 
 
 def table(outcomes: list[Outcome], whole: Outcome) -> list[str]:
@@ -195,6 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the times")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as scratch:
         whole = killed(Path(scratch, "whole"), kills=0, length=0.0, seed=options.seed)

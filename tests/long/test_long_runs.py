@@ -85,7 +85,7 @@ def test_a_short_soak_marks_every_iteration_but_the_first(
     monkeypatch.chdir(ROOT)
     script = benchmarks("soak")
     monkeypatch.setattr(script, "STEPS", 4)
-    marks = script.run(12, str(tmp_path), ["--data.one_category_per_batch=false"])
+    marks = script.run(12, str(tmp_path), ["--data.one_category_per_batch=false", "--data.rollouts.n=4"])
     assert [mark.step for mark in marks] == [8, 12]
     assert all(mark.memory > 2**26 and mark.seconds > 0 for mark in marks)
     assert all(set(mark.bytes) == {"checkpoints", "rollouts", "records"} for mark in marks)
