@@ -183,3 +183,17 @@ def test_summary_adds_up(run: LaserCLI) -> None:
 def test_only_reward_models_that_were_chosen_are_loaded(run: LaserCLI) -> None:
     used = {decision["arm"] for decision in decisions_of(run)}
     assert set(run.selector.pool.memory.held) == used
+
+
+def test_a_run_that_ends_before_its_configuration_is_there_leaves_no_folder(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which nobody could resume."""
+
+    def ends(command: LaserCLI) -> str:
+        raise RuntimeError("the plug was pulled")
+
+    monkeypatch.setattr(LaserCLI, "_resolved", ends)
+    with pytest.raises(RuntimeError, match="the plug was pulled"):
+        fit(tmp_path)
+    assert not (tmp_path / "runs" / "small").exists()
