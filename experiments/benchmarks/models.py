@@ -82,7 +82,7 @@ def rollout_batch(model: Any, prompts: int, prompt: int, n: int, response: int, 
     """Random responses, paired at random; the reference is a random number."""
     import torch
 
-    from laser_pl.batches import LabelledBatch, PairIndices, Responses
+    from laser_pl.batches import PairIndices, Responses, RolloutBatch
 
     generator = torch.Generator().manual_seed(seed + 1)
     answers = torch.randint(3, model.config.vocab_size - 1, (prompts, n, response), generator=generator)
@@ -91,13 +91,12 @@ def rollout_batch(model: Any, prompts: int, prompt: int, n: int, response: int, 
     of = torch.cat([torch.full((len(own),), row) for row, own in enumerate(chosen)])
     order = torch.cat(chosen)
     ended = torch.ones(prompts, n, dtype=torch.bool)
-    return LabelledBatch(
+    rollouts = RolloutBatch(
         prompt_batch(model, prompts, prompt, seed),
         Responses(answers, torch.ones_like(answers), ended, [[""] * n] * prompts),
         torch.zeros(prompts, 1),
         -response * 10 + torch.randn(prompts, n, generator=generator, dtype=torch.float64),
         iteration=0,
-        arms=torch.zeros(prompts, dtype=torch.long),
-        scores=torch.zeros(prompts, n),
-        pairs=PairIndices(of, better[order], worse[order]),
     )
+    first, equal = torch.zeros(prompts, dtype=torch.long), torch.zeros(prompts, n)
+    return rollouts.labelled(first, equal, PairIndices(of, better[order], worse[order]))
