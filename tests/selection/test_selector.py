@@ -106,8 +106,12 @@ def test_a_batch_goes_in_and_a_labelled_one_comes_out(rollouts: Make) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": torch.zeros(3, dtype=torch.long)}, r"responses \(2, 4\) got arms \(3,\) and scores \(2, 4\)"),
-        ({"scores": torch.zeros(2, 3)}, r"arms \(2,\) and scores \(2, 3\)"),
+        (
+            {"arms": torch.zeros(3, dtype=torch.long)},
+            r"responses \(2, 4\) got arms \(3,\), scores \(2, 4\) and accuracies",
+        ),
+        ({"scores": torch.zeros(2, 3)}, r"arms \(2,\), scores \(2, 3\) and accuracies"),
+        ({"accuracy": torch.zeros(3)}, r"scores \(2, 4\) and accuracies \(3,\)"),
         ({"pairs": PairIndices(*torch.tensor([[2], [0], [1]]))}, r"2 prompts with 4 responses each got prompt \[2\]"),
         ({"pairs": PairIndices(*torch.tensor([[0], [4], [1]]))}, r"got chosen \[4\]"),
         ({"pairs": PairIndices(*torch.tensor([[0], [0], [-1]]))}, r"got rejected \[-1\]"),
