@@ -23,6 +23,7 @@ CURVES = (
     ("train/clipped", "share of ratios that are clipped"),
     ("train/response_length", "response length, tokens"),
     ("train/truncated", "responses cut at the limit"),
+    ("rollouts/mismatch", "engine against policy, nats/token"),
 )
 """Metrics of the training steps beside the loss, and what they are called."""
 
@@ -112,7 +113,7 @@ def training_figure(records: RunRecords) -> Figure:
     charts = []
     parts = [(f"train/{part}", f"{called(part)} part of it") for part in records.parts if part != "nll"]
     for name, title in (("train/loss", "loss, nats"), *parts, *CURVES):
-        found = records.metric_of_steps(name)
+        found = records.metric_of_steps(name) if name.startswith("train/") else records.metric(name)
         if known([value for *_, value in found]):
             points = binned([(step, value) for step, _, value in found], CURVE_BINS)
             smooth = smoothed([y for _, y in points], max(3, len(points) // 20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laser_pl.policy.mismatch import BOUND
 from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
 from laser_pl.report.series import clear_change, mean
@@ -70,6 +71,18 @@ def truncated(records: RunRecords) -> Caution | None:
             " data.rollouts.stop, or teach the policy where to end by a supervised run first (model.supervised).",
         )
     return Caution(what, "Reward models judge torsos. Raise data.rollouts.max_new_tokens.")
+
+
+def mismatched(records: RunRecords) -> Caution | None:
+    """The engine that sampled gave the last iteration's responses other probabilities than the policy does."""
+    apart = records.metric_by_iteration("rollouts/mismatch")
+    if not apart or mean(apart[max(apart)]) <= BOUND:
+        return None
+    return Caution(
+        f"The engine's log-probabilities of iteration {max(apart) + 1}'s responses differ from the policy's by"
+        f" {mean(apart[max(apart)]):.2f} nats per token.",
+        "It does not sample from the policy that is trained. Look at its data type, quantisation and adapter.",
+    )
 
 
 def _went_on(records: RunRecords) -> bool:

@@ -16,13 +16,13 @@ from laser_pl.report.selection_warnings import (
     nothing_observed,
     told_nothing_apart,
 )
-from laser_pl.report.training_warnings import displaced, flat, longer, truncated
+from laser_pl.report.training_warnings import displaced, flat, longer, mismatched, truncated
 
 
 def warnings_of(records: RunRecords) -> list[Caution]:
     """All that apply."""
     checks: Sequence[Callable[[RunRecords], Caution | None]] = (
         collapsed, never_tried, never_judged, told_nothing_apart, idle, nothing_observed, noisy_rewards, alike, opposed,
-        displaced, longer, truncated, flat,
+        displaced, longer, truncated, mismatched, flat,
     )  # fmt: skip
     return [warning for check in checks if (warning := check(records)) is not None]

@@ -328,6 +328,7 @@ def test_a_run_of_two_iterations(fit: Fit, settings: list[str], tmp_path: Path) 
     apart = [float(value) for value in mismatches(run.folder.metrics)]
     assert len(apart) == 2
     assert max(apart) < 1e-4
+    assert "engine against policy" in run.folder.report.read_text()
 
 
 def mismatches(metrics: Path) -> list[str]:

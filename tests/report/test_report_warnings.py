@@ -20,7 +20,7 @@ from laser_pl.report.selection_warnings import (
     nothing_observed,
     told_nothing_apart,
 )
-from laser_pl.report.training_warnings import displaced, flat, longer, truncated
+from laser_pl.report.training_warnings import displaced, flat, longer, mismatched, truncated
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run.folder import RunFolder
 
@@ -236,6 +236,19 @@ def test_a_step_is_idle_if_none_of_its_decisions_has_a_pair() -> None:
     lines = [{**line, "step": line["step"] // 2, "pairs": line["step"] % 2} for line in decisions("a" * 12)]
     assert idle(records(lines)) is None
     assert idle(records([{**line, "pairs": 0} for line in lines])) is not None
+
+
+def test_an_engine_that_samples_from_another_policy_is_told() -> None:
+    def found(*values: float) -> Caution | None:
+        rows = [(step, {"epoch": step, "rollouts/mismatch": value}) for step, value in enumerate(values)]
+        return mismatched(records(metrics=rows))
+
+    caution = found(0.01, 0.3)
+    assert caution is not None
+    assert caution.what.startswith("The engine's log-probabilities of iteration 2's responses differ")
+    assert "by 0.30 nats per token" in caution.what
+    assert found(0.3, 0.01) is None
+    assert found() is None
 
 
 def test_pairs_that_lack_since_cut_responses_are_left_out_are_told_so() -> None:
