@@ -11,6 +11,7 @@ from laser_pl.feedback.signals import ProbeGain, Trusted
 from laser_pl.forecast.memory import Device
 from laser_pl.forecast.setup import Setup
 from laser_pl.forecast.work import Work
+from laser_pl.generation import TransformersEngine
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.memory import show_bytes
 from laser_pl.selection.teaching import what_is_wrong
@@ -70,7 +71,12 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts and"
             " judging is too much."
         )
-    elif setup.policy.frozen:
+    elif not isinstance(setup.policy.engine, TransformersEngine):
+        yield Finding(
+            f"{type(setup.policy.engine).__name__} samples, so the memory told here has no sampling in it: where it"
+            " runs there are the base model once more, and a KV cache."
+        )
+    if setup.policy.frozen and not setup.policy.supervised:
         yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
     judged, signal = not setup.policy.supervised, setup.selector.signal
     categories = sorted({prompt.category for prompt in train})

@@ -8,11 +8,14 @@ from laser_pl.forecast.peaks import Question, reading, sampling
 from laser_pl.forecast.phase import Phase, largest, tried
 from laser_pl.forecast.scoring import scoring
 from laser_pl.forecast.setup import Setup
+from laser_pl.generation import TransformersEngine
 from laser_pl.reading.shared_prompt import why_not_by_configuration
 
 
 def phases(setup: Setup, adapted: Adapted) -> list[Phase]:
     """The phases of an iteration, for the longest prompts with the longest responses.
+
+    What an engine elsewhere needs to sample is not among them.
 
     A step's gradients are in its peak; where batches are accumulated, or one is read in several groups, those that are
     there already come on top.
@@ -29,10 +32,12 @@ def phases(setup: Setup, adapted: Adapted) -> list[Phase]:
     trained = Question(batch, used, rollouts.max_new_tokens)
     several = len(trained.groups(budget, sharing)) > 1 or setup.trainer.accumulate_grad_batches > 1
     standing = (adapted.adapter.size or 0) if several else 0
+    here = isinstance(policy.engine, TransformersEngine)
+    written = [tried("", attention, lambda shared: sampling(paper, chunk, rollouts, shared))] if here else []
     found = [
         largest(
             "rollouts",
-            tried("", attention, lambda shared: sampling(paper, chunk, rollouts, shared)),
+            *written,
             tried("", sharing, lambda shared: reading(paper, read, budget, shared, training=False)),
         ),
         scoring(setup),
@@ -40,7 +45,7 @@ def phases(setup: Setup, adapted: Adapted) -> list[Phase]:
     ]
     evaluated = max((split for split in ("validation", "test") if data.prompts[split]),
                     key=lambda split: setup.heads(split, 1), default=None)  # fmt: skip
-    if evaluated is not None:
+    if here and evaluated is not None:
         heads = setup.heads(evaluated, data.evaluation_batch_size)
         found.insert(
             0, tried("evaluation", attention, lambda shared: sampling(paper, heads, policy.evaluation, shared))

@@ -32,6 +32,7 @@ from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.forecast.models import adapted
 from laser_pl.forecast.paper import Paper
 from laser_pl.forecast.peaks import Question, reading
+from laser_pl.generation import RolloutEngine
 from laser_pl.models.language_model import Lora, Weights
 
 Classifier = "laser_pl.rewards.SequenceClassifier"
@@ -336,6 +337,27 @@ def test_runs_that_take_less_than_is_told_say_so(
     (tmp_path / "run.yaml").write_text(json.dumps(config))
     main(["--config", str(tmp_path / "run.yaml"), *settings])
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+class Elsewhere(RolloutEngine):
+    """Samples with memory that is not this process's."""
+
+    def publish(self, model: Any, tokenizer: Any, ranks: Any) -> None:
+        raise AssertionError("plan publishes nothing")
+
+    def respond(self, prompts: Any, sampling: Any, seed: int) -> Any:
+        raise AssertionError("plan samples nothing")
+
+
+def test_an_engine_elsewhere_samples_with_memory_of_its_own(
+    config: dict[str, Any], told: Callable[..., Forecast]
+) -> None:
+    (device,) = told(config).devices
+    config["model"]["engine"] = "tests.forecast.test_forecast.Elsewhere"
+    found = told(config)
+    assert "Elsewhere samples, so the memory told here has no sampling in it" in sentences(found, stops=False)
+    assert [phase.name for phase in device.phases] == ["evaluation", "rollouts", "scoring", "training"]
+    assert [phase.name for phase in found.devices[0].phases] == ["rollouts", "scoring", "training"]
 
 
 @pytest.mark.usefixtures("without_memory")

@@ -312,7 +312,7 @@ class SelectedReward:
             values = torch.zeros(0, n, dtype=torch.float64)
             if own:
                 device = self._policy.device
-                reading = _reading(prompts.part(own).to(device), responses.part(own).to(device))
+                reading = Reading.of(prompts.part(own).to(device), responses.part(own).to(device))
                 values = self._policy.logprobs(reading).double().cpu().view(-1, n)
             found[rows] = ranks.together(values, len(rows))
         return found
@@ -385,10 +385,3 @@ def _arms(reward_models: Mapping[str, Any]) -> dict[str, RewardModel]:
                 f" (such as SequenceClassifier for a model's folder), got {model!r:.80}."
             )
     return found
-
-
-def _reading(prompts: PromptBatch, responses: Responses) -> Reading:
-    """All responses to all prompts."""
-    n = responses.finished.shape[1]
-    of = torch.arange(len(prompts), device=responses.tokens.device).repeat_interleave(n)
-    return Reading(prompts, of, responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1))
