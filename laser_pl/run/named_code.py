@@ -27,6 +27,8 @@ CONSENT = "--trust_run"
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 BESIDE = ("logger", "callbacks", "profiler", "plugins", "default_root_dir")
 """Of a trainer: what writes or watches beside it, wherever its settings say."""
+_WRITTEN_TO = ("adapters", "cache")
+"""Settings of engines and reward models that name a folder for what they write."""
 _WRITTEN = ("metrics.csv", "selection.jsonl", "summary.json", "checkpoints", "rollouts", "adapter")
 
 
@@ -74,8 +76,11 @@ def refuse_code(config: Any, whose: str, words: Sequence[str] = (), asks: bool =
             raise _refused(whose, f"{name} is '{value}', a function that would be called")
         if setting == "trust_remote_code" and value not in (False, None) and setting not in told:
             raise _refused(whose, f"{name} lets code that comes with weights run")
-        if asks and setting == "url" and str(value) not in told:
+        asked = asks or ".engine." in name  # whatever the command answers with, it is the engine that answers
+        if asked and setting == "url" and str(value) not in told:
             raise _refused(whose, f"{name} is '{value}', so prompts and perhaps a key would be sent to a server")
+        if asked and setting in _WRITTEN_TO and isinstance(value, str) and value not in told:
+            raise _refused(whose, f"{name} is '{value}', which would be written to")
 
 
 @contextmanager

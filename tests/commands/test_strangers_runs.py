@@ -223,6 +223,35 @@ def test_a_run_sends_no_prompt_to_a_server_of_its_own(
     assert "would be sent to a server" in capsys.readouterr().err
 
 
+def engine(**settings: Any) -> Callable[[dict[str, Any]], object]:
+    given = {"class_path": "laser_pl.generation.VLLMEngine", "init_args": {"url": "http://127.0.0.1:9", **settings}}
+    return lambda c: c["model"].update(engine=given)
+
+
+@pytest.mark.parametrize("command", ["predict", "winrate", "test"])
+def test_a_run_lets_no_server_of_its_own_answer(
+    command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_config(run, engine())
+    if command == "test":
+        with pytest.raises(SystemExit):
+            laser(["test", f"--config={run / 'config.yaml'}"])
+    else:
+        assert ends_well(command, run, tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "model.engine.init_args.url is 'http://127.0.0.1:9'" in said
+    assert "would be sent to a server" in said
+
+
+def test_whoever_names_the_server_does_not_let_a_run_choose_where_to_write(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_config(run, engine(adapters=str(tmp_path / "elsewhere")))
+    with pytest.raises(SystemExit):
+        laser(["test", f"--config={run / 'config.yaml'}", "--model.engine.init_args.url=http://127.0.0.1:9"])
+    assert "which would be written to" in capsys.readouterr().err
+
+
 # -- links -------------------------------------------------------------------------------------------------------------
 
 LINKS = ("report.html", "summary.json", "config.yaml", "pairs.jsonl", "selection.jsonl", "metrics.csv", "loggers.json",
