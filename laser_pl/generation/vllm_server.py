@@ -72,7 +72,12 @@ class VLLMServer:
 
     def load(self, name: str, folder: Path) -> None:
         """Have it load an adapter."""
-        self._ask_one("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}, _ignored)
+        try:
+            self._ask_one("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}, _ignored)
+        except ConfigurationError:
+            # Asked again for want of an answer, it refuses what the first attempt did. Other weights have other names.
+            if name not in self.models().adapters:
+                raise
 
     def unload(self, name: str) -> None:
         """Have it forget an adapter."""

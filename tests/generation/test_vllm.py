@@ -234,6 +234,24 @@ def test_a_server_that_was_started_again_is_given_the_adapter_again(
     assert len(stub.loaded) == 1
 
 
+def test_an_adapter_that_was_loaded_while_the_answer_was_lost_is_there(
+    folder: Path, stub: VLLMStub, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = stub.answer
+
+    def lossy(path: str, body: Any) -> Any:
+        found = answer(path, body)
+        if path == "/v1/load_lora_adapter":
+            raise ConnectionResetError
+        return found
+
+    monkeypatch.setattr(stub, "answer", lossy)
+    monkeypatch.setattr(stub._server, "handle_error", lambda *_: None)
+    engine_of(stub.url, tmp_path).publish(policy_of(folder), tokenizer, ALONE)
+    assert stub.paths().count("/v1/load_lora_adapter") == 2
+    assert len(stub.loaded) == 1
+
+
 def test_it_sleeps_while_nobody_asks(folder: Path, stub: VLLMStub, tokenizer: Any, tmp_path: Path) -> None:
     engine = engine_of(stub.url, tmp_path, sleep=True)
     for _ in range(2):
