@@ -53,6 +53,31 @@ def place_of(section: str, setting: str, args: Sequence[str]) -> str:
     return ""
 
 
+def where_given(section: str, value: str, args: Sequence[str]) -> tuple[str, str]:
+    """Which setting within a section has a value, and where the command line or its configurations say so.
+
+    Args:
+        section: What the setting lies in, at any depth.
+        value: Its text.
+        args: The command line.
+
+    Returns:
+        The setting's name without ``init_args``, and ``own.yaml, line 3: `` or, of the command line, nothing; two empty
+        texts if nobody gives it.
+    """
+    for before, word in reversed(list(zip(["", *args], args, strict=False))):
+        config = config_in(before, word)
+        option, _, given = word.partition("=") if word.startswith("--") else (before, "", word)
+        path = None if config is None or not _is_file(Path(config)) else Path(config)
+        with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
+            text = (config or given) if path is None else path.read_text(encoding="utf-8")
+            above = "" if config is not None else option.removeprefix("--")
+            for name, line in _places_of(value, yaml.compose(text, Loader=yaml.SafeLoader), above):
+                if f"{name}.".startswith(f"{section}."):
+                    return name.replace(".init_args.", "."), f"{path}, line {line}: " if path else ""
+    return "", ""
+
+
 _OPTIONS = {"-c", *("--config"[:length] for length in range(len("--con"), len("--config") + 1))}
 """As the parser takes them, which lets names be cut short."""
 
@@ -140,6 +165,15 @@ def _settings(node: yaml.Node | None, above: str = "") -> Iterator[tuple[str, in
             name = f"{above}.{key.value}".lstrip(".")
             yield name, key.start_mark.line + 1
             yield from _settings(value, name)
+
+
+def _places_of(value: str, node: yaml.Node | None, above: str) -> Iterator[tuple[str, int]]:
+    """The dotted names of settings with a value, with their lines."""
+    if isinstance(node, yaml.ScalarNode) and node.value == value:
+        yield above, node.start_mark.line + 1
+    elif isinstance(node, yaml.MappingNode):
+        for key, below in node.value:
+            yield from _places_of(value, below, f"{above}.{key.value}".lstrip("."))
 
 
 def _keys_given_twice(root: yaml.Node | None) -> Iterator[tuple[str, int]]:

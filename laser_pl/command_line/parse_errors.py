@@ -16,8 +16,9 @@ from jsonargparse._common import NonParsingAction
 from jsonargparse._typehints import ActionTypeHint
 
 from laser_pl.command_line.commands import PROGRAM, SUMMARIES
-from laser_pl.command_line.config_files import place_of
+from laser_pl.command_line.config_files import place_of, where_given
 from laser_pl.command_line.known_classes import known_classes, own_classes, parameters_of
+from laser_pl.command_line.named_functions import why_no_function
 from laser_pl.messages.suggestions import closest, closest_setting, perhaps
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -88,10 +89,8 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
     text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
     keys = re.findall(r'Parser key "([^"]+)"', text) or re.findall(r"^--(\S+)\.help:", text)
     mistake = _Mistake(text, keys[0] if keys else "", ".".join(keys), _command_of(parser, args), args)
-    told = (
-        about(mistake)
-        for about in (_about_made, _about_word, _about_setting, _about_class, _about_value, _about_choice)
-    )
+    kinds = _about_made, _about_word, _about_function, _about_setting, _about_class, _about_value, _about_choice
+    told = (about(mistake) for about in kinds)
     return next(filter(None, told), text).removeprefix(": ")  # of a class that is made nobody says where it stands
 
 
@@ -122,6 +121,17 @@ def _about_word(mistake: _Mistake) -> str | None:
         flags = ("comments", "skip_default", "skip_unset")
         return f"--print_config= takes {', '.join(flags)}, got '{found[1]}'.{perhaps(closest(found[1], flags))}"
     return None
+
+
+def _about_function(mistake: _Mistake) -> str | None:
+    """A function that there is not: one of the user's own, with a slip in its name."""
+    found = mistake.has(r"expects a function or a callable class: (.*?)\. Got value: (.*)$")
+    if found is None and mistake.setting.endswith(".function"):
+        found = mistake.has(r"(Expected a dot import path string|Unexpected import path format): (.*)$")
+    if found is None:
+        return None
+    name, place = where_given(mistake.where, found[2], mistake.args)
+    return f"{place}{name or mistake.setting}: {why_no_function(found[2], found[1])}"
 
 
 def _about_setting(mistake: _Mistake) -> str | None:

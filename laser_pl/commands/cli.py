@@ -37,6 +37,7 @@ from laser_pl.messages.keys import masked, refuse_keys
 from laser_pl.messages.places import absolute, briefly
 from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.messages.terminal import shown
+from laser_pl.metrics import graded  # noqa: F401 - so that short names of its classes are known
 from laser_pl.policy.policy import Policy
 from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end

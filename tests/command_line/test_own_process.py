@@ -80,3 +80,34 @@ def test_modules_of_the_folder_are_found(flags: list[str], found: bool, tmp_path
     process = start([sys.executable, "-c", code], tmp_path, *flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     told = process.communicate()[1]
     assert (process.returncode == 0) == found, told
+
+
+SHORT_NAMES = """
+import importlib, inspect, pkgutil
+import laser_pl, laser_pl.commands.cli
+from laser_pl.command_line.known_classes import own_classes
+from laser_pl.bandits.base import Bandit
+from laser_pl.data.templates import Template
+from laser_pl.feedback.scales import Scale
+from laser_pl.feedback.signals import Signal
+from laser_pl.generation import RolloutEngine
+from laser_pl.metrics.grader import Grader
+from laser_pl.objectives import Objective
+from laser_pl.rewards.base import RewardModel
+
+def named(below):
+    found = [one for cls in below.__subclasses__() for one in [cls, *named(cls)]]
+    return [one for one in found if one.__module__.startswith("laser_pl.") and not inspect.isabstract(one)]
+
+bases = [Bandit, Template, Scale, Signal, RolloutEngine, Grader, Objective, RewardModel]
+before = {base: {*named(base)} for base in bases}
+for module in pkgutil.walk_packages(laser_pl.__path__, "laser_pl."):
+    module.name.endswith("__main__") or importlib.import_module(module.name)
+late = [one.__name__ for base in bases for one in named(base) if one not in before[base]]
+print(sum(map(len, before.values())) > 40, [name for name in late if not name.startswith("_")])
+"""
+
+
+def test_the_command_line_knows_every_class_by_its_short_name(tmp_path: Path) -> None:
+    process = start([sys.executable, "-c", SHORT_NAMES], tmp_path, stdout=subprocess.PIPE)
+    assert process.communicate()[0] == "True []\n"

@@ -155,6 +155,36 @@ def test_near_miss_of_a_class_in_a_file(fit: list[str], tmp_path: Path, capsys: 
         assert found.endswith(f" Did you mean '{answer}'?")
 
 
+def test_near_miss_of_a_reward_function(
+    fit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the arm's name, also of a member of an ensemble, and the line in the file."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "brevity_rewards.py").write_text("def short(completions): return [1.0 for _ in completions]\nten = 10")
+    (tmp_path / "fragile_rewards.py").write_text("import zzz_nowhere")
+    name = "selection.reward_models.brief.function"
+    for given, answer in (
+        ("brevity_rewards.shrt", "the module 'brevity_rewards' has no function 'shrt'. Did you mean"
+         " 'brevity_rewards.short'?"),
+        ("brevity_rewards.zzz", "the module 'brevity_rewards' has no function 'zzz'. It has short."),
+        ("brevty_rewards.short", "there is no module 'brevty_rewards'. Did you mean 'brevity_rewards.short'?"),
+        ("zzz.short", "there is no module 'zzz'. Start where zzz.py lies, or install what it belongs to."),
+        ("fragile_rewards.f", "'fragile_rewards.f' cannot be imported: No module named 'zzz_nowhere'."),
+        ("brevity_rewards.ten", "'brevity_rewards.ten' is no function, but 10."),
+        ("short", "'short' is no import path of a function. Write it as module.function."),
+        ("brevity_rewards.py:short", "'brevity_rewards.py:short' is no import path of a function. Write it as"
+         " module.function."),
+    ):  # fmt: skip
+        arm = {"class_path": "laser_pl.rewards.FunctionReward", "init_args": {"function": given}}
+        models = json.dumps({"brief": arm})
+        assert told([*fit, f"--selection.reward_models={models}"], capsys) == f"{name}: {answer}"
+    both = {"class_path": "laser_pl.rewards.MeanEnsemble", "init_args": {"reward_models": {"brief": arm}}}
+    own = tmp_path / "own.yaml"
+    own.write_text(f"name: x\nselection:\n  reward_models: {json.dumps({'both': both})}")
+    found = told([*fit, f"--config={own}"], capsys)
+    assert found == f"{own}, line 3: selection.reward_models.both.reward_models.brief.function: {answer}"
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
