@@ -38,6 +38,7 @@ def summary_of_fit(
         "seconds": {**seconds, "other": total - sum(seconds.values()), "total": total},
         "reward_model_forwards": dict(pool.forwards),
         "reward_model_forwards_avoided": round(record.possible) - done,
+        "reward_model_spending": {name: dict(counts) for name, counts in pool.spent.items()},
         "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
         "constraints": selector.verdicts.as_dict(),
         "arm_changes": selector.arm_changes,

@@ -84,7 +84,8 @@ OF_PAIRS: Mapping[str, Kind] = {
 OF_SUMMARY: Mapping[str, Kind] = {
     "accuracy": by_name(or_null(by_name(number))), "arm_share": by_name(by_name(number)), "seconds": by_name(number),
     "reward_model_forwards": by_name(number), "reward_model_forwards_avoided": number,
-    "labels_missing": by_name(by_name(number)), "versions": by_name(text), "constraints": by_name(by_name(_NUMBERS)),
+    "reward_model_spending": by_name(by_name(number)), "constraints": by_name(by_name(_NUMBERS)),
+    "labels_missing": by_name(by_name(number)), "versions": by_name(text),
     "iterations": number, "steps": number, "steps_without_pairs": number, "steps_not_finite": number,
 }  # fmt: skip
 

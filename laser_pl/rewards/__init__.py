@@ -2,6 +2,7 @@
 
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.by_category import ByCategory
+from laser_pl.rewards.chat_judge import ChatJudge
 from laser_pl.rewards.classifier import SequenceClassifier
 from laser_pl.rewards.constraints import Constraint
 from laser_pl.rewards.ensemble import AgreementEnsemble, CautiousEnsemble, MeanEnsemble, MinEnsemble
@@ -20,6 +21,7 @@ __all__ = [
     "AgreementEnsemble",
     "ByCategory",
     "CautiousEnsemble",
+    "ChatJudge",
     "Constraint",
     "FunctionReward",
     "ImplicitReward",

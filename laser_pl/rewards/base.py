@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +60,10 @@ class RewardModel(ABC):
     def forwards_per_response(self, n: int) -> float:
         """What scoring costs: forwards of a network, or calls, for one of ``n`` responses to a prompt."""
         return 1.0
+
+    def spent(self) -> Mapping[str, float]:
+        """What asking has used up since it was made, by what is counted (tokens, money); beside time and forwards."""
+        return {}
 
     def load(self, device: torch.device) -> None:
         """Get ready to score on ``device``: before the first ``score``, and after ``offload`` or ``unload``.

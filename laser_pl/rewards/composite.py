@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,13 @@ class Composite(RewardModel):
     def size(self) -> int:
         """Bytes of all of them."""
         return sum(member.size() for member in self.members)
+
+    def spent(self) -> Mapping[str, float]:
+        """That of all of them."""
+        total: Counter[str] = Counter()
+        for member in self.members:
+            total.update(member.spent())
+        return total
 
     def load(self, device: torch.device) -> None:
         """Load all of them."""

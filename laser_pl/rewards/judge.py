@@ -66,8 +66,7 @@ class Judge(LocalModel):
 
     def fill(self, prompt: Prompt, **values: str) -> str:
         """The template with a prompt's columns and ``values``."""
-        known = {"prompt": content_of(prompt.prompt), "messages": messages_of(prompt.prompt), "answer": prompt.answer}
-        return self.template.fill({**prompt.columns, **known, **values})
+        return filled(self.template, prompt, **values)
 
     @torch.no_grad()
     def expected_worth(self, texts: Sequence[str]) -> Tensor:
@@ -114,3 +113,9 @@ class Judge(LocalModel):
             if self.reads_chats:
                 text = chat_text(self._tokenizer, messages_of(text), add_generation_prompt=True)
             return prompt_ids(text, self._tokenizer, special_tokens=not self.reads_chats)
+
+
+def filled(template: SandboxedText, prompt: Prompt, **values: str) -> str:
+    """A judge's template with a prompt's columns and ``values``."""
+    known = {"prompt": content_of(prompt.prompt), "messages": messages_of(prompt.prompt), "answer": prompt.answer}
+    return template.fill({**prompt.columns, **known, **values})

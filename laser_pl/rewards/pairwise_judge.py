@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
+from laser_pl.data.templates import SandboxedText
 from laser_pl.errors import ConfigurationError
 from laser_pl.models.language_model import Weights
-from laser_pl.rewards.judge import Judge
+from laser_pl.rewards.judge import Judge, filled
 
 COMPARE = """\
 Below are a request and two responses to it.
@@ -65,24 +66,15 @@ class PairwiseJudge(Judge):
 
     def texts(self, prompt: Prompt, responses: Sequence[str]) -> list[str]:
         """Two questions for each comparison, one in either order."""
-        return [
-            self.fill(prompt, response_a=responses[a], response_b=responses[b])
-            for one, other in schedule(len(responses), self.opponents)
-            for a, b in ((one, other), (other, one))
-        ]
+        return both_orders(self.template, prompt, responses, schedule(len(responses), self.opponents))
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> Tensor:
         """The mean probability of being preferred. Shape ``(B, n)``, float32 or wider; NaN for an only response."""
         n = len(responses[0])
-        games = schedule(n, self.opponents)
         texts = [text for prompt, row in zip(prompts, responses, strict=True) for text in self.texts(prompt, row)]
         if not texts:
             return torch.full((len(prompts), n), float("nan"))
-        first = self.expected_worth(texts).view(len(prompts), -1, 2)  # (B, games, 2)  how often A is preferred
-        won = (first[..., 0] + 1 - first[..., 1]) / 2  # (B, games)  of the first of each game, over both orders
-        ones, others = torch.tensor(games).T
-        points = won.new_zeros(len(prompts), n).index_add(1, ones, won).index_add(1, others, 1 - won)  # (B, n)
-        return points / torch.bincount(torch.cat([ones, others]), minlength=n)
+        return standings(self.expected_worth(texts).view(len(prompts), -1, 2), schedule(n, self.opponents), n)
 
 
 def schedule(n: int, opponents: int | None) -> list[tuple[int, int]]:
@@ -100,3 +92,40 @@ def schedule(n: int, opponents: int | None) -> list[tuple[int, int]]:
             other = (one + distance) % n
             met.setdefault((min(one, other), max(one, other)))
     return list(met)
+
+
+def both_orders(
+    template: SandboxedText, prompt: Prompt, responses: Sequence[str], games: Sequence[tuple[int, int]]
+) -> list[str]:
+    """The template filled twice for each game, once in either order."""
+    return [
+        filled(template, prompt, response_a=responses[a], response_b=responses[b])
+        for one, other in games
+        for a, b in ((one, other), (other, one))
+    ]
+
+
+def standings(first: Tensor, games: Sequence[tuple[int, int]], n: int) -> Tensor:
+    """How often each response is preferred, over its games.
+
+    Args:
+        first: How often the response that was shown first is preferred, in either order of each game; NaN where nobody
+            said. A game counts only with both, since one order alone favours a place. Shape ``(B, games, 2)``.
+        games: Who met whom.
+        n: Responses to a prompt.
+
+    Returns:
+        Shape ``(B, n)``; NaN for whoever has no game that counts.
+
+    >>> standings(torch.tensor([[[0.75, 0.25], [1.0, float("nan")]]]), [(0, 1), (1, 2)], 3)
+    tensor([[0.7500, 0.2500,    nan]])
+    """
+    won = (first[..., 0] + 1 - first[..., 1]) / 2  # (B, games)  of the first of each game, over both orders
+    counts = (~won.isnan()).to(won.dtype)
+    won = won.nan_to_num()
+    ones, others = torch.tensor(games).T
+
+    def per_response(of_ones: Tensor, of_others: Tensor) -> Tensor:
+        return won.new_zeros(len(won), n).index_add(1, ones, of_ones).index_add(1, others, of_others)
+
+    return per_response(won, counts - won) / per_response(counts, counts)

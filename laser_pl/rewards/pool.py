@@ -38,6 +38,7 @@ class Answer:
         missing: Labels it did not give, by kind.
         failure: Why it gave none, if that was a fault.
         seconds: Time for loading and scoring.
+        spent: What it used up, see ``RewardModel.spent``.
     """
 
     labels: Tensor
@@ -45,6 +46,7 @@ class Answer:
     missing: Missing = field(default_factory=Counter)
     failure: str | None = None
     seconds: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 class Pool:
@@ -62,6 +64,7 @@ class Pool:
         forwards: Forwards of each reward model so far; an ensemble's are those of its members.
         missing: Labels it did not give, by kind (see ``laser_pl.rewards.scores.Missing``).
         seconds: Time spent in loading and scoring.
+        spent: What each reward model used up, see ``RewardModel.spent``.
         checked: Whether ``check`` has found nothing wrong.
     """
 
@@ -75,6 +78,7 @@ class Pool:
         self.forwards = dict.fromkeys(self.names, 0)
         self.missing: dict[str, Missing] = {name: Counter() for name in self.names}
         self.seconds = 0.0
+        self.spent: dict[str, dict[str, float]] = {}
         self.checked = False
 
     @property
@@ -133,13 +137,14 @@ class Pool:
         if not prompts:
             return Answer(torch.empty(0, 0, dtype=torch.float64))
         shape = len(prompts), len(responses[0])
-        forwards = round(shape[0] * shape[1] * self.reward_models[name].forwards_per_response(shape[1]))
-        started = time.perf_counter()
+        model = self.reward_models[name]
+        forwards = round(shape[0] * shape[1] * model.forwards_per_response(shape[1]))
+        started, before = time.perf_counter(), dict(model.spent())
         failure = None
         try:
             self.memory.hold(name, device)
             with progress.task(f"scoring by {name}", "forwards", forwards or None):
-                scores = self.reward_models[name].score(prompts, responses)
+                scores = model.score(prompts, responses)
         except ConfigurationError:
             raise
         except Exception as error:
@@ -151,7 +156,8 @@ class Pool:
             found, missing = labels(scores, values)
             if not found.isfinite().any() and missing.total() > missing["none"]:
                 failure = f"no score is a finite number ({_in_words(missing)})"
-        return Answer(found, forwards, missing, failure, time.perf_counter() - started)
+        spent = {what: much - before.get(what, 0) for what, much in model.spent().items()}
+        return Answer(found, forwards, missing, failure, time.perf_counter() - started, spent)
 
     def note(self, name: str, answers: Sequence[Answer]) -> None:
         """Count what a question has cost, and whether the reward model is well.
@@ -173,6 +179,10 @@ class Pool:
         """Count what a question has cost, and no more."""
         self.forwards[name] += sum(answer.forwards for answer in answers)
         self.seconds += max(answer.seconds for answer in answers)
+        for answer in answers:
+            for what, much in answer.spent.items():
+                total = self.spent.setdefault(name, {})
+                total[what] = total.get(what, 0) + much
 
     def score(
         self, name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], device: torch.device
@@ -200,6 +210,7 @@ class Pool:
             "forwards": dict(self.forwards),
             "missing": {name: dict(counts) for name, counts in self.missing.items()},
             "seconds": self.seconds,
+            "spent": {name: dict(counts) for name, counts in self.spent.items()},
             "health": self.health.state_dict(),
             "learned": {name: model.state_dict() for name, model in self.reward_models.items()},
         }
@@ -209,6 +220,7 @@ class Pool:
         self.forwards |= state["forwards"]
         self.missing |= {name: Counter(kinds) for name, kinds in state["missing"].items()}
         self.seconds = state["seconds"]
+        self.spent = {name: dict(counts) for name, counts in state.get("spent", {}).items()}  # null in older ones
         self.health.load_state_dict(state["health"])
         for name, model in self.reward_models.items():
             if state["learned"].get(name):

@@ -67,7 +67,7 @@ class OpenRLHF(Protocol):
 
     def scores(self, answer: Any) -> list[Any]:
         """The list under ``rewards``."""
-        return _list_under(answer, "rewards")
+        return list_under(answer, "rewards")
 
 
 class VllmClassify(Protocol):
@@ -92,8 +92,8 @@ class VllmClassify(Protocol):
         """The weighted sum of each text's class probabilities."""
         weights = [1.0] if self.head_weights is None else self.head_weights
         found = []
-        for entry in _by_index(_list_under(answer, "data")):
-            probabilities = _list_under(entry, "probs")
+        for entry in _by_index(list_under(answer, "data")):
+            probabilities = list_under(entry, "probs")
             if len(probabilities) != len(weights):
                 raise ProtocolError(
                     f"{len(probabilities)} classes came back, and head_weights says how much each of {len(weights)}"
@@ -126,18 +126,24 @@ class VllmScore(Protocol):
 
     def scores(self, answer: Any) -> list[Any]:
         """The score of each pair; some versions put it into a list of one."""
-        values = [_under(entry, "score") for entry in _by_index(_list_under(answer, "data"))]
+        values = [under(entry, "score") for entry in _by_index(list_under(answer, "data"))]
         return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
 
 
-def _under(answer: Any, key: str) -> Any:
+def under(answer: Any, key: str) -> Any:
+    """What an answer has under a key.
+
+    Raises:
+        ProtocolError: If there is nothing.
+    """
     if not isinstance(answer, dict) or key not in answer:
         raise ProtocolError(f"there is no {key!r} in {reprlib.repr(answer)}")
     return answer[key]
 
 
-def _list_under(answer: Any, key: str) -> list[Any]:
-    found = _under(answer, key)
+def list_under(answer: Any, key: str) -> list[Any]:
+    """The same, of what has to be a list."""
+    found = under(answer, key)
     if not isinstance(found, list):
         raise ProtocolError(f"{key!r} is no list but {reprlib.repr(found)}")
     return found
@@ -147,7 +153,7 @@ def _by_index(entries: list[Any]) -> list[Any]:
     """Entries in the order of the request; the protocol numbers them and promises none. Unnumbered ones stay."""
     if not any(isinstance(entry, dict) and "index" in entry for entry in entries):
         return entries
-    places = [_under(entry, "index") for entry in entries]
+    places = [under(entry, "index") for entry in entries]
     if any(type(place) is not int for place in places) or sorted(places) != list(range(len(places))):
         raise ProtocolError("the entries are not numbered from 0 on, once each")
     return sorted(entries, key=itemgetter("index"))

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.keys import key_in_address, masked
+from laser_pl.runtime.retry_after import seconds_to_wait
 
 T = TypeVar("T")
 
 _OF_A_REFUSAL = 2000
 """Most bytes that are read of an answer that says no."""
+_LONGEST_PAUSE = 60.0
+"""Seconds. A server that wants a longer one (a day's quota) is not asked again: the rest of the run need not wait."""
 
 
 class UnavailableError(RuntimeError):
@@ -27,11 +30,13 @@ class UnavailableError(RuntimeError):
     Args:
         message: What happened.
         answer: The beginning of what it said, if it said anything.
+        wait: Seconds for which it does not want to be asked.
     """
 
-    def __init__(self, message: str, answer: str = "") -> None:
+    def __init__(self, message: str, answer: str = "", wait: float = 0.0) -> None:
         super().__init__(message)
         self.answer = answer
+        self.wait = wait
 
 
 class RefusedError(RuntimeError):
@@ -70,8 +75,10 @@ class HttpClient:
     """Asks over connections that are kept open.
 
     A request that fails for want of a connection, of time, or with a status that may pass (408, 429, 5xx) is repeated
-    after a random pause that doubles. Only what is named is ever asked: redirects are refused, and the environment's
-    proxies and ``.netrc`` are not used. An answer is asked for without compression, and is not read beyond a limit.
+    after a random pause that doubles. Where a 429 or 503 says ``Retry-After``, nothing is asked until then; a server
+    that wants more than a minute of that is not asked again. Only what is named is ever asked: redirects are refused,
+    and the environment's proxies and ``.netrc`` are not used. An answer is asked for without compression, and is not
+    read beyond a limit.
 
     Args:
         timeout: Seconds for one attempt, from the look-up of the server's name to the last byte.
@@ -108,18 +115,25 @@ class HttpClient:
             verify=httpx.create_ssl_context(),  # its certificates still count
         )
         self._background = Background()
+        self._not_before = 0.0  # of the loop's clock: what one request is told, the others mind as well
 
     def close(self) -> None:
         """Close the connections."""
         self._background.wait(self._client.aclose())
         self._background.close()
 
-    def ask(self, requests: Sequence[Request], answered: Callable[[int, bytes], T]) -> list[T]:
+    def ask(
+        self,
+        requests: Sequence[Request],
+        answered: Callable[[int, bytes], T],
+        refused: Callable[[int, RefusedError], T] | None = None,
+    ) -> list[T]:
         """Ask all, and read each answer as it comes.
 
         Args:
             requests: They.
             answered: From a request's number and its answer to what becomes of it. What it raises ends the others.
+            refused: The same where the server refuses it; null raises what it would be given.
 
         Returns:
             In the order of the requests.
@@ -130,14 +144,24 @@ class HttpClient:
             RefusedError: If it answered with another status than 200.
             OversizedError: If its answer is too long.
         """
-        return self._background.wait(self._ask_all(requests, answered))
+        return self._background.wait(self._ask_all(requests, answered, refused))
 
-    async def _ask_all(self, requests: Sequence[Request], answered: Callable[[int, bytes], T]) -> list[T]:
+    async def _ask_all(
+        self,
+        requests: Sequence[Request],
+        answered: Callable[[int, bytes], T],
+        refused: Callable[[int, RefusedError], T] | None,
+    ) -> list[T]:
         free = asyncio.Semaphore(self.concurrency)
 
         async def ask(number: int, request: Request) -> T:
-            async with free:
-                answer: bytes = await self._attempts()(self._attempt, request)
+            try:
+                async with free:
+                    answer: bytes = await self._attempts()(self._attempt, request)
+            except RefusedError as error:
+                if refused is None:
+                    raise
+                return refused(number, error)
             return answered(number, answer)
 
         tasks = [asyncio.create_task(ask(number, request)) for number, request in enumerate(requests)]
@@ -151,13 +175,15 @@ class HttpClient:
     def _attempts(self) -> AsyncRetrying:
         return AsyncRetrying(
             stop=stop_after_attempt(self.retries + 1),
-            wait=wait_random_exponential(multiplier=self.pause, max=60),
-            retry=retry_if_exception_type((UnavailableError, TimeoutError)),
+            wait=wait_random_exponential(multiplier=self.pause, max=_LONGEST_PAUSE),
+            retry=retry_if_exception(_may_pass),
             reraise=True,
         )
 
     async def _attempt(self, request: Request) -> bytes:
-        url = request.url
+        url, loop = request.url, asyncio.get_running_loop()
+        while (wait := self._not_before - loop.time()) > 0:  # it may move on meanwhile
+            await asyncio.sleep(wait)
         try:
             return await asyncio.wait_for(self._send(request), self.timeout)
         except (asyncio.TimeoutError, httpx.TimeoutException):
@@ -173,7 +199,11 @@ class HttpClient:
                 said = await _read(answer, _OF_A_REFUSAL)
                 text = masked(said[:_OF_A_REFUSAL].decode("utf-8", "replace"), self.key)
                 if status in {408, 429} or status >= 500:
-                    raise UnavailableError(f"{url} answered with status {status}", text)
+                    wait = seconds_to_wait(answer.headers.get("retry-after")) if status in {429, 503} else 0.0
+                    if wait <= _LONGEST_PAUSE:
+                        self._not_before = max(self._not_before, asyncio.get_running_loop().time() + wait)
+                    wants = f", and wants to be left alone for {wait:.0f} seconds" if wait > _LONGEST_PAUSE else ""
+                    raise UnavailableError(f"{url} answered with status {status}{wants}", text, wait)
                 location = masked(answer.headers.get("location", ""), self.key)[:200]
                 where = f" to {location!r}" if location else ""
                 raise RefusedError(f"{url} answered with status {status}{where}", status, text)
@@ -181,6 +211,10 @@ class HttpClient:
             if len(received) > self.max_answer_bytes:
                 raise OversizedError(f"{url} answered with more than {self.max_answer_bytes} bytes")
         return received
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or (isinstance(error, UnavailableError) and error.wait <= _LONGEST_PAUSE)
 
 
 async def _read(answer: httpx.Response, limit: int) -> bytes:

@@ -111,6 +111,7 @@ class Record:
                 "iterations": iterations,
                 "steps": batches,
                 "reward_model_forwards": dict(pool.forwards),
+                "reward_model_spending": {name: dict(counts) for name, counts in pool.spent.items()},
                 "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
                 "seconds": {"scoring": pool.seconds},
                 "versions": {**versions(), "trl": version("trl")},
