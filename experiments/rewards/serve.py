@@ -3,16 +3,18 @@
 Run:  python experiments/rewards/serve.py
 Cost: 1 CPU core, about 10 s to start, 0.5 GB.
 
-It answers as three servers do: ``/get_reward`` as OpenRLHF's, ``/classify`` and ``/score`` as vLLM's. Where the request
-tells the prompt, the response is what stands behind it; of ``/classify``'s texts nothing tells the two apart, and they
-are read as they are. It listens on this machine alone, and is no server for many users. ``--port 0`` takes any free
-port; the address is printed.
+It answers as four servers do: ``/get_reward`` as OpenRLHF's, ``/classify`` and ``/score`` as vLLM's,
+``/v1/chat/completions`` as a language model's that rates the user's turn from 1 to 5. Where the request tells the
+prompt, the response is what stands behind it; of ``/classify``'s texts nothing tells the two apart, and they are read
+as they are. It listens on this machine alone, and is no server for many users. ``--port 0`` takes any free port; the
+address is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -113,7 +115,23 @@ def score_pairs(body: dict[str, Any], score: Score) -> dict[str, Any]:
     return {"object": "list", "model": body["model"], "data": entries}
 
 
-ANSWERS = {"/get_reward": get_reward, "/classify": classify, "/score": score_pairs}
+def chat(body: dict[str, Any], score: Score) -> dict[str, Any]:
+    """OpenAI: ``{"model", "messages"}`` to ``{"choices": [{"message", "logprobs"}], "usage"}``."""
+    text = body["messages"][-1]["content"]
+    (value,) = score([(text, "")])
+    weights = {str(k): math.exp(-((k - 3 - value) ** 2) / 2) for k in range(1, 6)}  # the expected rating rises with it
+    top = [{"token": token, "logprob": math.log(w / sum(weights.values()))} for token, w in weights.items()]
+    said = max(top, key=lambda one: one["logprob"])
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": said["token"]},
+        "logprobs": {"content": [{**said, "top_logprobs": top}]},
+    }
+    usage = {"prompt_tokens": len(text), "completion_tokens": 1}  # the shipped tokenizers' tokens are characters
+    return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+
+
+ANSWERS = {"/get_reward": get_reward, "/classify": classify, "/score": score_pairs, "/v1/chat/completions": chat}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.table import Table
 from laser_pl import __version__
 from laser_pl.messages.percentages import in_per_cent
 from laser_pl.messages.terminal import as_markup, shown
+from laser_pl.rewards.costs import in_words
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
 
@@ -82,6 +83,8 @@ def print_summary(summary: Mapping[str, Any], folder: str, console: Console | No
     by_model = "; ".join(f"{as_markup(arm)} {count:,}" for arm, count in forwards.items())
     avoided = avoided_in_words(summary["reward_model_forwards_avoided"])
     console.print(f"Reward-model forwards: {sum(forwards.values()):,} done, {avoided} ({by_model})")
+    for name, spent in summary.get("reward_model_spending", {}).items():
+        console.print(f"Spent on {as_markup(name)}: {in_words(spent)}")
     for name, kinds in summary["labels_missing"].items():
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         console.print(f"Labels that {as_markup(name)} did not give: {counts}")

@@ -176,7 +176,7 @@ class ChatJudge(RewardModel):
 
         Those that gave no answer (``unread``), and those whose answer came without probabilities (``parsed``).
         """
-        if not self.prompt_price and not self.completion_price:
+        if not self._spent or not (self.prompt_price or self.completion_price):
             return dict(self._spent)
         prices = {"prompt_tokens": self.prompt_price, "completion_tokens": self.completion_price}
         return {**self._spent, "cost": sum(self._spent[what] * price for what, price in prices.items()) / 1e6}

@@ -11,6 +11,7 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.messages.places import absolute, briefly
 from laser_pl.messages.terminal import shown
+from laser_pl.rewards.costs import in_words
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.runtime.interruption import Interrupted, Interruption
 from laser_pl.runtime.noise import quieten
@@ -69,6 +70,8 @@ def win_rate(args: Sequence[str]) -> WinRates:
         rates={**rates, ALL: rate_of(comparisons, options.seed)},
     )
     print_win_rates(found)
+    if spent := judge.spent():
+        print(f"Spent on the judge: {in_words(spent)}")
     with writable(out, "Set --out."):
         write_whole(out / "winrate.md", markdown(found))
         write_whole(out / "winrate.csv", tidy_csv(found))

@@ -48,7 +48,7 @@ def assert_all_arms_judged(run: LaserCLI, config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [c for c in CONFIGS if c.stem not in {"remote", "implicit"}], ids=lambda path: path.stem
+    "config", [c for c in CONFIGS if c.stem not in {"remote", "chat", "implicit"}], ids=lambda path: path.stem
 )
 def test_config_runs(config: Path, tmp_path: Path) -> None:
     assert_all_arms_judged(short_run(config, tmp_path, "--selection.bandit=RoundRobin"), config)

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from laser_pl.batches import Prompt
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
 from laser_pl.models.language_model import Weights
-from laser_pl.rewards import Pool, RemoteReward, SequenceClassifier
+from laser_pl.rewards import ChatJudge, Pool, RemoteReward, SequenceClassifier
 from laser_pl.rewards.protocols import OpenRLHF, Protocol, ProtocolError, VllmClassify, VllmScore, checked
+from tests import loopback
+from tests.loopback import Handler, Stopwatch, saying, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -49,73 +51,14 @@ PROTOCOLS = [OpenRLHF(), VllmClassify("m"), VllmScore("m")]
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections += 1
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.lock:
-            self.server.requests.append((self.path, dict(self.headers), json.loads(body)))
-            number = len(self.server.requests)
-            self.server.running += 1
-            self.server.most_running = max(self.server.most_running, self.server.running)
-        try:
-            self.server.behave(self, number)
-        finally:
-            with self.server.lock:
-                self.server.running -= 1
-
-    def reply(self, answer: Any, status: int = 200, **headers: str) -> None:
-        """Send bytes as they are, and anything else as JSON."""
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(content))} | headers).items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def drip(self, start: bytes, piece: bytes = b"x") -> None:
-        """One piece every 50 ms, until nobody listens."""
-        self.close_connection = True
-        self.connection.sendall(start)
-        while not self.server.ended.wait(0.05):
-            self.connection.sendall(piece)
-
-    def log_message(self, *args: Any) -> None:
-        """Not on the screen."""
-
-
-class Server(ThreadingHTTPServer):
-    """Scores texts by their length, unless ``behave`` is set to something else.
-
-    Attributes:
-        behave: Called with the handler and the request's number, from 1 on.
-        requests: Path, headers and body of each.
-        connections: How many were opened.
-        most_running: Most requests that were answered at the same time.
-    """
-
-    daemon_threads = True
+class Server(loopback.Server):
+    """Scores texts by their length, unless it is told otherwise."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.behave: Callable[[Handler, int], None] = answer_well
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.connections = self.running = self.most_running = 0
-        self.lock = threading.Lock()
-        self.ended = threading.Event()
+        super().__init__(answer_well)
 
     def url(self, protocol: Protocol | None = None) -> str:
-        return f"http://127.0.0.1:{self.server_port}{PATHS[type(protocol or OpenRLHF())]}"
-
-    def handle_error(self, *args: Any) -> None:
-        """A client that hangs up is what many tests are about."""
+        return self.address + PATHS[type(protocol or OpenRLHF())]
 
 
 def answer_well(handler: Handler, number: int = 0) -> None:
@@ -132,27 +75,18 @@ def answer_well(handler: Handler, number: int = 0) -> None:
     handler.reply({"object": "list", "data": entries[::-1]})  # the order is the index's
 
 
-def saying(answer: Any, status: int = 200, **headers: str) -> Callable[[Handler, int], None]:
-    return lambda handler, number: handler.reply(answer, status, **headers)
-
-
 def first(count: int, behave: Callable[[Handler, int], None]) -> Callable[[Handler, int], None]:
     """So for the first requests, then well."""
     return lambda handler, number: (behave if number <= count else answer_well)(handler, number)
 
 
-def serving() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def listening() -> Iterator[loopback.Server]:
+    with serving(Server()) as server:
         yield server
-        server.ended.set()
-        server.shutdown()
-        thread.join()
 
 
-server = pytest.fixture(serving)
-other_server = pytest.fixture(serving)
+server = pytest.fixture(listening)
+other_server = pytest.fixture(listening)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,19 +125,6 @@ def ask(reward_model: RemoteReward) -> list[list[float | None]]:
 
 def ask_about_two(reward_model: RemoteReward) -> list[list[float | None]]:
     return reward_model.score(PROMPTS[:1], [["a", "b"]])
-
-
-class Stopwatch:
-    """Refuses more than ``limit`` seconds."""
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-
-    def __enter__(self) -> None:
-        self.started = time.monotonic()
-
-    def __exit__(self, *args: object) -> None:
-        assert time.monotonic() - self.started < self.limit
 
 
 # -- what is asked and answered ----------------------------------------------------------------------------------------
@@ -426,6 +347,69 @@ def test_a_failure_that_passes_costs_nothing(make: Make, server: Server, status:
     assert ask(make(retries=3)) == LENGTHS
     assert len(server.requests) == 3
     assert server.requests[0][2] == server.requests[2][2]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_server_that_says_when_is_asked_no_sooner_by_anybody(
+    make: Make, server: Server, status: int, form: str
+) -> None:
+    """The first request is told to wait; the others, which were not, wait as well."""
+    asked: list[float] = []
+
+    def behave(handler: Handler, number: int) -> None:
+        asked.append(time.time())
+        if number == 1:  # a date has whole seconds, so that the next one but one is 1 to 2 seconds off
+            date = formatdate(math.floor(time.time()) + 2, usegmt=True)
+            handler.reply(b"", status, Retry_After="0.7" if form == "seconds" else date)
+        else:
+            answer_well(handler, number)
+
+    server.behave = behave
+    assert ask(make(batch_size=1, concurrency=1, retries=1, pause=0)) == LENGTHS
+    assert len(asked) == 7
+    least = 0.7 if form == "seconds" else math.floor(asked[0]) + 2 - asked[0]
+    assert least - 0.05 < asked[1] - asked[0] < least + 1
+
+
+def test_other_requests_wait_with_the_one_that_was_told_to(make: Make, server: Server) -> None:
+    asked: list[float] = []
+
+    def behave(handler: Handler, number: int) -> None:
+        asked.append(time.monotonic())
+        if number == 1:
+            handler.reply(b"", 429, Retry_After="0.6")
+        else:
+            time.sleep(0.1)  # so that the first is told before this one's successor is sent
+            answer_well(handler, number)
+
+    server.behave = behave
+    assert ask(make(batch_size=1, concurrency=2, retries=1, pause=0)) == LENGTHS
+    assert sum(when < asked[0] + 0.55 for when in asked) <= 2  # the first, and who was on the way with it
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_wants_hours_is_not_asked_again(make: Make, server: Server, status: int) -> None:
+    server.behave = saying(b"", status, Retry_After="7200")
+    message = rf"answered with status {status}, and wants to be left alone for 7200 seconds$"
+    with Stopwatch(2), pytest.raises(RuntimeError, match=message):
+        ask(make(retries=3))
+    assert len(server.requests) == 1
+    server.behave = answer_well
+    assert ask(make()) == LENGTHS
+
+
+@pytest.mark.parametrize("value", ["-5", "soon", "", "1e9", "Mon, 99 Foo 2026", "Thu, 01 Jan 1970 00:00:00 GMT", "nan"])
+def test_what_says_no_time_to_come_is_no_reason_to_wait(make: Make, server: Server, value: str) -> None:
+    server.behave = first(1, saying(b"", 429, Retry_After=value))
+    with Stopwatch(2):
+        assert ask(make(retries=1)) == LENGTHS
+
+
+def test_only_a_busy_server_says_when(make: Make, server: Server) -> None:
+    server.behave = first(1, saying(b"", 500, Retry_After="7200"))
+    with Stopwatch(2):
+        assert ask(make(retries=1)) == LENGTHS
 
 
 def test_a_failure_that_stays_is_told_after_the_last_attempt(make: Make, server: Server) -> None:
@@ -763,6 +747,13 @@ def test_the_shipped_server_answers_in_all_protocols_alike_and_refuses_the_rest(
     prompts, responses = [Prompt("p", "1+1=", "unused")], [["2", "3"]]
     answers = [make(protocol, url=served + PATHS[type(protocol)]).score(prompts, responses) for protocol in PROTOCOLS]
     assert answers[0] == answers[1] == answers[2]
+    judge = ChatJudge(f"{served}/v1/chat/completions", "general", "{{ prompt }}{{ response }}")
+    judge.load(CPU)
+    ratings = judge.score(prompts, [["2", "3", "4", "5", "no"]])[0]
+    scores = make(VllmClassify("m"), url=f"{served}/classify").score(prompts, [["2", "3", "4", "5", "no"]])[0]
+    assert torch.tensor(ratings).argsort().equal(torch.tensor(scores).argsort())
+    assert (len(set(ratings)), judge.spent()["parsed"]) == (5, 0)
+    judge.unload()
     with pytest.raises(RuntimeError, match="status 404"):
         ask(make(url=f"{served}/rewards"))
     with pytest.raises(RuntimeError, match="status 400"):
