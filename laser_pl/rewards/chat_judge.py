@@ -44,7 +44,7 @@ _QUOTED = 500
 
 
 class ChatJudge(RewardModel):
-    r"""Asks any OpenAI-compatible chat endpoint for a rating, or which of two responses is better.
+    r"""Asks an OpenAI-compatible chat endpoint for ratings, or which of two responses is better.
 
     The rating is the expected one, :math:`\sum_a v_a \, p(a)` over the answers' probabilities, where the server gives
     log-probabilities, else the one that was said. Comparisons are made in both orders, as ``PairwiseJudge`` makes them.
@@ -54,14 +54,14 @@ class ChatJudge(RewardModel):
     Args:
         url: The endpoint, such as ``http://localhost:8000/v1/chat/completions``.
         model: The name under which the server knows the model.
-        template: A Jinja template of the user's turn, in Jinja's sandbox; null for the one of the judges with weights.
-            It sees ``prompt`` (a string), ``messages`` (the prompt as a chat), ``response``, or ``response_a`` and
+        template: A Jinja template of the user's turn; null asks as the judges with weights do. In Jinja's sandbox it
+            sees ``prompt`` (a string), ``messages`` (the prompt as a chat), ``response``, or ``response_a`` and
             ``response_b``, ``answer``, and every other column by its name.
         answers: What each answer is worth; null for ratings from 1 to 5, or for A and B. In comparisons it is how much
             of the win goes to the response that is shown first: ``{A: 1, B: 0, tie: 0.5}``.
         opponents: How many others each response meets at least; null rates each response alone.
         max_tokens: Longest reply.
-        extra_body: What requests hold besides, by name; null as a value leaves a field out, such as ``logprobs`` for a
+        extra_body: What requests hold besides, by name. Null as a value leaves a field out, such as ``logprobs`` for a
             server that knows none.
         timeout: Seconds for one attempt, from the look-up of the server's name to the last byte.
         retries: Attempts after the first.
