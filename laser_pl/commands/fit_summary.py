@@ -42,6 +42,7 @@ def summary_of_fit(
         "labels_missing": {name: dict(kinds) for name, kinds in pool.missing.items() if kinds},
         "constraints": selector.verdicts.as_dict(),
         "arm_changes": selector.arm_changes,
+        "prompts_too_long": data.too_long,
         "iterations": trainer.current_epoch,
         "steps": record.steps,
         "steps_without_pairs": record.skipped,

@@ -29,7 +29,7 @@ from laser_pl.data.prompts import (
 )
 from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
 from laser_pl.data.tables import Table
-from laser_pl.data.templates import Plain, Template
+from laser_pl.data.templates import Plain, Template, chat_left_out
 from laser_pl.data.written import written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.ends import end_ids, ends_of_turn
@@ -73,6 +73,7 @@ class PreferenceData(LightningDataModule):
     Attributes:
         continued: Whether the run goes on where one was interrupted; so it does too if the trainer got a checkpoint.
         predicted: Ids of test prompts for which ``predict`` has its predictions already.
+        too_long: How many prompts each split had, and how many of them were longer than the limit.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class PreferenceData(LightningDataModule):
         self.split_seed = split_seed
         self.seed = seed
         self.prompts: dict[str, list[Prompt]] = {}
+        self.too_long: dict[str, dict[str, int]] = {}
         self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
         self._digests: dict[str, str] = {}  # what tells each split's prompts from others
@@ -184,6 +186,8 @@ class PreferenceData(LightningDataModule):
         if self.policy.supervised:
             self._ends()
         train = load(self.train, self.columns.response if self.policy.supervised else None)
+        if unused := chat_left_out(self.template, tokenizer, train[0].text):
+            log.warning("%s", unused)
         if self.test is None:
             train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test", self.template)
         else:
@@ -200,6 +204,7 @@ class PreferenceData(LightningDataModule):
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
             kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
+            self.too_long[name] = {"prompts": len(prompts), "too_long": overlong}
             if overlong:
                 done = {"drop": "dropped", "cut": "cut from the left", "middle": "cut in the middle"}[self.overlong]
                 log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),

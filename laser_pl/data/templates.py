@@ -211,3 +211,22 @@ class Chat(Template):
         response = "response"
         turns = [*messages_of("prompt"), {"role": "assistant", "content": response}]
         return chat_text(tokenizer, turns).rpartition(response)[2]
+
+
+def chat_left_out(template: Template, tokenizer: Any, text: str) -> str | None:
+    """What to say where bare prompts go to a policy that brings a chat template; None where that is meant.
+
+    Args:
+        template: Of the run.
+        tokenizer: The policy's.
+        text: A prompt as the policy reads it; where it holds a special token, somebody has written the chat already.
+    """
+    bare = type(template) is Plain and not template.before and not template.after
+    written = any(token in text for token in getattr(tokenizer, "all_special_tokens", []) if token)
+    if not bare or written or not getattr(tokenizer, "chat_template", None):
+        return None
+    return (
+        f"The policy reads bare prompts (data.template is Plain), though the tokenizer of '{tokenizer.name_or_path}'"
+        " has a chat template. An instruction-tuned model wants its chat: set data.template to"
+        " laser_pl.data.templates.Chat."
+    )

@@ -86,6 +86,7 @@ OF_SUMMARY: Mapping[str, Kind] = {
     "reward_model_forwards": by_name(number), "reward_model_forwards_avoided": number,
     "reward_model_spending": by_name(by_name(number)), "constraints": by_name(by_name(_NUMBERS)),
     "labels_missing": by_name(by_name(number)), "versions": by_name(text),
+    "prompts_too_long": by_name(_COUNTS),
     "iterations": number, "steps": number, "steps_without_pairs": number, "steps_not_finite": number,
 }  # fmt: skip
 

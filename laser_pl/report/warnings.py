@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from laser_pl.report.agreement_warnings import alike, opposed
 from laser_pl.report.caution import Caution
+from laser_pl.report.data_warnings import too_long
 from laser_pl.report.records import RunRecords
 from laser_pl.report.selection_warnings import (
     collapsed,
@@ -22,7 +23,7 @@ from laser_pl.report.training_warnings import displaced, flat, longer, mismatche
 def warnings_of(records: RunRecords) -> list[Caution]:
     """All that apply."""
     checks: Sequence[Callable[[RunRecords], Caution | None]] = (
-        collapsed, never_tried, never_judged, told_nothing_apart, idle, nothing_observed, noisy_rewards, alike, opposed,
-        displaced, longer, truncated, mismatched, flat,
+        too_long, collapsed, never_tried, never_judged, told_nothing_apart, idle, nothing_observed, noisy_rewards,
+        alike, opposed, displaced, longer, truncated, mismatched, flat,
     )  # fmt: skip
     return [warning for check in checks if (warning := check(records)) is not None]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laser_pl.data.templates import Chat, Jinja, Plain, content_of, messages_of
+from laser_pl.data.templates import Chat, Jinja, Plain, chat_left_out, content_of, messages_of
 from laser_pl.errors import ConfigurationError
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
@@ -97,3 +97,14 @@ def test_chat_tells_what_the_models_template_refuses(tokenizer: Any) -> None:
     assert Chat().render("1+1?", {}, tokenizer) == "[user]1+1?|[assistant]"
     with pytest.raises(ConfigurationError, match="System role not supported"):
         Chat("Be kind.").render("1+1?", {}, tokenizer)
+
+
+def test_bare_prompts_for_a_policy_with_a_chat_template_are_told(tokenizer: Any) -> None:
+    assert chat_left_out(Plain(), tokenizer, "1+1?") is None
+    tokenizer.chat_template = CHATML
+    told = chat_left_out(Plain(), tokenizer, "1+1?")
+    assert told is not None
+    assert told.endswith("set data.template to laser_pl.data.templates.Chat.")
+    assert chat_left_out(Plain(), tokenizer, "[user]1+1?<eos>") is None  # written into the data already
+    assert chat_left_out(Plain(before="Q: "), tokenizer, "Q: 1+1?") is None
+    assert chat_left_out(Chat(), tokenizer, "1+1?") is None

@@ -10,6 +10,7 @@ import pytest
 
 from laser_pl.report.agreement_warnings import alike, opposed
 from laser_pl.report.caution import Caution
+from laser_pl.report.data_warnings import too_long
 from laser_pl.report.records import RunRecords
 from laser_pl.report.selection_warnings import (
     collapsed,
@@ -236,6 +237,25 @@ def test_a_step_is_idle_if_none_of_its_decisions_has_a_pair() -> None:
     lines = [{**line, "step": line["step"] // 2, "pairs": line["step"] % 2} for line in decisions("a" * 12)]
     assert idle(records(lines)) is None
     assert idle(records([{**line, "pairs": 0} for line in lines])) is not None
+
+
+def test_prompts_that_were_left_out_as_too_long_are_told() -> None:
+    def found(counts: dict[str, int], overlong: str = "drop") -> Caution | None:
+        splits = {"train": counts, "test": {"prompts": 0, "too_long": 0}}
+        run = records(summary={"prompts_too_long": splits})
+        run.config["data"]["overlong"] = overlong
+        return too_long(run)
+
+    caution = found({"prompts": 2000, "too_long": 1000})
+    assert caution is not None
+    assert caution.what == "1,000 of 2,000 train prompts were too long and were left out."
+    assert "data.max_prompt_tokens" in caution.advice
+    cut = found({"prompts": 20, "too_long": 3}, "cut")
+    assert cut is not None
+    assert cut.what == "3 of 20 train prompts were too long and were cut."
+    assert found({"prompts": 20, "too_long": 2}) is None
+    assert found({}) is None  # anybody's
+    assert too_long(records()) is None  # as long as it is not finished
 
 
 def test_an_engine_that_samples_from_another_policy_is_told() -> None:
