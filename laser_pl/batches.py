@@ -46,6 +46,16 @@ class Prompt:
     columns: Mapping[str, Any] = field(default_factory=dict)
     response: str | None = None
 
+    @property
+    def question(self) -> str:
+        """What people tell it from others by, without what every prompt has: of a chat its last turn."""
+        return question_of(self.prompt)
+
+
+def question_of(prompt: str | list[Message]) -> str:
+    """A text, or what a chat's last turn says."""
+    return prompt if isinstance(prompt, str) else prompt[-1]["content"]
+
 
 @dataclass(frozen=True)
 class PromptBatch:

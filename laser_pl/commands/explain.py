@@ -199,7 +199,7 @@ def _neighbours_table(neighbours: Sequence[Neighbour]) -> Table:
 
 def _responses_table(one: Line) -> Table:
     others = [arm for arm in one["scores"] if arm != one["arm"]]
-    title = escape(f"Responses to: {line(one['prompt'])}")
+    title = escape(f"Responses to: {line(one.get('question') or one['prompt'])}")
     table = Table(title=title, title_justify="left")
     table.add_column("response")
     for heading in (one["arm"], *others, "chosen", "rejected"):

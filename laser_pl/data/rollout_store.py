@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from laser_pl.batches import Prompt, PromptBatch, Responses, RolloutBatch
+from laser_pl.batches import Message, Prompt, PromptBatch, Responses, RolloutBatch
 from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
 from laser_pl.run.bounds import memory_for
@@ -26,6 +27,7 @@ _SCHEMA = pa.schema(
         ("prompt_id", pa.string()),
         ("category", pa.string()),
         ("text", pa.string()),
+        ("prompt", pa.string()),  # as JSON, a text or messages; null where an older version wrote it
         ("prompt_tokens", pa.list_(pa.int32())),
         ("responses", pa.list_(pa.string())),
         ("tokens", pa.list_(pa.list_(pa.int32()))),
@@ -111,6 +113,31 @@ def _is_whole(row: Row) -> bool:
     )
 
 
+def asked(prompt: str | None, text: str) -> str | list[Message]:
+    """The row's own prompt, without the template; the whole text where that is not known.
+
+    Args:
+        prompt: As a row has it, perhaps anybody's.
+        text: What the policy read.
+
+    >>> asked('[{"role": "user", "content": "1+1?"}]', "User: 1+1?"), asked(None, "User: 1+1?")
+    ([{'role': 'user', 'content': '1+1?'}], 'User: 1+1?')
+    """
+    try:
+        found: Any = None if prompt is None else json.loads(prompt)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, list) or not found or not all(map(_is_message, found)):
+        return text
+    return [{"role": turn["role"], "content": turn["content"]} for turn in found]
+
+
+def _is_message(turn: Any) -> bool:
+    return isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in ("role", "content"))
+
+
 def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:
     """What is stored of some prompts and of what was answered to them."""
     lengths = responses.mask.sum(-1).tolist()
@@ -120,6 +147,7 @@ def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, refere
             "prompt_id": prompt.id,
             "category": prompt.category,
             "text": prompt.text,
+            "prompt": json.dumps(prompt.prompt, ensure_ascii=False),
             "prompt_tokens": read[row],
             "responses": list(responses.texts[row]),
             "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],

@@ -14,6 +14,8 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from laser_pl.bandits.context import ContextPreparation
+from laser_pl.batches import question_of
+from laser_pl.data.rollout_store import asked
 from laser_pl.errors import ConfigurationError
 from laser_pl.report.records import Line, RunRecords
 from laser_pl.run.files import reading
@@ -29,7 +31,7 @@ class Seen:
     Attributes:
         decision: The line of ``selection.jsonl``.
         context: As the bandit saw it. Shape ``(d,)``, float64.
-        texts: The prompts, as the policy read them.
+        texts: What the prompts ask, without the template that all have.
     """
 
     decision: Line
@@ -125,9 +127,13 @@ def _rollouts(records: RunRecords, iteration: int) -> _Rollouts:
     hidden = []
     for path in files:
         with reading(path, records.folder.path) as file:
-            table = pq.read_table(file, columns=["prompt_id", "text", "context"], use_threads=False)
+            stored = pq.ParquetFile(file)
+            own = ["prompt"] if "prompt" in stored.schema_arrow.names else []
+            table = stored.read(["prompt_id", "text", "context", *own], use_threads=False)
         ids += table["prompt_id"].to_pylist()
-        texts += table["text"].to_pylist()
+        read = table["text"].to_pylist()
+        prompts = table["prompt"].to_pylist() if own else [None] * len(read)
+        texts += [question_of(asked(prompt, text)) for prompt, text in zip(prompts, read, strict=True)]
         # As one array: lists of Python's numbers would take ten times the memory.
         numbers = torch.tensor(table["context"].combine_chunks().flatten().to_numpy())
         hidden.append(numbers.view(len(table), -1))

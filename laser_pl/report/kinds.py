@@ -72,6 +72,7 @@ OF_JUDGED: Mapping[str, Kind] = {
     "responses": many(text), "scores": by_name(many(or_null(number))), "pairs": many(many(count)),
 }  # fmt: skip
 ALSO_OF_JUDGED: Mapping[str, Kind] = {
+    "question": text,
     "right": or_null(many(or_null(anything))), "finished": or_null(many(anything)), "lengths": or_null(many(count)),
 }  # fmt: skip
 OF_PROBED: Mapping[str, Kind] = {

@@ -65,7 +65,7 @@ class Example:
         step: Counted from 0, as in the records.
         category: Its place among the categories.
         arm: The judge's place among the arms.
-        name: The prompt in one line.
+        name: What is asked, in one line, without the template that all prompts have.
         prompt: What the policy read.
         answer: The reference answer.
         responses: What it wrote.
@@ -144,7 +144,7 @@ def _example(one: dict[str, Any], categories: Sequence[str], arms: Sequence[str]
         step=one["step"],
         category=categories.index(one["category"]),
         arm=arms.index(one["arm"]),
-        name=line(one["prompt"], 80),
+        name=line(one.get("question") or one["prompt"], 80),
         prompt=text_of(one["prompt"], PROMPT_SHOWN),
         answer=None if one.get("answer") is None else line(str(one["answer"]), 200),
         responses=responses_of(one),

@@ -38,6 +38,7 @@ def judged_line(
         "prompt_id": prompt.id,
         "category": prompt.category,
         "prompt": prompt.text,
+        "question": prompt.question,
         "answer": answer,
         "arm": judge,
         "responses": texts,

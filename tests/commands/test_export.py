@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Value, load_dataset, load_from_disk
 
 from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.explain import main as explain
 from laser_pl.commands.export import main as export
 from tests.runs import Fit
 
@@ -80,6 +84,53 @@ def test_other_trainers_can_read_it(run: LaserCLI, tmp_path: Path) -> None:
     for data in (read, saved):
         assert all(data.features[name] == Value("string") for name in ("prompt", "chosen", "rejected", "arm"))
         assert data.features["iteration"] == Value("int64")
+
+
+def test_chats_are_written_on_demand(run: LaserCLI, copy: Path, tmp_path: Path) -> None:
+    """The row's own prompt as a user's turn, behind the system message that the run's template has set."""
+    out = str(tmp_path / "pairs.jsonl")
+    export([str(run.folder.path), "--out", out])
+    texts = lines_of(tmp_path / "pairs.jsonl")
+    export([str(run.folder.path), "--out", out, "--messages"])
+    chats = lines_of(tmp_path / "pairs.jsonl")
+    user = [{"role": "user", "content": texts[0]["prompt"]}]  # nothing stands around the quickstart's
+    assert chats[0]["prompt"] == user
+    for chat, text in zip(chats, texts, strict=True):
+        assert [turn["content"] for turn in chat["prompt"]] == [text["prompt"]]
+        for name in ("chosen", "rejected"):
+            assert chat[name] == [{"role": "assistant", "content": text[name]}]
+    config = (copy / "config.yaml").read_text()
+    template = "class_path: laser_pl.data.templates.Plain"
+    assert template in config
+    chat_template = template.replace("Plain", "Chat\n    init_args:\n      system: Be brief.\n    x: x")
+    (copy / "config.yaml").write_text(re.sub(rf"{template}\n.*?(?=\n  \w)", chat_template, config, flags=re.DOTALL))
+    export([str(copy), "--out", out, "--messages"])
+    assert lines_of(tmp_path / "pairs.jsonl")[0]["prompt"] == [{"role": "system", "content": "Be brief."}, *user]
+
+
+def test_pairs_with_a_response_that_was_cut_can_be_left_out(copy: Path, tmp_path: Path) -> None:
+    (path,) = copy.glob("rollouts/iteration-000/chunk-00000.parquet")
+    stored = pq.read_table(path)
+    rows = [{**row, "finished": [False] * len(row["finished"])} for row in stored.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
+    export([str(copy), "--out", str(tmp_path / "all.jsonl")])
+    written = export([str(copy), "--out", str(tmp_path / "whole.jsonl"), "--without_truncated"])
+    every, whole = lines_of(tmp_path / "all.jsonl"), lines_of(tmp_path / "whole.jsonl")
+    assert whole == [pair for pair in every if not pair["truncated"]]
+    assert 0 < written == len(whole) < len(every)
+
+
+def test_rollouts_of_an_older_version_hold_no_messages(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in copy.glob("rollouts/*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop(["prompt"]), path)
+    out = ["--out", str(tmp_path / "pairs.jsonl")]
+    with pytest.raises(SystemExit):
+        export([str(copy), *out, "--messages"])
+    assert "an older version's, which kept no messages. Leave --messages out." in capsys.readouterr().err
+    assert export([str(copy), *out]) > 0
+    assert explain([str(copy), "--step", "1"])
 
 
 def test_a_run_that_goes_on_is_exported_so_far(copy: Path, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_kept_prompts_are_those_that_were_judged(run: LaserCLI, polled: LaserCLI
             assert line["finished"] == row["finished"]
             assert line["lengths"] == [len(tokens) for tokens in row["tokens"]]
             assert (line["prompt"], line["category"]) == (row["text"], row["category"])
+            assert line["question"] == json.loads(row["prompt"])
             assert line["right"] == [text.strip() == line["answer"] for text in line["responses"]]
             own = line["scores"][line["arm"]]
             assert all(own[chosen] > own[rejected] for chosen, rejected in line["pairs"])
@@ -242,7 +243,7 @@ def test_what_a_model_wrote_moves_no_terminal(run: LaserCLI, tmp_path: Path) -> 
     shutil.copytree(run.folder.path, tmp_path / "copy")
     lines = judged_of(run)
     hostile = "\x1b[2J[red]x[/red]\r\u202e"
-    lines[0] |= {"prompt": hostile, "responses": [hostile] * 4}
+    lines[0] |= {"question": hostile, "prompt": hostile, "responses": [hostile] * 4}
     (tmp_path / "copy/judged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = explained(tmp_path / "copy", 0)
     assert "Responses to: ␛[2J[red]x[/red] ⟨U+202E⟩" in text

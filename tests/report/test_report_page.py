@@ -19,7 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.report.command import main
+from laser_pl.report.records import RunRecords
+from laser_pl.report.sample import sample_of
+from laser_pl.report.text import line as line_of
 from laser_pl.report.text import visible
+from laser_pl.run.folder import RunFolder
 
 HOSTILE = (
     "</div><script>document.title = 'owned'</script>\x1b[31m\x00 \u202eevil\u2066 \ud800<img src=x onerror=alert(1)>"
@@ -363,3 +367,12 @@ def test_visible_text_acts_on_nothing(text: str) -> None:
     shown.encode()
     assert visible(shown) == shown
     assert {unicodedata.category(c) for c in shown if c not in "\n\t"}.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+
+
+def test_a_prompt_is_called_by_what_it_asks_and_not_by_the_template() -> None:
+    lines = [judged(0, "a", "sums", ["x", "y", "z"], question="1+\x1b1?"), judged(1, "a", "sums", ["x", "y", "z"])]
+    records = RunRecords(RunFolder(Path("none")), {"selection": {"reward_models": {"a": 1}}}, judged=lines)
+    asked, older = sample_of(records).examples
+    assert asked.name == "1+␛1?"
+    assert asked.prompt == older.prompt  # as the policy read it
+    assert older.name == line_of(HOSTILE, 80)
