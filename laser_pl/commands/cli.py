@@ -415,6 +415,11 @@ class LaserCLI(PredictCommand):
         pool.grade_by(self.model.matcher)
         for check in checks(self.trainer, self.model, self.datamodule, pool, self.selector.signal):
             check()
+        if not self.datamodule.graded("test"):
+            log.info(
+                "No test prompt has an answer, so nothing is tested before and after training. To compare the run with"
+                " others: python -m laser_pl winrate."
+            )
         if not self.model.supervised:
             characters = partial(characters_of, self.model.tokenizer)
             pool.check(self.datamodule.prompts["train"], characters)

@@ -32,8 +32,7 @@ def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms:
     if not policy.supervised:
         names += [*policy.of_labels, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
         names += [f"bandit/{part}/{arm}" for part in ("mean", "bonus") for arm in arms]
-    validated = data.prompts["validation"] if trainer.limit_val_batches else []
-    if any(prompt.answer is not None for prompt in validated):
+    if trainer.limit_val_batches and data.graded("validation"):
         kinds = ["greedy", "sampled", *(["majority"] if policy.evaluation.n >= MAJORITY_FROM else [])]
         of = ["average", *data.categories]
         names += [f"validation/accuracy/{kind}/{category}" for kind in kinds for category in of]

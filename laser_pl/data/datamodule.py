@@ -161,6 +161,10 @@ class PreferenceData(LightningDataModule):
         """Every category of every split, sorted."""
         return sorted({prompt.category for prompts in self.prompts.values() for prompt in prompts})
 
+    def graded(self, split: str) -> bool:
+        """Whether any prompt of a split has an answer; one of which none has is answered in vain."""
+        return any(prompt.answer is not None for prompt in self.prompts[split])
+
     def setup(self, stage: str) -> None:
         """Read, render, split and measure the prompts, once.
 
@@ -404,7 +408,7 @@ class PreferenceData(LightningDataModule):
         rounds = -(-len(batches) // ranks.size)
         own = [batches[number] for number in ranks.rows(len(batches))]
         own += [batch.part([]) for batch in batches[:1]] * (rounds - len(own))  # as many for every process
-        return PromptLoader(own, sampling, self.categories, any(prompt.answer is not None for prompt in prompts))
+        return PromptLoader(own, sampling, self.categories, self.graded(split))
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
         limit, _ = self.prompt_limit()

@@ -107,7 +107,7 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
     with suppress(ConfigurationError):  # which is among what fit refuses before it begins
         if judged and (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
             yield Finding(wrong)
-    if data.prompts["test"] and all(prompt.answer is None for prompt in data.prompts["test"]):
+    if data.prompts["test"] and not data.graded("test"):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
     if work.trained == 0:
         yield Finding("Nothing would be trained. See trainer.max_epochs, max_steps and limit_train_batches.")

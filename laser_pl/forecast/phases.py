@@ -43,7 +43,7 @@ def phases(setup: Setup, adapted: Adapted) -> list[Phase]:
         scoring(setup),
         tried("training", sharing, lambda shared: standing + reading(paper, trained, budget, shared, training=True)),
     ]
-    evaluated = max((split for split in ("validation", "test") if data.prompts[split]),
+    evaluated = max((split for split in ("validation", "test") if data.graded(split)),
                     key=lambda split: setup.heads(split, 1), default=None)  # fmt: skip
     if here and evaluated is not None:
         heads = setup.heads(evaluated, data.evaluation_batch_size)

@@ -162,6 +162,8 @@ def _iteration(data: PreferenceData, signal: Signal, trainer: Trainer, number: i
 
 def _evaluated(data: PreferenceData, limit: int | float | None, split: str) -> int:
     """Prompts of a split that are answered in one evaluation."""
+    if not data.graded(split):
+        return 0
     size = data.evaluation_batch_size
     batches = math.ceil(len(data.prompts[split]) / size)
     kept = batches if limit is None else min(limit, batches) if isinstance(limit, int) else int(batches * limit)

@@ -448,12 +448,13 @@ class Policy(LightningModule):
 
     def _start_counting(self, asked: Any) -> None:
         self.publish()
-        self.counts = Evaluation(self.matcher, asked.categories, asked.sampling.n, self.device)
+        self.counts = None
+        if asked.graded:  # or else nobody asks for responses
+            self.counts = Evaluation(self.matcher, asked.categories, asked.sampling.n, self.device)
 
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
-        if len(batch) == 0:  # another process has one
+        if len(batch) == 0 or self.counts is None:  # another process has one
             return
-        assert self.counts is not None
         ranks = self._ranks
         asked = self.evaluation
         greedy = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
@@ -464,5 +465,5 @@ class Policy(LightningModule):
                 self.counts.count(kind, prompt, texts)
 
     def _log_accuracy(self, stage: str, asked: Any) -> None:
-        if self.counts is not None and asked.graded:
+        if self.counts is not None:
             self.log_dict({f"{stage}/accuracy/{name}": value for name, value in self.counts.compute().items()})

@@ -111,6 +111,8 @@ def avoided_in_words(count: int) -> str:
 
 def _accuracy_table(summary: Mapping[str, Any]) -> Table:
     before, after = summary["accuracy"]["before"] or {}, summary["accuracy"]["after"] or {}
+    if not before and not after:
+        return _judges_table(summary["arm_share"])
     table = Table(title="Test accuracy of sampled responses", title_justify="left")
     table.add_column("category")
     for heading in ("before", "after", "change"):
@@ -126,6 +128,16 @@ def _accuracy_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             as_markup(category), _number(before.get(category)), _number(after.get(category)), change, as_markup(shares)
         )
+    return table
+
+
+def _judges_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """Who judged, where nothing was tested."""
+    table = Table(title="Who judged", title_justify="left")
+    table.add_column("category")
+    table.add_column("judged by")
+    for category, own in shares.items():
+        table.add_row(as_markup(category), as_markup(", ".join(in_per_cent(own))))
     return table
 
 

@@ -179,6 +179,7 @@ class RunFolder:
             raise ConfigurationError(
                 f"--resume: no unfinished run '{name}' in '{runs_dir}'; {found}."
                 + perhaps(near, "Leave --resume out to start one.")
+                + (begun[-1]._how_to_train_on() if begun else "")
             )
         if len(begun) == 1:
             unfinished[0].refuse_links()
@@ -203,8 +204,23 @@ class RunFolder:
         folder = cls(path)
         folder.refuse_other()
         if folder.summary.exists():
-            raise ConfigurationError(f"--resume: the run in '{path}' is finished. Leave --resume out to start another.")
+            raise ConfigurationError(
+                f"--resume: the run in '{path}' is finished. Leave --resume out to start another."
+                + folder._how_to_train_on()
+            )
         return folder
+
+    def _how_to_train_on(self) -> str:
+        """What a finished run needs for more iterations, with a blank before it; nothing without a checkpoint."""
+        if not self.checkpoint.is_file():
+            return ""
+        trainer = self.read_config().get("trainer")
+        done = trainer.get("max_epochs") if isinstance(trainer, dict) else None
+        more = f" above {done}" if isinstance(done, int) and done > 0 else ""
+        return (
+            f" To train it for longer, in a folder of its own: --ckpt_path {briefly(self.checkpoint)}"
+            f" --trainer.max_epochs N, with N{more or ' larger than before'}."
+        )
 
 
 def _begun(own: Path, name: str) -> Iterator[Path]:

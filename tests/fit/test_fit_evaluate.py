@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import logging
+from pathlib import Path
 
 import pytest
 
+from laser_pl.batches import PromptBatch, Responses
 from laser_pl.commands.cli import LaserCLI, main
+from laser_pl.generation import TransformersEngine
 from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampling import Sampling
 from laser_pl.runtime.seeds import derive_seed
 from tests.runs import Fit
 
@@ -65,3 +70,29 @@ def test_the_majority_of_the_samples_is_graded(run: LaserCLI) -> None:
         rows = [row for row in csv.DictReader(file) if row["test/accuracy/majority/average"]]
     for category, own in right.items():
         assert float(rows[-1][f"test/accuracy/majority/{category}"]) == pytest.approx(sum(own) / len(own), abs=1e-6)
+
+
+def test_prompts_without_answers_are_not_answered_in_vain(
+    fit: Fit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither in validation nor in the tests: only rollouts are sampled, and the closing table says who judged."""
+    sampled: list[int] = []
+    respond = TransformersEngine.respond
+
+    def counted(engine: TransformersEngine, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:
+        sampled.append(sampling.n)
+        return respond(engine, prompts, sampling, seed)
+
+    monkeypatch.setattr(TransformersEngine, "respond", counted)
+    with caplog.at_level(logging.INFO):
+        done = fit(tmp_path, "--data.columns.answer=null")
+    assert {*sampled} == {6}
+    assert done.summary["accuracy"] == {"before": {}, "after": {}}
+    assert "Who judged" in capsys.readouterr().out
+    told = [one.message for one in caplog.records if "No test prompt has an answer" in one.message]
+    assert len(told) == 1
+    assert told[0].endswith("python -m laser_pl winrate.")

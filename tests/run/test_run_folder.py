@@ -137,6 +137,18 @@ def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
         RunFolder.unfinished_at(tmp_path)
 
 
+def test_of_a_finished_run_it_is_said_how_it_is_trained_for_longer(tmp_path: Path) -> None:
+    run = begin(tmp_path, "laser", finished=True)
+    run.config.write_text(f"{run.config.read_text()}\ntrainer: {{max_epochs: 10}}\n")
+    run.checkpoint.parent.mkdir()
+    run.checkpoint.touch()
+    how = r"--ckpt_path .*laser/checkpoints/last\.ckpt --trainer\.max_epochs N, with N above 10\.$"
+    with pytest.raises(ConfigurationError, match=how):
+        RunFolder.unfinished_at(run.path)
+    with pytest.raises(ConfigurationError, match=how):
+        found(tmp_path)
+
+
 @pytest.mark.parametrize("name", [".", "laser/checkpoints"])
 def test_no_run_lies_in_another_or_is_the_folder_of_all(tmp_path: Path, name: str) -> None:
     begin(tmp_path, "laser")

@@ -48,6 +48,14 @@ def test_every_category_stands_in_a_row() -> None:
     assert row(text, "average")[:4] == ["average", "0.375", "0.562", "+0.188"]
 
 
+def test_where_nothing_was_tested_it_says_who_judged() -> None:
+    text = printed({**SUMMARY, "accuracy": {"before": {}, "after": {}}})
+    assert "Who judged" in text
+    assert row(text, "[sums]") == ["[sums]", "[b] 75%, a 25%"]
+    assert "before" not in text
+    assert "average" not in text
+
+
 def test_costs_and_folder_are_printed() -> None:
     text = printed(SUMMARY)
     assert "Time: 3.5 s (rollouts 1.0 s, steps 2.5 s)" in text
@@ -66,10 +74,7 @@ def test_without_an_accuracy_before_there_is_no_change() -> None:
 
 
 def test_categories_without_accuracy_have_judges_too() -> None:
-    """No test prompt has an answer, or none of that category."""
-    text = printed({**SUMMARY, "accuracy": {"before": None, "after": {}}})
-    assert row(text, "words") == ["words", "", "", "", "a 100%"]
-    assert "average" not in text
+    """No test prompt of that category has an answer."""
     text = printed({**SUMMARY, "accuracy": {"before": None, "after": {"[sums]": 0.5, "average": 0.5}}})
     assert row(text, "words") == ["words", "", "", "", "a 100%"]
     assert row(text, "average")[2] == "0.500"
