@@ -134,7 +134,10 @@ def compare(
         "prompts": [[prompt.id, prompt.category, ours[prompt.id], theirs[prompt.id]] for prompt in prompts],
     }
     path = folder / f"judgements-{digest_of(of_what)}.jsonl"
-    lines = kept_lines(path, split_every(prompts, PROMPTS_AT_ONCE), ask, "Judging")
+    try:
+        lines = kept_lines(path, split_every(prompts, PROMPTS_AT_ONCE), ask, "Judging")
+    finally:
+        judge.unload()
     games = [
         (prompt, scores, a, b)
         for prompt, line in zip(prompts, lines, strict=True)

@@ -641,6 +641,9 @@ def test_an_arm_and_a_constraint_pay_once_for_two_runs(
     assert len(server.requests) == before
     assert again.summary["reward_model_spending"]["chat"]["cached"] == spending["chat"]["requests"]
     assert [d["loss"] for d in decisions_of(again)] == [d["loss"] for d in decisions_of(run)]
+    for finished in (run, again):
+        for reward_model in finished.selector.pool.reward_models.values():
+            reward_model.unload()
 
 
 def test_it_judges_win_rates(server: Server, tmp_path: Path) -> None:
@@ -653,7 +656,6 @@ def test_it_judges_win_rates(server: Server, tmp_path: Path) -> None:
     found = compare(judge, digest, PROMPTS, ours, theirs, tmp_path, CPU)
     assert [comparison.won for comparison in found] == [1.0, 0.0]
     assert judge.spent()["requests"] == 4
-    judge.unload()
 
 
 def test_a_strangers_run_names_neither_a_server_nor_a_folder_to_write_to() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import math
 import shutil
 import signal
 import sys
@@ -22,6 +23,7 @@ from laser_pl.policy.policy import Policy
 from laser_pl.rewards import PairwiseJudge
 from laser_pl.winrate.command import ALL, main
 from laser_pl.winrate.tables import WinRates
+from tests.loopback import Handler, Server, serving
 from tests.runs import Fit
 
 EVALUATED = 12
@@ -249,6 +251,31 @@ def test_a_judge_that_compares_does_so_in_both_orders(
         won.append(0.5 if a == b else float(first > second))
     assert there[ALL].rate == pytest.approx(sum(won) / len(won))
     assert back[ALL].rate == pytest.approx(1 - there[ALL].rate)
+
+
+def test_a_chat_endpoint_judges_and_its_cost_is_printed(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The longer response wins, though this judge answers A and is only surer of it where A is longer."""
+
+    def prefers_longer(handler: Handler, number: int) -> None:
+        first, _, second = handler.server.requests[number - 1][2]["messages"][0]["content"].partition("|")
+        sure = 0.9 if len(first) > len(second) else 0.7 if len(first) == len(second) else 0.6
+        top = [{"token": token, "logprob": math.log(p)} for token, p in (("A", sure), ("B", 1 - sure))]
+        choice = {"message": {"content": "A"}, "logprobs": {"content": [{**top[0], "top_logprobs": top}]}}
+        handler.reply({"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 1}})
+
+    monkeypatch.chdir(tmp_path)
+    with serving(Server(prefers_longer)) as server:
+        init = {"url": f"{server.address}/v1/chat/completions", "model": "m", "opponents": 1,
+                "template": "{{ response_a }}|{{ response_b }}", "prompt_price": 3.0}  # fmt: skip
+        Path("chat.yaml").write_text(json.dumps({"class_path": "laser_pl.rewards.ChatJudge", "init_args": init}))
+        rates = main([str(runs[0]), str(runs[1]), "--judge", "chat.yaml"]).rates
+    ours, theirs = (kept(run, "greedy") for run in runs)
+    won = by_length(ours, theirs)
+    assert rates[ALL].rate == pytest.approx(sum(won) / len(won))
+    asked = len(server.requests)
+    assert f"requests {asked}, prompt tokens {10 * asked}, completion tokens {asked}, cost " in capsys.readouterr().out
 
 
 def test_what_a_judge_has_no_opinion_on_is_left_out_and_told(
