@@ -222,6 +222,11 @@ class PreferenceData(LightningDataModule):
         self._digests = {split: digest_of_prompts(prompts) for split, prompts in self.prompts.items()}
         for sentence in leaks(self.prompts):
             log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
+        shorter, longer = self.policy.evaluation.max_new_tokens, self.rollouts.max_new_tokens
+        if shorter < longer and (self.graded("validation") or self.graded("test")):
+            log.warning("Validation and test cut responses after model.evaluation.max_new_tokens = %d tokens, training"
+                        " after data.rollouts.max_new_tokens = %d: an answer that comes later counts as wrong. Set both"
+                        " alike.", shorter, longer)  # fmt: skip
 
     def prompt_limit(self) -> tuple[int, str]:
         """Tokens of the longest prompt, and what says so."""

@@ -16,7 +16,8 @@ class Sampling:
         n: Responses per prompt.
         temperature: Softmax temperature; 0 takes the likeliest token.
         top_p: Nucleus mass; 1 keeps the whole vocabulary.
-        max_new_tokens: Longest response in tokens, EOS included.
+        max_new_tokens: Longest response in tokens, EOS included. That of data.rollouts is what is trained on and what
+            predict writes, that of model.evaluation what validation and test grade.
         tokens_at_once: Most tokens sampled together, prompts and longest responses. Prompts that exceed it are sampled
             in batches of like length, from other random numbers; a single prompt may exceed it.
         stop: Texts that end a response, as EOS does, where one first appears. Its text is cut before the string.

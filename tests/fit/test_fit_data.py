@@ -122,10 +122,11 @@ def test_overlong_prompts_are_dropped_or_cut(
     content = rows(8)
     content[3]["prompt"] = "A 1+ 1+ 1+ 1="
     train = write_jsonl(tmp_path / "train.jsonl", content)
-    limit = ["--data.max_prompt_tokens=8", f"--data.overlong={overlong}"]
+    limit = ["--data.max_prompt_tokens=8", f"--data.overlong={overlong}", "--data.rollouts.max_new_tokens=9"]
     run = fit(tmp_path, f"--data.train={train}", f"--data.test={train}", *limit)
     for split in ("train", "test"):
         assert any(f"{split}: 1 of 8 prompts exceed 8 tokens" in record.message for record in caplog.records)
+    assert any("model.evaluation.max_new_tokens = 8 tokens, training after" in one.message for one in caplog.records)
     assert run.summary["prompts_too_long"]["train"] == {"prompts": 8, "too_long": 1}
     assert any("1 of 8 train prompts and 1 of 8 test prompts were too long" in one.message for one in caplog.records)
     shared = f"{7 if overlong == 'drop' else 8} of the {7 if overlong == 'drop' else 8} test prompts stand in train too"
