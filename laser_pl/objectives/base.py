@@ -16,15 +16,6 @@ Needs = Literal["pairs", "scores"]
 """What an objective is given of the chosen reward model: pairs made from its scores, or the scores themselves."""
 
 
-def called(part: str) -> str:
-    """A part's name as people write it: abbreviations of up to four letters in capitals.
-
-    >>> called("dpo"), called("hinge"), called("simpo")
-    ('DPO', 'hinge', 'SimPO')
-    """
-    return "SimPO" if part == "simpo" else part.upper() if len(part) <= 4 else part
-
-
 @dataclass(frozen=True)
 class LossInputs:
     """The responses that a batch's labels use, each once, and what the policy and the reference think of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laser_pl.objectives.base import called
+from laser_pl.messages.parts import called
 from laser_pl.report.agreement import agreement
 from laser_pl.report.charts import Bars, Chart, Figure, Heat, Lines, Series, Stack
 from laser_pl.report.records import Line, RunRecords, shares_by_category

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl import __version__
+from laser_pl.messages.amounts import in_words
 from laser_pl.messages.percentages import in_per_cent
 from laser_pl.messages.terminal import as_markup, shown
-from laser_pl.rewards.costs import in_words
 
 PACKAGES = ("lightning", "torch", "transformers", "peft", "bitsandbytes", "datasets", "wandb", "torchmetrics")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laser_pl.policy.mismatch import BOUND
 from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
 from laser_pl.report.series import clear_change, mean
@@ -13,6 +12,8 @@ TRUNCATED = 0.2
 """Share of responses cut at the limit above which rewards judge torsos."""
 LONGER = 1.2
 """Growth of responses above which length itself may be what is rewarded."""
+APART = 0.1
+"""Nats per token between engine and policy, as ``laser_pl.policy.mismatch.BOUND``: a page needs no torch."""
 FLAT = 0.01
 """Accuracy that three validations should gain at least, altogether."""
 
@@ -76,7 +77,7 @@ def truncated(records: RunRecords) -> Caution | None:
 def mismatched(records: RunRecords) -> Caution | None:
     """The engine that sampled gave the last iteration's responses other probabilities than the policy does."""
     apart = records.metric_by_iteration("rollouts/mismatch")
-    if not apart or mean(apart[max(apart)]) <= BOUND:
+    if not apart or mean(apart[max(apart)]) <= APART:
         return None
     return Caution(
         f"The engine's log-probabilities of iteration {max(apart) + 1}'s responses differ from the policy's by"

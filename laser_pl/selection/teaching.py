@@ -5,7 +5,8 @@ from __future__ import annotations
 from laser_pl.batches import LOSS
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals.base import Signal
-from laser_pl.objectives.base import Objective, called
+from laser_pl.messages.parts import called
+from laser_pl.objectives.base import Objective
 
 
 def what_is_wrong(signal: Signal, objective: Objective) -> str | None:

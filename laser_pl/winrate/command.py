@@ -9,9 +9,9 @@ from typing import Any
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError, writable
+from laser_pl.messages.amounts import in_words
 from laser_pl.messages.places import absolute, briefly
 from laser_pl.messages.terminal import shown
-from laser_pl.rewards.costs import in_words
 from laser_pl.run.files import write_json, write_whole
 from laser_pl.runtime.interruption import Interrupted, Interruption
 from laser_pl.runtime.noise import quieten
