@@ -57,7 +57,7 @@ def test_bash_completes(script: Path, words: list[str], among: list[str]) -> Non
 
 
 def test_the_script_is_small_enough_to_be_read_at_every_start_of_a_shell(script: Path) -> None:
-    assert script.stat().st_size < 300_000
+    assert script.stat().st_size < 400_000  # bash reads 320 kB in some 40 ms
 
 
 def test_zsh_gets_a_script_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
