@@ -368,7 +368,6 @@ def test_what_passes_costs_nothing(make: Make, server: Server, behave: Callable[
         (saying({"choices": [{"message": "4"}]}), ProtocolError, "no 'content' in '4'"),
         (saying({"choices": [{"message": {"content": ["4"]}}]}), ProtocolError, "'content' is no text but"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_stays_is_told(make: Make, server: Server, behave: Any, kind: type[Exception], message: str) -> None:
     server.behave = behave
