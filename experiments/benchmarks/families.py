@@ -33,7 +33,7 @@ from results import command_of, parser_of
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import WAYS, way_of
 from laser_pl.models.language_model import Lora

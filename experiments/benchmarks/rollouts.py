@@ -30,7 +30,7 @@ TEMPERATURE = 0.8
 
 def ours(model: Any, prompts: Any, n: int, length: int) -> Callable[[], Any]:
     """What the data module does."""
-    from laser_pl.generation.sampler import sample
+    from laser_pl.generation.sampler import sample_responses as sample
     from laser_pl.generation.sampling import Sampling
 
     sampling = Sampling(n=n, temperature=TEMPERATURE, max_new_tokens=length)
@@ -74,7 +74,7 @@ def same_greedy(model: Any, prompts: Any, length: int) -> bool:
     """Whether ours and plain generation find the same ids."""
     import torch
 
-    from laser_pl.generation.sampler import sample
+    from laser_pl.generation.sampler import sample_responses as sample
     from laser_pl.generation.sampling import Sampling
 
     tokenizer = tokenizer_of(model)

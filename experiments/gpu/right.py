@@ -23,7 +23,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.generation.replayed import refused
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import FASTEST, REPLAYED, Dictation, Way, bare_generation_config
 from laser_pl.generation.ways import Choice

@@ -19,11 +19,12 @@ from laser_pl.generation.way import AFRESH, Way, bare_generation_config, way_of
 from laser_pl.generation.ways import Choice
 from laser_pl.reading.company import Turn
 from laser_pl.reading.modes import evaluating
+from laser_pl.reading.reader import ResponseReader
 from laser_pl.reading.text_decoder import without_wrapper
 from laser_pl.runtime.seeds import derive_seed
 
 
-def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:
+def sample_responses(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:
     """Sample ``n`` responses to each prompt.
 
     The prompt is read once: all its tokens but the last fill a KV cache that its ``n`` responses share, and what all
@@ -54,6 +55,13 @@ def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling,
         longest = max(longest, found.shape[-1])
         tokens[batch.rows, :, : found.shape[-1]] = found
     return responses_of(tokens[..., :longest], eos, sampling.stop, tokenizer)
+
+
+def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
+    """The responses, and the prompts' contexts ``(B, d)``, as before engines; it goes with the next release."""
+    responses = sample_responses(model, tokenizer, prompts, sampling, seed)
+    with evaluating(model):
+        return responses, ResponseReader(model, sampling.tokens_at_once).contexts(prompts)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.generation.engine import RolloutEngine
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.runtime.ranks import Ranks
 
@@ -25,11 +25,11 @@ class TransformersEngine(RolloutEngine):
         self._writes = model.get_base_model(), tokenizer  # PEFT's wrapper adds nothing but time to every token
 
     def respond(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:
-        """Sample, see ``laser_pl.generation.sampler.sample``.
+        """Sample, see ``laser_pl.generation.sampler.sample_responses``.
 
         Raises:
             RuntimeError: Before ``publish``.
         """
         if self._writes is None:
             raise RuntimeError("There is no policy to answer with yet; call publish() first.")
-        return sample(*self._writes, prompts, sampling, seed)
+        return sample_responses(*self._writes, prompts, sampling, seed)

@@ -11,7 +11,7 @@ import pytest
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation import TransformersEngine
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.runtime.seeds import derive_seed
 from tests.runs import Fit

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.generation.prompt_reading import may_share_start, side_by_side
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.reading.common_start import COMMON_START_FROM, common_start
 from laser_pl.reading.padding import pad_left

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from laser_pl.batches import PromptBatch
 from laser_pl.generation import replayed as module
 from laser_pl.generation import way
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import FASTEST, REPLAYED, way_of

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import encode
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.text import text_of, unknown_ids
 

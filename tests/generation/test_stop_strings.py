@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import sample
+from laser_pl.generation.sampler import sample_responses as sample
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, stopped
 from laser_pl.generation.text import text_of
