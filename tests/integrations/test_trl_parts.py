@@ -104,16 +104,16 @@ def test_columns_of_any_kind_are_compared(rows: Rows) -> None:
 def policy(causal_model: Callable[..., Any], tokenizer: Any, family: str) -> TrainedPolicy:
     model = causal_model(family, len(tokenizer), torch.float64)
     model.train()
-    return TrainedPolicy(model, tokenizer.pad_token_id)
+    return TrainedPolicy(model)
 
 
 def test_contexts_and_likelihoods_are_the_models(policy: TrainedPolicy, tokenizer: Any) -> None:
     """Of each text alone, without padding; the model trains on afterwards."""
     heads, tails = tokenizer(["1+1=", "a longer one:"])["input_ids"], tokenizer(["2", "four", "", "5"])["input_ids"]
     tails = [[*tail, 1] for tail in tails]
-    contexts = policy.contexts(heads)
     tokens, mask = pad_right(tails, 0, torch.device("cpu"))
     prompts = PromptBatch((Prompt("p", "", ""), Prompt("q", "", "")), *pad_left(heads, 0, torch.device("cpu")))
+    contexts = policy.contexts(prompts)
     found = policy.logprobs(Reading(prompts, torch.tensor([0, 0, 1, 1]), tokens, mask))
     assert policy.trains
     policy.model.eval()
@@ -126,15 +126,15 @@ def test_contexts_and_likelihoods_are_the_models(policy: TrainedPolicy, tokenize
             logits = policy.model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].double()
             expected = logits.log_softmax(-1)[torch.arange(len(tail)), tail].sum()
             torch.testing.assert_close(found[row].double(), expected, rtol=1e-5, atol=1e-5)
-    assert policy.contexts([]).shape == (0, 32)
+    assert policy.contexts(prompts.part([])).shape == (0, 32)
 
 
 def test_a_model_in_parts_is_refused() -> None:
     model = nn.Linear(1, 1)
-    TrainedPolicy(model, 0).refuse_sharded()
+    TrainedPolicy(model).refuse_sharded()
     model.weight.ds_id = 0  # type: ignore[assignment]  # as DeepSpeed marks what lies elsewhere
     with pytest.raises(ConfigurationError, match=r"The model is sharded.*Give SelectedReward features"):
-        TrainedPolicy(model, 0).refuse_sharded()
+        TrainedPolicy(model).refuse_sharded()
 
 
 @pytest.mark.parametrize("bandit", [bandits.LinUCB(), bandits.Exp3(), bandits.SlidingWindowLinUCB(), bandits.UCB1()])

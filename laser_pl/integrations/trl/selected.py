@@ -163,7 +163,7 @@ class SelectedReward:
         self._keeps_before = self.cycle > args.gradient_accumulation_steps  # a checkpoint may be made within
         eos = getattr(model.generation_config, "eos_token_id", None)
         self._ends = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
-        policy = TrainedPolicy(model, tokenizer.pad_token_id or 0)
+        policy = TrainedPolicy(model)
         signal = self.selector.signal
         if self.features is None or not type(signal).__module__.endswith(("trusted", "majority", "gap")):
             policy.refuse_sharded()
@@ -270,14 +270,18 @@ class SelectedReward:
 
     def _evaluate(self, groups: Groups) -> tuple[Tensor, list[str | None]]:
         """Scores by what was learned, as those of ``_train``."""
-        hidden = self._hidden(groups.prompts, [self.rows.ids(prompt) for prompt in groups.prompts])
+        hidden = self._hidden(self._encoded(groups))
         best = self.selector.best(groups.prompts, groups.texts, hidden)
         return best.scores, [None if arm is None else self.selector.arms[arm] for arm in best.arms]
 
-    def _hidden(self, prompts: Sequence[Prompt], ids: Sequence[Sequence[int]]) -> Tensor:
+    def _encoded(self, groups: Groups) -> PromptBatch:
+        ids = [self.rows.ids(prompt) for prompt in groups.prompts]
+        return PromptBatch(tuple(groups.prompts), *pad_left(ids, 0, torch.device("cpu")))
+
+    def _hidden(self, prompts: PromptBatch) -> Tensor:
         """What the bandit's contexts are made of: the policy's hidden states, or the features. Shape ``(B, d)``."""
         if self.features is not None:
-            found = torch.as_tensor(self.features(prompts))
+            found = torch.as_tensor(self.features(prompts.prompts))
             if found.dim() != 2 or len(found) != len(prompts) or not found.isfinite().all():
                 raise ConfigurationError(
                     f"features must return a row of finite numbers for each of {len(prompts)} prompts, got"
@@ -286,20 +290,17 @@ class SelectedReward:
             return found.detach().float().cpu()
         assert self._policy is not None
         ranks = self.selector.panel.ranks
-        return ranks.together(self._policy.contexts([ids[row] for row in ranks.rows(len(ids))]), len(ids))
+        return ranks.together(self._policy.contexts(prompts.part(ranks.rows(len(prompts)))), len(prompts))
 
     def _batch(self, groups: Groups, iteration: int) -> RolloutBatch:
-        ids = [self.rows.ids(prompt) for prompt in groups.prompts]
-        cpu, count = torch.device("cpu"), len(ids)
+        prompts, cpu = self._encoded(groups), torch.device("cpu")
         flat = [one for own in groups.ids for one in own]
         tokens, mask = pad_right([one or [self.rows.tokenizer.eos_token_id] for one in flat], 0, cpu)
-        finished = torch.tensor([bool(one) and one[-1] in self._ends for one in flat]).view(count, -1)
+        finished = torch.tensor([bool(one) and one[-1] in self._ends for one in flat])
+        finished = finished.view(len(prompts), -1)
         shape = (*finished.shape, -1)
         responses = Responses(tokens.view(shape), mask.view(shape), finished, groups.texts)
-        prompts = PromptBatch(tuple(groups.prompts), *pad_left(ids, 0, cpu))
-        return RolloutBatch(
-            prompts, responses, self._hidden(groups.prompts, ids), self._logprobs(prompts, responses), iteration
-        )
+        return RolloutBatch(prompts, responses, self._hidden(prompts), self._logprobs(prompts, responses), iteration)
 
     def _logprobs(self, prompts: PromptBatch, responses: Responses) -> Tensor:
         """Log-probabilities where the signal wants them, NaN elsewhere, since they cost a forward. Shape ``(B, n)``."""

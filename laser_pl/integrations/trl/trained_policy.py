@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
+from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.modes import evaluating
-from laser_pl.reading.padding import pad_left
 from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.reading.text_decoder import text_decoder, without_wrapper
+from laser_pl.reading.text_decoder import without_wrapper
 
 _BUDGET = 8192
 """Tokens in one forward."""
@@ -27,12 +26,10 @@ class TrainedPolicy:
 
     Args:
         model: The trainer's, not wrapped for several processes.
-        pad_id: A token to pad with.
     """
 
-    def __init__(self, model: Any, pad_id: int) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.pad_id = pad_id
 
     @property
     def trains(self) -> bool:
@@ -58,25 +55,16 @@ class TrainedPolicy:
                 " of prompts, and a signal that asks the reward models alone: Trusted, Majority or Gap."
             )
 
-    def contexts(self, ids: Sequence[Sequence[int]]) -> Tensor:
+    def contexts(self, prompts: PromptBatch) -> Tensor:
         """Hidden state of the last token of each prompt, after the final norm.
-
-        Args:
-            ids: Of ``B`` prompts.
 
         Returns:
             On the CPU. Shape ``(B, hidden size)``, float32.
         """
-        base = without_wrapper(self.model)
-        decoder = text_decoder(base)
-        parts = [torch.zeros(0, base.config.get_text_config().hidden_size)]
-        step = max(1, _BUDGET // max(map(len, ids), default=1))
+        if len(prompts) == 0:  # which a process has where there are more of them than prompts
+            return torch.zeros(0, self.model.config.get_text_config().hidden_size)
         with self._as_made():
-            for start in range(0, len(ids), step):
-                tokens, mask = pad_left(ids[start : start + step], self.pad_id, self.device)
-                read = decoder(tokens, attention_mask=mask, position_ids=position_ids(mask), use_cache=False)
-                parts.append(read.last_hidden_state[:, -1].float().cpu())
-        return torch.cat(parts)
+            return ResponseReader(self.model, _BUDGET, share=False).contexts(prompts.to(self.device)).cpu()
 
     @contextmanager
     def _as_made(self) -> Iterator[None]:
