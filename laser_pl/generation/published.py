@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laser_pl.errors import ConfigurationError
+from laser_pl.errors import ConfigurationError, writable
+from laser_pl.run.state import digest
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -24,12 +24,7 @@ def name_of(model: PeftModel) -> str | None:
     if model.get_model_status().enabled is False:
         return None
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().float().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return f"laser-{digest.hexdigest()[:16]}"
+    return f"laser-{digest(dict(sorted(tensors.items())))[:16]}"
 
 
 def refuse_unservable(config: Any) -> None:
@@ -74,15 +69,12 @@ def write_adapter(model: PeftModel, folder: Path) -> None:
         ConfigurationError: If it cannot be written.
     """
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    advice = "Set the engine's adapters to a folder that can be written to, and that the server sees by the same path."
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(str(aside), safe_serialization=True, save_embedding_layers=False)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The adapter cannot be written to '{folder}' ({error.strerror or error}). Set the engine's adapters to a"
-            " folder that can be written to, and that the server sees by the same path."
-        ) from error
+        with writable(folder, advice):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            model.save_pretrained(str(aside), safe_serialization=True, save_embedding_layers=False)
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
