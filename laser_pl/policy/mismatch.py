@@ -8,12 +8,10 @@ import math
 from torch import Tensor
 
 from laser_pl.batches import Responses
+from laser_pl.messages.mismatch import ADVICE, BOUND
 from laser_pl.runtime.ranks import Ranks
 
 log = logging.getLogger(__name__)
-
-BOUND = 0.1
-"""Nats per token from which it is warned. Another engine's rounding makes about .01 in bfloat16."""
 
 
 class Mismatch:
@@ -47,8 +45,6 @@ class Mismatch:
         if apart > BOUND:
             log.warning(
                 "The engine's log-probabilities of the iteration's responses differ from the policy's by %.2f nats per"
-                " token: it does not sample from the policy that is trained. Look at its data type, quantisation and"
-                " adapter.",
-                apart,
-            )
+                " token. %s", apart, ADVICE,
+            )  # fmt: skip
         return apart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laser_pl.messages.mismatch import ADVICE, BOUND
 from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
 from laser_pl.report.series import clear_change, mean
@@ -12,8 +13,6 @@ TRUNCATED = 0.2
 """Share of responses cut at the limit above which rewards judge torsos."""
 LONGER = 1.2
 """Growth of responses above which length itself may be what is rewarded."""
-APART = 0.1
-"""Nats per token between engine and policy, as ``laser_pl.policy.mismatch.BOUND``: a page needs no torch."""
 FLAT = 0.01
 """Accuracy that three validations should gain at least, altogether."""
 
@@ -77,12 +76,12 @@ def truncated(records: RunRecords) -> Caution | None:
 def mismatched(records: RunRecords) -> Caution | None:
     """The engine that sampled gave the last iteration's responses other probabilities than the policy does."""
     apart = records.metric_by_iteration("rollouts/mismatch")
-    if not apart or mean(apart[max(apart)]) <= APART:
+    if not apart or mean(apart[max(apart)]) <= BOUND:
         return None
     return Caution(
         f"The engine's log-probabilities of iteration {max(apart) + 1}'s responses differ from the policy's by"
         f" {mean(apart[max(apart)]):.2f} nats per token.",
-        "It does not sample from the policy that is trained. Look at its data type, quantisation and adapter.",
+        ADVICE,
     )
 
 

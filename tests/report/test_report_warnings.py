@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from laser_pl.policy.mismatch import BOUND
 from laser_pl.report.agreement_warnings import alike, opposed
 from laser_pl.report.caution import Caution
 from laser_pl.report.data_warnings import too_long
@@ -22,7 +21,7 @@ from laser_pl.report.selection_warnings import (
     nothing_observed,
     told_nothing_apart,
 )
-from laser_pl.report.training_warnings import APART, displaced, flat, longer, mismatched, truncated
+from laser_pl.report.training_warnings import displaced, flat, longer, mismatched, truncated
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run.folder import RunFolder
 
@@ -270,7 +269,6 @@ def test_an_engine_that_samples_from_another_policy_is_told() -> None:
     assert "by 0.30 nats per token" in caution.what
     assert found(0.3, 0.01) is None
     assert found() is None
-    assert BOUND == APART  # at which the run itself warns
 
 
 def test_pairs_that_lack_since_cut_responses_are_left_out_are_told_so() -> None:
