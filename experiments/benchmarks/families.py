@@ -33,7 +33,7 @@ from results import command_of, parser_of
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import WAYS, way_of
 from laser_pl.models.language_model import Lora
@@ -113,7 +113,7 @@ def tried(family: str, dtype: torch.dtype) -> Found:
         model = causal_families.make(family, dtype, **causal_families.drawing(family))
         reader, way = ResponseReader(model, 1000), way_of(model)
         greedy = Sampling(n=RESPONSES, temperature=0, max_new_tokens=TOKENS)
-        responses = sample(model, TOKENIZER, batch, greedy, seed=0)
+        responses = sample_responses(model, TOKENIZER, batch, greedy, seed=0)
         of = torch.arange(len(LENGTHS)).repeat_interleave(RESPONSES)
         tokens, mask = responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1)
         reading = Reading(batch, of, tokens, mask)

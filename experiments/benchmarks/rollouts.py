@@ -30,11 +30,11 @@ TEMPERATURE = 0.8
 
 def ours(model: Any, prompts: Any, n: int, length: int) -> Callable[[], Any]:
     """What the data module does."""
-    from laser_pl.generation.sampler import sample_responses as sample
+    from laser_pl.generation.sampler import sample_responses
     from laser_pl.generation.sampling import Sampling
 
     sampling = Sampling(n=n, temperature=TEMPERATURE, max_new_tokens=length)
-    return lambda: sample(model, tokenizer_of(model), prompts, sampling, seed=0)
+    return lambda: sample_responses(model, tokenizer_of(model), prompts, sampling, seed=0)
 
 
 def generate(model: Any, prompts: Any, n: int, length: int) -> Callable[[], Any]:
@@ -74,11 +74,11 @@ def same_greedy(model: Any, prompts: Any, length: int) -> bool:
     """Whether ours and plain generation find the same ids."""
     import torch
 
-    from laser_pl.generation.sampler import sample_responses as sample
+    from laser_pl.generation.sampler import sample_responses
     from laser_pl.generation.sampling import Sampling
 
     tokenizer = tokenizer_of(model)
-    found = sample(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=length), seed=0)
+    found = sample_responses(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=length), seed=0)
     with torch.no_grad():
         expected = model.generate(
             input_ids=prompts.tokens,

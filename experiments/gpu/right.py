@@ -23,7 +23,7 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.generation.replayed import refused
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import FASTEST, REPLAYED, Dictation, Way, bare_generation_config
 from laser_pl.generation.ways import Choice
@@ -182,7 +182,7 @@ def uncaptured(card: Card, sizes: Sizes) -> Finding:
     prompts, how = prompts_on(card, models[0], sizes), Sampling(n=2, max_new_tokens=sizes.short.new)
 
     def tokens(model: Any) -> Tensor:
-        return sample(model, tokenizer_of(model), prompts, how, seed=0).tokens
+        return sample_responses(model, tokenizer_of(model), prompts, how, seed=0).tokens
 
     expected = tokens(models[0])
     models[0].lm_head.register_forward_hook(lambda layer, given, logits: logits * float(logits.isfinite().all()))
@@ -210,7 +210,7 @@ def distribution(card: Card, sizes: Sizes) -> Finding:
     prompt = PromptBatch((Prompt("0", "", ""),), torch.tensor([[3, 4, 5]]), torch.ones(1, 3, dtype=torch.long))
     prompt = prompt.to(card.device)
     how = Sampling(n=sizes.samples, temperature=0.8, max_new_tokens=2, tokens_at_once=10**9)
-    found = sample(model, tokenizer_of(model), prompt, how, seed=0)
+    found = sample_responses(model, tokenizer_of(model), prompt, how, seed=0)
     vocabulary, pad, eos = 12, 0, {1, 11}
     expected = torch.zeros(vocabulary, vocabulary, dtype=torch.float64)
     for first in range(vocabulary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,11 @@ def sample_responses(model: Any, tokenizer: Any, prompts: PromptBatch, sampling:
 
 def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
     """The responses, and the prompts' contexts ``(B, d)``, as before engines; it goes with the next release."""
+    warnings.warn(
+        "laser_pl.generation.sampler.sample is sample_responses now, and contexts are ResponseReader.contexts.",
+        FutureWarning,
+        stacklevel=2,
+    )
     responses = sample_responses(model, tokenizer, prompts, sampling, seed)
     with evaluating(model):
         return responses, ResponseReader(model, sampling.tokens_at_once).contexts(prompts)

@@ -11,7 +11,7 @@ import pytest
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation import TransformersEngine
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.runtime.seeds import derive_seed
 from tests.runs import Fit
@@ -60,7 +60,7 @@ def test_the_majority_of_the_samples_is_graded(run: LaserCLI) -> None:
     policy = run.model
     (batch,) = run.datamodule.test_dataloader()
     generator, seed = policy.model.get_base_model(), derive_seed(policy.seed, "evaluation", 0)
-    responses = sample(generator, policy.tokenizer, batch, policy.evaluation, seed)
+    responses = sample_responses(generator, policy.tokenizer, batch, policy.evaluation, seed)
     right: dict[str, list[bool]] = {}
     for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
         answers = [text.strip() for text in texts]

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.generation.prompt_reading import may_share_start, side_by_side
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.reading.common_start import COMMON_START_FROM, common_start
 from laser_pl.reading.padding import pad_left
@@ -63,9 +63,9 @@ def test_every_family_samples_the_same_as_prompt_by_prompt(
     model = causal_model(family, len(tokenizer))
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
     assert common_start(prompts.tokens, prompts.mask) == len(START)
-    found = sample(model, tokenizer, prompts, SAMPLING, SEED)
+    found = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
-    expected = sample(model, tokenizer, prompts, SAMPLING, SEED)
+    expected = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
 
 
@@ -80,21 +80,23 @@ def test_a_window_that_spans_the_prompts_does_not_mind(
         model = AutoModelForCausalLM.from_config(MistralConfig(**like_llama, sliding_window=window)).eval()
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
     assert may_share_start(model, prompts.tokens.shape[1]) is shares
-    found = sample(model, tokenizer, prompts, SAMPLING, SEED)
+    found = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
-    expected = sample(model, tokenizer, prompts, SAMPLING, SEED)
+    expected = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
 
 
 def test_only_what_differs_is_read_of_each_prompt(causal_model: Callable[..., Any], tokenizer: Any) -> None:
     model = causal_model("llama", len(tokenizer))
-    sample(model, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)  # tries its attention
+    sample_responses(
+        model, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED
+    )  # tries its attention
     shapes = []
     model.get_decoder().register_forward_pre_hook(
         lambda _, __, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
-    sample(model, tokenizer, prompts, SAMPLING, SEED)
+    sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     width = prompts.tokens.shape[1]
     assert shapes[:2] == [(1, len(START)), (len(ENDS), width - len(START) - 1)]
 
@@ -103,5 +105,5 @@ def test_equal_prompts_keep_something_to_read(causal_model: Callable[..., Any], 
     model, greedy = causal_model("llama", len(tokenizer)), Sampling(n=1, temperature=0, max_new_tokens=20)
     prompts = prompts_of([START, START], tokenizer)
     assert common_start(prompts.tokens, prompts.mask) == len(START) - 2
-    together, alone = (sample(model, tokenizer, some, greedy, SEED) for some in (prompts, prompts.part([0])))
+    together, alone = (sample_responses(model, tokenizer, some, greedy, SEED) for some in (prompts, prompts.part([0])))
     assert list(together.texts) == [alone.texts[0]] * 2

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from laser_pl.batches import PromptBatch
 from laser_pl.generation import replayed as module
 from laser_pl.generation import way
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import FASTEST, REPLAYED, way_of
@@ -112,7 +112,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
 
 def sampled(which: Any, model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> Any:
     monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: which)
-    return sample(model, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(**how), SEED)
+    return sample_responses(model, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(**how), SEED)
 
 
 def test_a_replay_that_asks_nothing_of_python_writes_the_same(

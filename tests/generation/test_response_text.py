@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import encode
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.text import text_of, unknown_ids
 
@@ -22,7 +22,7 @@ EMPTY = 7  # ids behind the tokenizer's that a padded vocabulary has
 
 def drawn(model: Any, tokenizer: Any, sampling: Sampling) -> set[int]:
     prompts = encode([Prompt(text, text, text) for text in ("abc", "x = 1, so")], tokenizer, limit=50)
-    responses = sample(model, tokenizer, prompts, sampling, seed=0)
+    responses = sample_responses(model, tokenizer, prompts, sampling, seed=0)
     return set(responses.tokens[responses.mask.bool()].tolist())
 
 
@@ -43,7 +43,7 @@ def test_every_sampled_text_is_its_characters(causal_model: Callable[..., Any], 
     model.get_output_embeddings().register_forward_hook(lambda m, i, logits: logits.index_add_(
         -1, liked, logits.new_full((*logits.shape[:-1], len(liked)), 6.0)))  # fmt: skip
     prompts = encode([Prompt("p", "p", "abc")], tokenizer, limit=50)
-    responses = sample(model, tokenizer, prompts, Sampling(n=16, max_new_tokens=40), seed=0)
+    responses = sample_responses(model, tokenizer, prompts, Sampling(n=16, max_new_tokens=40), seed=0)
     characters = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     for ids, mask, text in zip(responses.tokens[0], responses.mask[0], responses.texts[0], strict=True):
         assert text == "".join(characters[id_] for id_ in ids[mask.bool()].tolist() if id_ >= SPECIAL)
@@ -69,7 +69,7 @@ def test_padding_with_an_ordinary_character_adds_none(causal_model: Callable[...
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(0.3)  # so that responses end at different places
     prompts = encode([Prompt("p", "p", "abc")], tokenizer, limit=50)
-    responses = sample(model, tokenizer, prompts, Sampling(n=16, max_new_tokens=60), seed=0)
+    responses = sample_responses(model, tokenizer, prompts, Sampling(n=16, max_new_tokens=60), seed=0)
     assert len(set(responses.mask.sum(-1).flatten().tolist())) > 1
     assert not any("#" in text for text in responses.texts[0])
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample, sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import WAYS
@@ -55,14 +55,14 @@ def responses_of(tokens: Tensor, mask: Tensor) -> list[list[int]]:
 
 def test_greedy_equals_reading_everything_again(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
-    responses = sample(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=12), SEED)
+    responses = sample_responses(model, tokenizer, prompts, Sampling(n=1, temperature=0, max_new_tokens=12), SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], 12) for text in TEXTS]
     assert responses_of(responses.tokens, responses.mask) == expected
 
 
 def test_greedy_equals_plain_generation_of_each_prompt_alone(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
-    responses = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
+    responses = sample_responses(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
     found = responses_of(responses.tokens, responses.mask)
     for row, text in enumerate(TEXTS):
         ids = tokenizer(text, return_tensors="pt")["input_ids"]
@@ -106,7 +106,7 @@ def test_sampling_equals_reading_everything_again_with_the_same_numbers(
     n, length, (temperature, top_p) = 3, TOKENS_BETWEEN_LOOKS + 4, choice
     sampling = Sampling(n=n, max_new_tokens=length, temperature=temperature, top_p=top_p)
     with torch.random.fork_rng():
-        responses = sample(model, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+        responses = sample_responses(model, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
         ids = [tokenizer(text)["input_ids"] for text in TEXTS]
         expected = slow_samples(model, ids, n, length, temperature, top_p)
     assert responses_of(responses.tokens, responses.mask) == expected
@@ -121,17 +121,18 @@ def test_a_model_that_cannot_share_its_prompts_samples_the_same(
 ) -> None:
     prefer(model, EOS, 1.0)
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=TOKENS_BETWEEN_LOOKS + 4, **choice)
-    shared = sample(model, tokenizer, prompts, sampling, SEED)
+    shared = sample_responses(model, tokenizer, prompts, sampling, SEED)
     for way in (way for way in WAYS if way.padded):  # others draw each length from numbers of its own
         monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _, way=way: way)
-        plain = sample(model, tokenizer, prompts, sampling, SEED)
+        plain = sample_responses(model, tokenizer, prompts, sampling, SEED)
         assert responses_of(shared.tokens, shared.mask) == responses_of(plain.tokens, plain.mask)
 
 
 def test_longer_responses_begin_like_shorter_ones(llama: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
     short, long = (
-        sample(llama, tokenizer, prompts, Sampling(n=4, max_new_tokens=length), SEED).tokens for length in (5, 20)
+        sample_responses(llama, tokenizer, prompts, Sampling(n=4, max_new_tokens=length), SEED).tokens
+        for length in (5, 20)
     )
     assert torch.equal(long[..., :5], short)
 
@@ -140,14 +141,22 @@ def test_longer_responses_begin_like_shorter_ones(llama: Any, tokenizer: Any) ->
 def test_logits_that_are_not_finite_stop_the_run(llama: Any, tokenizer: Any, value: float) -> None:
     prefer(llama, 7, value)
     with pytest.raises((FloatingPointError, ConfigurationError), match="logits are not finite"):
-        sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
+        sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
+
+
+def test_the_old_name_gives_responses_and_contexts_with_a_warning(llama: Any, tokenizer: Any) -> None:
+    prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4)
+    with pytest.warns(FutureWarning, match="sample is sample_responses now"):
+        responses, contexts = sample(llama, tokenizer, prompts, sampling, SEED)
+    assert torch.equal(responses.tokens, sample_responses(llama, tokenizer, prompts, sampling, SEED).tokens)
+    assert torch.equal(contexts, ResponseReader(llama, sampling.tokens_at_once).contexts(prompts))
 
 
 @pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"]], ids=["one prompt", "three prompts"])
 def test_prompts_of_one_token(model: Any, tokenizer: Any, texts: list[str]) -> None:
     """There is nothing to read before the last token."""
     prompts = prompts_of(texts, tokenizer)
-    responses = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=8), SEED)
+    responses = sample_responses(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=8), SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], 8) for text in texts for _ in range(2)]
     assert responses_of(responses.tokens, responses.mask) == expected
     assert ResponseReader(model, 100).contexts(prompts).shape == (len(texts), 32)
@@ -168,7 +177,7 @@ def prefer(model: Any, token: int, by: float = 50.0) -> None:
 def test_pad_is_never_sampled(llama: Any, tokenizer: Any, temperature: float) -> None:
     prefer(llama, PAD)
     sampling = Sampling(n=5, temperature=temperature, max_new_tokens=10)
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), sampling, SEED)
     assert (responses.tokens[responses.mask == 1] != PAD).all()
     assert responses.mask.sum(-1).min() >= 1
 
@@ -185,7 +194,7 @@ def assert_masks_stop_at_the_first_eos(tokens: Tensor, mask: Tensor, finished: T
 @pytest.mark.parametrize("eagerness", [-50.0, 2.0, 50.0], ids=["never ends", "ends somewhere", "ends at once"])
 def test_masks_stop_at_the_first_eos(llama: Any, tokenizer: Any, eagerness: float) -> None:
     prefer(llama, EOS, eagerness)
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
     assert_masks_stop_at_the_first_eos(*flat, ends={EOS})
     lengths = responses.mask.sum(-1)
@@ -203,7 +212,7 @@ def test_a_chat_model_has_several_ends(llama: Any, tokenizer: Any) -> None:
     llama.generation_config.eos_token_id = [other]
     prefer(llama, other, 2.0)
     prefer(llama, EOS, 2.0)
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     flat = [t.flatten(0, 1) for t in (responses.tokens, responses.mask, responses.finished)]
     assert_masks_stop_at_the_first_eos(*flat, ends={EOS, other})
     last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1)
@@ -213,7 +222,7 @@ def test_a_chat_model_has_several_ends(llama: Any, tokenizer: Any) -> None:
 def test_a_pad_token_that_is_eos_still_ends_a_response(llama: Any, tokenizer: Any) -> None:
     tokenizer.pad_token = tokenizer.eos_token
     prefer(llama, EOS, 2.0)
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=10), SEED)
     last = responses.tokens.gather(-1, responses.mask.sum(-1, keepdim=True) - 1).squeeze(-1)
     assert torch.equal(last == EOS, responses.finished)
     assert 0 < responses.finished.sum() < responses.finished.numel()
@@ -221,7 +230,7 @@ def test_a_pad_token_that_is_eos_still_ends_a_response(llama: Any, tokenizer: An
 
 def test_texts_are_the_sampled_tokens_without_special_ones(llama: Any, tokenizer: Any) -> None:
     prefer(llama, EOS, 2.0)
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=3, max_new_tokens=10), SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=3, max_new_tokens=10), SEED)
     for row, ids in enumerate(responses_of(responses.tokens, responses.mask)):
         expected = "".join(token for token in tokenizer.convert_ids_to_tokens(ids) if not token.startswith("<"))
         assert responses.texts[row // 3][row % 3] == expected
@@ -241,14 +250,14 @@ def test_settings_that_ship_with_a_model_do_not_change_how_it_is_sampled(
     for name, value in shipped.items():
         setattr(with_settings.generation_config, name, value)
     sampling, prompts = Sampling(n=3, temperature=temperature, max_new_tokens=12), prompts_of(TEXTS, tokenizer)
-    expected = sample(plain, tokenizer, prompts, sampling, SEED)
-    found = sample(with_settings, tokenizer, prompts, sampling, SEED)
+    expected = sample_responses(plain, tokenizer, prompts, sampling, SEED)
+    found = sample_responses(with_settings, tokenizer, prompts, sampling, SEED)
     assert torch.equal(found.tokens, expected.tokens)
 
 
 def test_a_batch_repeats_and_another_seed_gives_others(llama: Any, tokenizer: Any) -> None:
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=4, max_new_tokens=10)
-    one, again, other = (sample(llama, tokenizer, prompts, sampling, seed).tokens for seed in (1, 1, 2))
+    one, again, other = (sample_responses(llama, tokenizer, prompts, sampling, seed).tokens for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -257,7 +266,7 @@ def test_a_batch_repeats_and_another_seed_gives_others(llama: Any, tokenizer: An
 def test_the_callers_random_state_and_mode_are_left_alone(llama: Any, tokenizer: Any, training: bool) -> None:
     llama.train(training)
     before = torch.get_rng_state()
-    sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
+    sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
     assert torch.equal(torch.get_rng_state(), before)
     assert llama.training is training
 
@@ -265,21 +274,23 @@ def test_the_callers_random_state_and_mode_are_left_alone(llama: Any, tokenizer:
 def test_dropout_is_off_while_sampling(causal_model: Callable[..., Any], tokenizer: Any) -> None:
     model = causal_model("gpt2", len(tokenizer))  # with dropout 0.1 everywhere
     prompts, sampling = prompts_of(TEXTS, tokenizer), Sampling(n=2, temperature=0, max_new_tokens=8)
-    calm = sample(model, tokenizer, prompts, sampling, SEED)
+    calm = sample_responses(model, tokenizer, prompts, sampling, SEED)
     model.train()
-    found = sample(model, tokenizer, prompts, sampling, SEED)
+    found = sample_responses(model, tokenizer, prompts, sampling, SEED)
     assert torch.equal(found.tokens, calm.tokens)
 
 
 def test_the_prompts_are_read_once_whatever_n(llama: Any, tokenizer: Any) -> None:
     """Of the ``B`` prompts all tokens but the last, and then no more than one token of any row at a time."""
-    sample(llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)  # tries its attention
+    sample_responses(
+        llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED
+    )  # tries its attention
     shapes = []
     llama.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     prompts = prompts_of(TEXTS, tokenizer)
-    sample(llama, tokenizer, prompts, Sampling(n=6, max_new_tokens=4), SEED)
+    sample_responses(llama, tokenizer, prompts, Sampling(n=6, max_new_tokens=4), SEED)
     width = prompts.tokens.shape[1]
     assert shapes[0] == (5, width - 1)
     assert set(shapes[1:]) == {(30, 1)}
@@ -306,7 +317,7 @@ def test_greedy_stays_the_same_where_responses_leave(model: Any, tokenizer: Any)
     texts = [*TEXTS, "q", "(", "9 9 9"]
     length = 3 * TOKENS_BETWEEN_LOOKS + 2
     sampling = Sampling(n=2, temperature=0, max_new_tokens=length)
-    responses = sample(model, tokenizer, prompts_of(texts, tokenizer), sampling, SEED)
+    responses = sample_responses(model, tokenizer, prompts_of(texts, tokenizer), sampling, SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], length) for text in texts for _ in range(2)]
     assert responses_of(responses.tokens, responses.mask) == expected
     assert len({len(ids) for ids in expected}) > 1
@@ -314,12 +325,12 @@ def test_greedy_stays_the_same_where_responses_leave(model: Any, tokenizer: Any)
 
 def test_the_batch_shrinks(llama: Any, tokenizer: Any) -> None:
     prefer(llama, EOS, 3.0)
-    sample(llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)
+    sample_responses(llama, tokenizer, prompts_of(["x"], tokenizer), Sampling(n=1, max_new_tokens=1), SEED)
     rows: list[int] = []
     llama.get_decoder().register_forward_pre_hook(
         lambda _, __, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    responses = sample(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=60), SEED)
+    responses = sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=8, max_new_tokens=60), SEED)
     lengths = responses.mask.sum(-1).flatten()
     for step, found in enumerate(rows[1:]):
         looked = step // TOKENS_BETWEEN_LOOKS * TOKENS_BETWEEN_LOOKS
@@ -362,7 +373,7 @@ def test_every_response_is_as_likely_as_the_model_says(
     tokens = torch.tensor([[PAD] * (width - len(row)) + row for row in ids])
     prompts = PromptBatch(tuple(Prompt(str(row), "", "") for row in ids), tokens, (tokens != PAD).long())
     sampling = Sampling(n=n, temperature=temperature, max_new_tokens=LONGEST)
-    responses = sample(model, tokenizer, prompts, sampling, SEED)
+    responses = sample_responses(model, tokenizer, prompts, sampling, SEED)
     flat = responses_of(responses.tokens, responses.mask)
     for row, prompt in enumerate(ids):
         expected = exact(model, prompt, temperature)
@@ -383,8 +394,8 @@ def test_every_response_is_as_likely_as_the_model_says(
 def test_batches_under_a_bound_hold_like_lengths_and_keep_their_order(model: Any, tokenizer: Any) -> None:
     prompts = prompts_of(TEXTS, tokenizer)
     small = Sampling(n=2, temperature=0, max_new_tokens=12, tokens_at_once=60)
-    found = sample(model, tokenizer, prompts, small, SEED)
-    expected = sample(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
+    found = sample_responses(model, tokenizer, prompts, small, SEED)
+    expected = sample_responses(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=12), SEED)
     assert torch.equal(found.tokens, expected.tokens)
     assert found.texts == expected.texts
 
@@ -392,6 +403,6 @@ def test_batches_under_a_bound_hold_like_lengths_and_keep_their_order(model: Any
 def test_batches_of_one_draw_other_numbers(llama: Any, tokenizer: Any) -> None:
     prompts = prompts_of(["abc", "abc"], tokenizer)
     sampling = Sampling(n=4, max_new_tokens=10, tokens_at_once=1)
-    one, again = (sample(llama, tokenizer, prompts, sampling, SEED).tokens for _ in range(2))
+    one, again = (sample_responses(llama, tokenizer, prompts, sampling, SEED).tokens for _ in range(2))
     assert torch.equal(one, again)
     assert not torch.equal(one[0], one[1])

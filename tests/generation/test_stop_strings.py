@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, stopped
 from laser_pl.generation.text import text_of
@@ -98,9 +98,9 @@ def test_responses_are_those_without_stop_strings_cut(
 ) -> None:
     monkeypatch.setattr("laser_pl.generation.sampler.way_of", lambda _: way)
     model, prompts = causal_model(family, len(tokenizer)), prompts_of(TEXTS, tokenizer)
-    whole = sample(model, tokenizer, prompts, Sampling(n=3, max_new_tokens=LONG), SEED)
+    whole = sample_responses(model, tokenizer, prompts, Sampling(n=3, max_new_tokens=LONG), SEED)
     stops = two_in([text for row in whole.texts for text in row])
-    found = sample(model, tokenizer, prompts, Sampling(n=3, max_new_tokens=LONG, stop=stops), SEED)
+    found = sample_responses(model, tokenizer, prompts, Sampling(n=3, max_new_tokens=LONG, stop=stops), SEED)
     cut = 0
     for row in range(len(TEXTS)):
         for i in range(3):
@@ -129,11 +129,11 @@ def test_what_has_stopped_costs_no_more_forwards(
     forwards: list[int] = []
     model.get_input_embeddings().register_forward_pre_hook(lambda *_: forwards.append(1))
     prompts = prompts_of(["x"], tokenizer)
-    whole = sample(model, tokenizer, prompts, Sampling(n=1, max_new_tokens=LONG), SEED)
+    whole = sample_responses(model, tokenizer, prompts, Sampling(n=1, max_new_tokens=LONG), SEED)
     assert len(forwards) >= LONG
     forwards.clear()
     stop = [whole.texts[0][0][2:4]]
-    sample(model, tokenizer, prompts, Sampling(n=1, max_new_tokens=LONG, stop=stop), SEED)
+    sample_responses(model, tokenizer, prompts, Sampling(n=1, max_new_tokens=LONG, stop=stop), SEED)
     assert len(forwards) <= TOKENS_BETWEEN_LOOKS + 2
 
 

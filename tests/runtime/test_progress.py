@@ -11,7 +11,7 @@ import torch
 
 from laser_pl.batches import Prompt
 from laser_pl.data.prompts import encode
-from laser_pl.generation.sampler import sample_responses as sample
+from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import way_of
 from laser_pl.models.language_model import Weights
@@ -50,7 +50,7 @@ def test_sampling_counts_every_response_once_whenever_it_ends(
     way_of(model)  # whose trial says how far it is, too
     heard = Heard()
     with progress.listening(heard):
-        responses = sample(model, tokenizer, prompts, Sampling(20, 1.0, 1.0, 40, tokens_at_once), seed=0)
+        responses = sample_responses(model, tokenizer, prompts, Sampling(20, 1.0, 1.0, 40, tokens_at_once), seed=0)
     lengths = responses.mask.sum(-1)
     assert lengths.min() < 16 < lengths.max()  # some leave early
     assert min(heard.counts) > 0
