@@ -17,6 +17,7 @@ from laser_pl.runtime.http_client import (
     Request,
     UnavailableError,
     check_address,
+    check_attempts,
     key_of,
 )
 
@@ -42,10 +43,10 @@ class VLLMServer:
         self, url: str, concurrency: int, timeout: float, retries: int, pause: float, api_key_variable: str | None
     ) -> None:
         check_address(url, "the vLLM engine")
-        if concurrency < 1 or not timeout > 0 or not pause >= 0 or retries < 0:
+        check_attempts(timeout, retries, pause, "The vLLM engine", "model.engine")
+        if concurrency < 1:
             raise ConfigurationError(
-                "The vLLM engine needs concurrency >= 1, timeout > 0, retries >= 0 and pause >= 0, got"
-                f" {concurrency}, {timeout}, {retries} and {pause}. Set them in model.engine."
+                f"The vLLM engine needs concurrency >= 1, got {concurrency}. Set it in model.engine."
             )
         self.url = url.rstrip("/")
         self.concurrency = concurrency

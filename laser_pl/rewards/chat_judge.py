@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,23 +18,15 @@ from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.keys import masked
-from laser_pl.rewards.base import RewardModel
-from laser_pl.rewards.chat_reply import Received, Reply, received
+from laser_pl.rewards.chat_reply import Reply, received
 from laser_pl.rewards.judge import filled
 from laser_pl.rewards.pairwise_judge import COMPARE, both_orders, schedule, standings
 from laser_pl.rewards.pointwise_judge import RATE
 from laser_pl.rewards.protocols import ProtocolError
 from laser_pl.rewards.reply_cache import ReplyCache, refuse_as_folder
+from laser_pl.rewards.served import ServedReward
 from laser_pl.runtime import progress
-from laser_pl.runtime.http_client import (
-    HttpClient,
-    OversizedError,
-    RefusedError,
-    Request,
-    UnavailableError,
-    check_address,
-    key_of,
-)
+from laser_pl.runtime.http_client import OversizedError, RefusedError, Request, UnavailableError
 
 _ABOUT_THE_TEXT = {400, 413, 422}
 """Statuses that refuse one text (too long, filtered); others are about the key, the model or the address."""
@@ -43,7 +34,7 @@ _QUOTED = 500
 """Most characters of what a server said in messages and in the cache."""
 
 
-class ChatJudge(RewardModel):
+class ChatJudge(ServedReward):
     r"""Asks an OpenAI-compatible chat endpoint for ratings, or which of two responses is better.
 
     The rating is the expected one, :math:`\sum_a v_a \, p(a)` over the answers' probabilities, where the server gives
@@ -98,33 +89,21 @@ class ChatJudge(RewardModel):
         for name, value in counts.items():
             if value < 1:
                 raise ConfigurationError(f"{name} must be >= 1, got {value}. Set the chat judge's {name}.")
-        if not timeout > 0 or not pause >= 0 or retries < 0:
-            raise ConfigurationError(
-                f"A chat judge needs timeout > 0, retries >= 0 and pause >= 0, got {timeout}, {retries} and {pause}."
-                " Set them in its config."
-            )
+        super().__init__("chat judge", url, timeout, retries, pause, concurrency, api_key_variable, max_answer_bytes)
         for name, price in {"prompt_price": prompt_price, "completion_price": completion_price}.items():
             if not 0 <= price < math.inf:
                 raise ConfigurationError(f"{name} must be >= 0, got {price}. Set the chat judge's {name}.")
         _check_endpoint(url)
         self.answers = _checked_answers(answers, compares=opponents is not None)
-        self.url = url
         self.model = model
         default = RATE if opponents is None else COMPARE
         self.template = SandboxedText(default if template is None else template, "The chat judge's template")
         self.opponents = opponents
         self.max_tokens = max_tokens
         self.extra_body = dict(extra_body or {})
-        self.timeout = timeout
-        self.retries = retries
-        self.pause = pause
-        self.concurrency = concurrency
-        self.api_key_variable = api_key_variable
-        self.max_answer_bytes = max_answer_bytes
         self.cache = cache
         self.prompt_price = prompt_price
         self.completion_price = completion_price
-        self._client: HttpClient | None = None
         self._kept: ReplyCache | None = None
         self._spent: Counter[str] = Counter()
 
@@ -134,7 +113,7 @@ class ChatJudge(RewardModel):
         Raises:
             ConfigurationError: If not.
         """
-        key_of(self.api_key_variable, self.url)
+        super().check()
         if self.cache is not None:
             refuse_as_folder(self.cache)
 
@@ -153,23 +132,15 @@ class ChatJudge(RewardModel):
         Raises:
             ConfigurationError: If the key is not there, or replies cannot be kept.
         """
-        if self._client is None:
-            key = key_of(self.api_key_variable, self.url)
-            self._kept = None if self.cache is None else ReplyCache(Path(self.cache), self.answers)
-            self._client = HttpClient(
-                timeout=self.timeout,
-                retries=self.retries,
-                pause=self.pause,
-                concurrency=self.concurrency,
-                max_answer_bytes=self.max_answer_bytes,
-                key=key,
-            )
+        super().check()  # before a folder is made
+        if self._kept is None and self.cache is not None:
+            self._kept = ReplyCache(Path(self.cache), self.answers)
+        super().load(device)
 
     def unload(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client, self._kept = None, None
+        """Close the connections, and forget the replies that were read."""
+        super().unload()
+        self._kept = None
 
     def spent(self) -> Mapping[str, float]:
         """Requests that were answered, replies from the cache, tokens, cost, and replies of two kinds.
@@ -233,7 +204,7 @@ class ChatJudge(RewardModel):
         refusals: list[RefusedError] = []
 
         def answered(number: int, answer: bytes) -> Reply:
-            got = self._read(answer)
+            got = self._decoded(answer, lambda body: received(body, self.answers))
             self._spent.update({"requests": 1, "prompt_tokens": got.tokens[0], "completion_tokens": got.tokens[1]})
             if self._kept is not None:
                 self._kept.keep(digests[number], got.reply, masked(got.text[: 2 * _QUOTED], self._key)[:_QUOTED])
@@ -281,21 +252,8 @@ class ChatJudge(RewardModel):
         """Of all that a reply's reading depends on; never of the key."""
         return hashlib.sha256(json.dumps([self.url, sorted(self.answers)]).encode() + body).hexdigest()
 
-    def _read(self, answer: bytes) -> Received:
-        try:
-            return received(json.loads(answer), self.answers)
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.url}: {error}") from None
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"{self.url} did not answer in JSON that can be read: {error}") from None
-
-    @property
-    def _key(self) -> str | None:
-        return os.environ.get(self.api_key_variable or "")
-
 
 def _check_endpoint(url: str) -> None:
-    check_address(url, "the chat judge")
     path = httpx.URL(url).path.rstrip("/")
     if not path or path.endswith("/v1"):
         raise ConfigurationError(

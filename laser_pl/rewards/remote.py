@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-
-import torch
 
 from laser_pl.batches import Prompt
 from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText, content_of, messages_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.keys import masked, masked_in
-from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.protocols import Item, Protocol, ProtocolError, checked
+from laser_pl.rewards.served import ServedReward
 from laser_pl.runtime import progress
-from laser_pl.runtime.http_client import HttpClient, OversizedError, Request, check_address, key_of
+from laser_pl.runtime.http_client import OversizedError, Request
 
 
-class RemoteReward(RewardModel):
+class RemoteReward(ServedReward):
     """Asks a server, in several requests at a time.
 
     Requests are repeated as ``laser_pl.runtime.http_client.HttpClient`` says; only ``url`` is ever asked. What stays
@@ -57,58 +54,17 @@ class RemoteReward(RewardModel):
         for name, value in counts.items():
             if value < 1:
                 raise ConfigurationError(f"{name} must be >= 1, got {value}. Set the remote reward model's {name}.")
-        if not timeout > 0 or not pause >= 0 or retries < 0:
-            raise ConfigurationError(
-                f"A remote reward model needs timeout > 0, retries >= 0 and pause >= 0, got {timeout}, {retries} and"
-                f" {pause}. Set them in its config."
-            )
-        check_address(url, "the remote reward model")
-        self.url = url
+        super().__init__(
+            "remote reward model", url, timeout, retries, pause, concurrency, api_key_variable, max_answer_bytes
+        )
         self.protocol = protocol
         self.text = SandboxedText(text, "The remote reward model's text")
-        self.timeout = timeout
-        self.retries = retries
-        self.pause = pause
         self.batch_size = batch_size
-        self.concurrency = concurrency
-        self.api_key_variable = api_key_variable
-        self.max_answer_bytes = max_answer_bytes
-        self._client: HttpClient | None = None
-
-    def check(self) -> None:
-        """See whether the key is there.
-
-        Raises:
-            ConfigurationError: If it is not, or cannot be sent.
-        """
-        key_of(self.api_key_variable, self.url)
 
     def check_texts(self, prompts: Sequence[Prompt], characters: Callable[[], str]) -> None:
         """See whether ``text`` can be filled from every prompt's row."""
         for prompt in prompts:
             self._item(prompt, "")
-
-    def load(self, device: torch.device) -> None:
-        """Get a client; it connects when it first asks.
-
-        Raises:
-            ConfigurationError: If the key is not there, or cannot be sent.
-        """
-        if self._client is None:
-            self._client = HttpClient(
-                timeout=self.timeout,
-                retries=self.retries,
-                pause=self.pause,
-                concurrency=self.concurrency,
-                max_answer_bytes=self.max_answer_bytes,
-                key=key_of(self.api_key_variable, self.url),
-            )
-
-    def unload(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """What the server answers: ``B`` lists of ``n``.
@@ -142,10 +98,6 @@ class RemoteReward(RewardModel):
     def _body(self, items: Sequence[Item]) -> bytes:
         return json.dumps(self.protocol.request(items), ensure_ascii=False).encode("utf-8", "replace")
 
-    @property
-    def _key(self) -> str | None:
-        return os.environ.get(self.api_key_variable or "")
-
     def _item(self, prompt: Prompt, response: str) -> Item:
         content = content_of(prompt.prompt)
         known = {"prompt": content, "messages": messages_of(prompt.prompt), "response": response}
@@ -161,9 +113,4 @@ class RemoteReward(RewardModel):
         Raises:
             ProtocolError: If it is not what the protocol says.
         """
-        try:
-            return checked(self.protocol.scores(masked_in(json.loads(answer), self._key)), count)
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.url}: {error}") from None
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"{self.url} did not answer in JSON that can be read: {error}") from None
+        return self._decoded(answer, lambda found: checked(self.protocol.scores(masked_in(found, self._key)), count))

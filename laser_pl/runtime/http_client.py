@@ -253,6 +253,26 @@ class Background:
         self._loop.close()
 
 
+def check_attempts(timeout: float, retries: int, pause: float, whose: str, where: str) -> None:
+    """See whether requests could be made so often, and so long.
+
+    Args:
+        timeout: As of ``HttpClient``.
+        retries: As there.
+        pause: As there.
+        whose: They are, for messages: "A remote reward model".
+        where: They are set.
+
+    Raises:
+        ConfigurationError: If not.
+    """
+    if not timeout > 0 or not pause >= 0 or retries < 0:
+        raise ConfigurationError(
+            f"{whose} needs timeout > 0, retries >= 0 and pause >= 0, got {timeout}, {retries} and {pause}. Set them in"
+            f" {where}."
+        )
+
+
 def check_address(url: str, whose: str) -> None:
     """See whether something can be sent there.
 
