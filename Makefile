@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke resume-table test test-fast vllm test-vllm lint docs
+.PHONY: help install quickstart study-smoke resume-table test test-fast test-lowest vllm test-vllm lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,6 +43,16 @@ test: lint ## ruff, mypy and all tests
 
 test-fast: $(INSTALLED) ## the tests of single parts, without whole runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# uv resolves to the oldest versions that pyproject.toml allows, which pip cannot.
+.venv-lowest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
+	@touch $@
+
+test-lowest: .venv-lowest/.installed ## all tests with the oldest versions of what we depend on
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Its torch is another one than ours may be, so it has an environment of its own; torchvision's build breaks its import.
 vllm: .venv-vllm/.installed ## make .venv-vllm with vLLM for CPUs (3.5 GB)

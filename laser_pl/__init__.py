@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from laser_pl.commands.cli import main as main
     from laser_pl.selection.selector import Selector as Selector
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 moved.install()
 
