@@ -1,5 +1,12 @@
 """Lightning callbacks: reward selection, run record, checkpoints."""
 
-from callbacks.reward_selection import RewardSelection
+import sys
+
+from laser_pl import moved
+from laser_pl.callbacks.reward_selection import RewardSelection
 
 __all__ = ["RewardSelection"]
+
+if __name__ == moved.CALLBACKS:  # the folder as it lies in a checkout, by its old name: no second copy of its classes
+    __path__ = []
+    moved.OldNames().exec_module(sys.modules[__name__])

@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.run_record import RunRecord
 from laser_pl.batches import LabelledBatch
+from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.policy.policy import Policy
 from laser_pl.run.files import append_lines

@@ -22,13 +22,27 @@ ROOMS = {
 }  # fmt: skip
 """Where modules that lay loose are now."""
 
+CALLBACKS = "callbacks"
+"""The package that was installed beside ours, under a name that is a user's. One that a user has is found before it."""
+OUR_CALLBACKS = {"best_of_n": "BestOfN", "judged_sample": "JudgedSample", "live_view": "LiveView",
+                 "reward_selection": "RewardSelection", "run_checkpoint": "RunCheckpoint",
+                 "run_record": "RunRecord"}  # fmt: skip
+"""Its modules, with the class that each holds."""
+
 MOVED = {f"laser_pl.{name}": f"laser_pl.{room}.{name}" for room, names in ROOMS.items() for name in names} | {
     "laser_pl.agreement_probe": "laser_pl.selection.agreement",
     "laser_pl.judging": "laser_pl.selection.fallback",
     "laser_pl.losses": "laser_pl.objectives",
     "laser_pl.run.decision": "laser_pl.selection.decision",
     "laser_pl.training.dpo_step": "laser_pl.training.pair_step",
+    CALLBACKS: "laser_pl.callbacks",
+    **{f"{CALLBACKS}.{name}": f"laser_pl.callbacks.{name}" for name in OUR_CALLBACKS},
 }
+_CLASSES = {
+    "callbacks.RewardSelection": "laser_pl.callbacks.RewardSelection",
+    **{f"{CALLBACKS}.{name}.{cls}": f"laser_pl.callbacks.{name}.{cls}" for name, cls in OUR_CALLBACKS.items()},
+}
+"""Class paths that configurations may hold, and that would be looked for in a user's own package."""
 
 
 class OldNames(MetaPathFinder, Loader):
@@ -38,13 +52,30 @@ class OldNames(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See ``MetaPathFinder``."""
-        return ModuleSpec(fullname, self) if fullname in MOVED else None
+        if fullname not in MOVED or (fullname.startswith(f"{CALLBACKS}.") and path):  # within a package of the user's
+            return None
+        return ModuleSpec(fullname, self, is_package=fullname == CALLBACKS)
 
     def exec_module(self, module: ModuleType) -> None:
         """See ``Loader``."""
         new = MOVED[module.__name__]
-        warnings.warn(f"{module.__name__} is {new} now; the old name goes with the next release.", FutureWarning, 2)
+        warn(module.__name__, 3)
         vars(module).update({name: value for name, value in vars(import_module(new)).items() if name[:2] != "__"})
+
+
+def warn(old: str, level: int = 2) -> None:
+    """Say what an old name is now."""
+    new = (MOVED | _CLASSES)[old]
+    warnings.warn(f"{old} is {new} now; the old name goes with the next release.", FutureWarning, level)
+
+
+def present_name(text: str) -> str:
+    """What a text of a configuration names now, if it is the old import path of a class.
+
+    >>> present_name("callbacks.mine.Bell"), present_name("laser_pl.callbacks.RewardSelection")
+    ('callbacks.mine.Bell', 'laser_pl.callbacks.RewardSelection')
+    """
+    return _CLASSES.get(text, text)
 
 
 def install() -> None:

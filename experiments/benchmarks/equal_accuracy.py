@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from results import command_of, parser_of, tell
 from timing import conditions
 
-from callbacks.run_record import RunRecord
+from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.commands.cli import main as laser_pl
 
 HERE = Path(__file__).resolve().parent

@@ -18,7 +18,7 @@ from rich.console import Console
 from shapes import folder_of, text_of
 from sizes import Sizes
 
-from callbacks.reward_selection import RewardSelection
+from laser_pl.callbacks.reward_selection import RewardSelection
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.forecast.command import plan
 from laser_pl.models.language_model import Weights

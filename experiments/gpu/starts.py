@@ -13,7 +13,6 @@ import runs
 from card import Card, Finding
 from sizes import Sizes
 
-import callbacks
 import laser_pl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +20,10 @@ STUDY = ROOT / "experiments" / "study" / "RESULTS.md"
 
 
 def imports(card: Card, sizes: Sizes) -> Finding:
-    """Every module of both packages."""
+    """Every module."""
     names = [
         module.name
-        for package in (laser_pl, callbacks)
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        for module in pkgutil.walk_packages(laser_pl.__path__, "laser_pl.")
         if not module.name.startswith("laser_pl.docs") and not module.name.endswith("__main__")
     ]
     for name in names:

@@ -17,7 +17,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from callbacks.live_view import LiveView
+from laser_pl.callbacks.live_view import LiveView
 from laser_pl.commands.cli import main
 from laser_pl.view.picture import picture
 

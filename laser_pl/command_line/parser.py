@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
@@ -10,14 +12,16 @@ from jsonargparse._actions import _ActionPrintConfig
 from lightning.pytorch.cli import LightningArgumentParser
 
 from laser_pl.command_line.config_comments import PrintConfig, commented
+from laser_pl.command_line.config_files import with_paths
 from laser_pl.command_line.folders import from_root
 from laser_pl.command_line.help import SECTIONS, Help, page
 from laser_pl.command_line.parse_errors import in_one_sentence, name_unknown_setting
 from laser_pl.command_line.setting_text import SettingComment
-from laser_pl.command_line.yaml_names import read_names_as_text, write_values_of_lightning
+from laser_pl.command_line.yaml_names import read_names_as_text, read_old_class_paths, write_values_of_lightning
 from laser_pl.errors import ConfigurationError
 
 read_names_as_text()
+read_old_class_paths()
 write_values_of_lightning()
 
 
@@ -34,6 +38,13 @@ class Parser(LightningArgumentParser):
         self.add_argument("-h", "--help", action=Help)
 
     args: list[str] = []  # noqa: RUF012 - jsonargparse sets it to what it parses
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any
+    ) -> Namespace:
+        """Jsonargparse's, where configurations may be those that come with the package."""
+        given = with_paths(sys.argv[1:] if args is None else args)
+        return super().parse_args(given, *others, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Tell the user.

@@ -1,4 +1,4 @@
-"""What YAML and the parser do not do by themselves: names as they are written, and some values of Lightning's."""
+"""What YAML and the parser do not do by themselves: names as they are written or are now, values of Lightning's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import yaml
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from jsonargparse.typing import register_type
 
+from laser_pl import moved
+
 
 def read_names_as_text() -> None:
     """Let the parser take every key of a mapping as it is written.
@@ -21,6 +23,11 @@ def read_names_as_text() -> None:
     get_yaml_default_loader().add_constructor("tag:yaml.org,2002:map", _mapping)  # type: ignore[no-untyped-call]
 
 
+def read_old_class_paths() -> None:
+    """Let the parser take a class by the import path that it had in the release before, with a warning."""
+    get_yaml_default_loader().add_constructor("tag:yaml.org,2002:str", _text)  # type: ignore[no-untyped-call]
+
+
 def write_values_of_lightning() -> None:
     """Let a run's ``config.yaml`` hold the defaults of ``Timer`` and ``StochasticWeightAveraging``.
 
@@ -28,6 +35,14 @@ def write_values_of_lightning() -> None:
     """
     yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
     register_type(torch.device, str, torch.device, RuntimeError)
+
+
+def _text(loader: Any, node: yaml.ScalarNode) -> str:
+    text: str = loader.construct_scalar(node)
+    now = moved.present_name(text)
+    if now != text:
+        moved.warn(text)
+    return now
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:

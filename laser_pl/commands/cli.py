@@ -17,11 +17,11 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from callbacks.judged_sample import JudgedSample
-from callbacks.live_view import showing, view_of
-from callbacks.reward_selection import RewardSelection
-from callbacks.run_checkpoint import RunCheckpoint
-from callbacks.run_record import RunRecord
+from laser_pl.callbacks.judged_sample import JudgedSample
+from laser_pl.callbacks.live_view import showing, view_of
+from laser_pl.callbacks.reward_selection import RewardSelection
+from laser_pl.callbacks.run_checkpoint import RunCheckpoint
+from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.command_line.changed_settings import changes_since, tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
@@ -77,7 +77,7 @@ DEFAULTS = {
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
     "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
     "data.template": {"class_path": "laser_pl.data.templates.Plain"},
-    # The preset `default`; experiments/presets/ holds it and the others as overlays.
+    # The preset `default`; `config ls` names it and the others, which are overlays.
     "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 1.0}},
     "selection.context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
     "selection.signal": {"class_path": "laser_pl.feedback.signals.Loss"},

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from callbacks.run_record import RunRecord
+from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.report.summary import arm_shares, versions
 

@@ -25,7 +25,7 @@ def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms:
         data: With its prompts.
         arms: The reward models.
     """
-    known = ("lightning.", "callbacks.", "laser_pl.")
+    known = ("lightning.", "laser_pl.")
     if not all(type(one).__module__.startswith(known) for one in (policy, *trainer.callbacks)):  # type: ignore[attr-defined]
         return None
     names = [*_OF_BATCHES, "train/loss"]

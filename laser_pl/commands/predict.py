@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from callbacks.best_of_n import BestOfN
+from laser_pl.callbacks.best_of_n import BestOfN
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.messages.places import briefly
 from laser_pl.report.predictions import Predictions, predictions_file, print_predictions, summarise

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelSummary,
 )
 
-from callbacks.reward_selection import RewardSelection
+from laser_pl.callbacks.reward_selection import RewardSelection
 from laser_pl.errors import ConfigurationError
 
 _LEFT_OUT: dict[str, tuple[Any, str]] = {

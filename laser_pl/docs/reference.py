@@ -14,7 +14,7 @@ def pages() -> dict[str, str]:
     """The pages' Markdown by path. A folder that holds no module has none."""
     here = Path(__file__).parent
     found: dict[str, list[str]] = {}
-    for package in ("laser_pl", "callbacks"):
+    for package in ("laser_pl", "laser_pl/callbacks"):  # the latter is a link, which is not followed by itself
         for path in sorted((ROOT / package).rglob("*.py"), key=lambda path: (path.parent, path.name)):
             if path.name not in ("__init__.py", "__main__.py") and here not in path.parents:
                 found.setdefault(".".join(path.parent.relative_to(ROOT).parts), []).append(path.stem)

@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from callbacks.run_checkpoint import RunCheckpoint
+from laser_pl.callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.commands.before_start import connect

@@ -18,8 +18,9 @@ from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.moved import present_name
 
-KNOWN = ("laser_pl", "callbacks", "torch.nn", "torch.optim", "lightning.pytorch", "lightning.fabric")
+KNOWN = ("laser_pl", "torch.nn", "torch.optim", "lightning.pytorch", "lightning.fabric")
 """Where classes may come from: of torch the modules and the optimizers, not what loads or downloads something."""
 CONSENT = "--trust_run"
 """What the user says who wants all that a run's configuration names, as ``fit`` would have it."""
@@ -70,7 +71,7 @@ def refuse_code(config: Any, whose: str, words: Sequence[str] = (), asks: bool =
     named, told = names_in(words), " ".join(words)
     for name, value in each_setting(config):
         setting = name.rpartition(".")[2]
-        if setting == "class_path" and isinstance(value, str) and not _is_known(value, named):
+        if setting == "class_path" and isinstance(value, str) and not _is_known(present_name(value), named):
             raise _refused(whose, f"{name} is '{value}', which is neither ours nor torch's nor Lightning's")
         if setting == "function" and value is not None and not _is_named(value, named):
             raise _refused(whose, f"{name} is '{value}', a function that would be called")

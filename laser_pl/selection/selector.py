@@ -58,7 +58,7 @@ class Selector:
     """A bandit over reward models: ``label`` a batch, train on it, and let it ``learn`` from the loss of each prompt.
 
     What it chooses next follows from what it learned last. Where the chosen reward model tells no responses apart, the
-    next best is asked. It needs neither trainer nor policy; ``callbacks.RewardSelection`` puts it into training:
+    next best is asked. It needs neither trainer nor policy. ``laser_pl.callbacks.RewardSelection`` trains by it:
 
     >>> from laser_pl import bandits, batches, rewards
     >>> from laser_pl.data.pairs import BestWorst

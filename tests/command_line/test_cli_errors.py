@@ -116,7 +116,7 @@ def test_second_reward_selection_is_refused(
         "scale": {"class_path": "laser_pl.feedback.scales.Raw"},
         "pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
     }
-    callback = json.dumps([{"class_path": "callbacks.RewardSelection", "init_args": init_args}])
+    callback = json.dumps([{"class_path": "laser_pl.callbacks.RewardSelection", "init_args": init_args}])
     error = told([*base, f"--trainer.callbacks={callback}"], capsys)
     assert "trainer.callbacks" in error
     assert "section selection" in error

@@ -27,7 +27,7 @@ def arm(name: str, **settings: Any) -> str:
     )
 
 
-SELECTION = {"class_path": "callbacks.reward_selection.RewardSelection", "init_args": {
+SELECTION = {"class_path": "laser_pl.callbacks.reward_selection.RewardSelection", "init_args": {
     "reward_models": {"a": JUDGE}, "bandit": "laser_pl.bandits.LinUCB", "context": {}, "seed": 0,
     "signal": "laser_pl.feedback.signals.Loss", "scale": "laser_pl.feedback.scales.Raw",
     "pairs": "laser_pl.data.pairs.RandomPairs",

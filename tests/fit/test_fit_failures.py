@@ -248,7 +248,7 @@ def test_what_a_constraint_forbids_is_rejected_but_never_chosen(
     fit: Fit, rewards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, granularity: str
 ) -> None:
     """Arms like length; the constraint forbids more than two characters, and does not know what to say of some."""
-    from callbacks.run_record import RunRecord
+    from laser_pl.callbacks.run_record import RunRecord
 
     batches: list[Any] = []
     record = RunRecord.on_train_batch_end

@@ -30,7 +30,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "experiments" / "be
 import numpy as np
 from results import command_of, parser_of, write_section
 
-from callbacks.run_record import RunRecord
+from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.commands.cli import main
 
 HERE = Path(__file__).resolve().parent

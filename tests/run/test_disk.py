@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.run_checkpoint import RunCheckpoint
+from laser_pl.callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.run.files import writing
 from laser_pl.run.folder import RunFolder

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import laser_pl.view.screen
-from callbacks.live_view import LiveView
+from laser_pl.callbacks.live_view import LiveView
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
