@@ -35,6 +35,10 @@ OTHERS = {
         "laser_pl.commands.export",
         "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.",
     ),
+    "config": (
+        "laser_pl.commands.config",
+        "List, show or copy the configurations that come with the package: presets, examples, the paper's settings.",
+    ),
     "push": ("laser_pl.commands.push", "Upload a finished run's adapter to the hub, with its card."),
     "completion": (
         "laser_pl.commands.completion",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from laser_pl.command_line.shipped import PREFIX, path_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.run.plain_yaml import load_yaml
@@ -85,15 +86,39 @@ _OPTIONS = {"-c", *("--config"[:length] for length in range(len("--con"), len("-
 def config_in(before: str, word: str) -> str | None:
     """The path of a configuration, or the configuration itself, in a word of a command line; None if it holds none.
 
+    A configuration that comes with the package, ``preset:trusted``, is its path.
+
     >>> config_in("--config", "a.yaml"), config_in("fit", "--conf=a.yaml"), config_in("fit", "-ca.yaml")
     ('a.yaml', 'a.yaml', 'a.yaml')
+
+    Raises:
+        ConfigurationError: If there is no preset of that name.
     """
+    given = _config_as_given(before, word)
+    return str(path_of(given)) if given is not None and given.startswith(PREFIX) else given
+
+
+def _config_as_given(before: str, word: str) -> str | None:
     option, equals, value = word.partition("=")
     if before in _OPTIONS:
         return word
     if equals and option in _OPTIONS:
         return value
     return word.removeprefix("-c") if word.startswith("-c") and word != "-c" else None
+
+
+def with_paths(args: Sequence[str]) -> list[str]:
+    """A command line that names the configurations of the package by their paths.
+
+    Args:
+        args: The command line; everything else in it stays as it is.
+    """
+    found = []
+    for before, word in zip(["", *args], args, strict=False):
+        given = _config_as_given(before, word)
+        preset = given is not None and given.startswith(PREFIX)
+        found.append(word.removesuffix(given) + str(path_of(given)) if preset and given is not None else word)
+    return found
 
 
 def configs_of(args: Sequence[str]) -> list[str]:

@@ -196,7 +196,7 @@ def _clearer_rewards(records: RunRecords) -> str:
     if selection.get("granularity") != "prompt":
         ways.insert(0, "more decisions (selection.granularity: prompt)")
     if share is None:
-        ways.insert(0, "a signal that asks all reward models (experiments/presets/cooling.yaml or trusted.yaml)")
+        ways.insert(0, "a signal that asks all reward models (--config preset:cooling or preset:trusted)")
     elif share < 1:
         ways.insert(0, f"a selection.signal.share above {share:g}")
     return f"What tells them apart better is {' or '.join([', '.join(ways[:-1]), ways[-1]] if ways[:-1] else ways)}."
