@@ -37,7 +37,7 @@ OTHERS = {
     ),
     "config": (
         "laser_pl.commands.config",
-        "List, show or copy the configurations that come with the package: presets, examples, the paper's settings.",
+        "List, show or copy the configurations that come with the package: presets and examples.",
     ),
     "push": ("laser_pl.commands.push", "Upload a finished run's adapter to the hub, with its card."),
     "completion": (

@@ -285,8 +285,8 @@ def test_pairs_that_lack_since_cut_responses_are_left_out_are_told_so() -> None:
 @pytest.mark.parametrize(
     ("selection", "told", "not_told"),
     [
-        ({}, "cooling.yaml", "share"),
-        ({"signal": {"init_args": {"share": 0.125}}}, "a selection.signal.share above 0.125", "cooling.yaml"),
+        ({}, "preset:cooling or preset:trusted", "share"),
+        ({"signal": {"init_args": {"share": 0.125}}}, "a selection.signal.share above 0.125", "preset:cooling"),
         ({"signal": {"init_args": {"share": 1.0}}}, "more decisions", "share"),
         ({"granularity": "prompt"}, "more iterations", "granularity"),
     ],
