@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from laser_pl.batches import LabelledBatch
+from laser_pl.batches import LabelledBatch, RolloutBatch
 from laser_pl.callbacks.run_record import RunRecord
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.policy.policy import Policy
@@ -48,10 +48,10 @@ class JudgedSample(Callback):
             keep_steps_before(self.record.steps, self.folder.judged)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: LabelledBatch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Write those prompts of the batch that were chosen beforehand."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not isinstance(batch, LabelledBatch):  # written responses have no judge
             return
         if batch.iteration != self._iteration:
             loader = trainer.train_dataloader

@@ -242,6 +242,13 @@ class RolloutBatch:
             accuracy=torch.full(arms.shape, torch.nan, dtype=torch.float64) if accuracy is None else accuracy,
         )
 
+    def unjudged(self) -> LabelledBatch:
+        """The batch with labels that say nothing, for an objective that takes none: no arm, no score, no pair."""
+        prompts, n = self.responses.finished.shape
+        none = torch.zeros(0, dtype=torch.long, device=self.reference_logprobs.device)
+        scores = torch.full((prompts, n), torch.nan, dtype=torch.float64)
+        return self.labelled(torch.full((prompts,), -1), scores, PairIndices(none, none, none))
+
     def part(self, rows: list[int]) -> RolloutBatch:
         """Some of its prompts."""
         return RolloutBatch(
@@ -273,7 +280,7 @@ class LabelledBatch(RolloutBatch):
         contexts: As there.
         reference_logprobs: As there.
         iteration: As there.
-        arms: The reward model that scored each prompt's responses. On the CPU. Shape ``(B,)``, int64.
+        arms: The reward model that scored each prompt's responses; -1 is none. On the CPU. Shape ``(B,)``, int64.
         scores: Its scores; NaN is no opinion. On the CPU. Shape ``(B, n)``.
         pairs: The preference pairs made from them, on the batch's device.
         accuracy: How often that reward model puts a right response above a wrong one, as far as it was measured when

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from laser_pl.run.files import read_text
+from laser_pl.run.former_settings import with_new_names
 from laser_pl.run.plain_yaml import load_yaml
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def changes_since(began: Path, now: str) -> list[str] | None:
         before = load_yaml(read_text(began, began.parent))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    return list(differences(before, load_yaml(now)))
+    return list(differences(with_new_names(before), with_new_names(load_yaml(now))))
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:

@@ -40,8 +40,7 @@ def checks(
     """
     yield lambda: policy.setup("fit")
     yield data.check_trainer
-    if not policy.supervised:
-        yield lambda: _refuse_unlike(signal, policy)
+    yield lambda: _refuse_unlike(signal, policy)
     yield lambda: _refuse_late_checkpoints(trainer)
     if not data.prompts:  # out of plan's reach
         yield lambda: check_optimizers(policy.optimizer, policy.lr_scheduler)
@@ -50,7 +49,7 @@ def checks(
     yield lambda: _refuse_rare_validation(trainer, data)
     if any(prompt.answer is not None for prompts in data.prompts.values() for prompt in prompts):
         yield lambda: policy.matcher.check(data.categories)
-    if not policy.supervised:
+    if policy.objective.judged:
         yield data.check_engine
         asked = sorted({prompt.category for prompt in data.prompts["train"]})
         yield lambda: signal.check(asked)

@@ -241,9 +241,8 @@ class LaserCLI(PredictCommand):
         go_on_with_versions(loggers, versions)
         with self._no_folder_without_run():
             every, keep = self._get(self.config, "checkpoint_every"), self._get(self.config, "keep_iterations")
-            sample = JudgedSample(self.folder, self.selector, self.record)
+            written = [self.record, JudgedSample(self.folder, self.selector, self.record)]
             checkpoint = RunCheckpoint(self.folder, every, keep, self.selector, self.interruption)
-            written = [self.record] if self.model.supervised else [self.record, sample]
             self.trainer_defaults["callbacks"] = [*written, checkpoint, *views]
             trainer = self._trainer(default_root_dir=str(self.folder.path), logger=loggers, **kwargs)
             own = [self.selection, *written, checkpoint]
@@ -270,7 +269,7 @@ class LaserCLI(PredictCommand):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Lightning's, without a selection where nobody judges."""
-        judges = [] if self.subcommand == "fit" and self.model.supervised else callbacks
+        judges = callbacks if self.subcommand != "fit" or self.model.objective.judged else []
         return super()._instantiate_trainer(config, judges)
 
     def _settle_processes(self, changed: Mapping[str, Any]) -> list[Any]:
@@ -395,7 +394,7 @@ class LaserCLI(PredictCommand):
                 log.warning("The test prompts are others than those that were tested before training, so accuracy has"
                             " no before.")  # fmt: skip
                 self.record.before = None
-            known = self.record.before if self.model.frozen else None
+            known = None if self.model.objective.trains else self.record.before
             after = self._test_accuracy() if known is None else known
             self.summary = summary_of_fit(self.trainer, self.datamodule, self.record, after)
             if self.trainer.is_global_zero:
@@ -420,7 +419,7 @@ class LaserCLI(PredictCommand):
                 "No test prompt has an answer, so nothing is tested before and after training. To compare the run with"
                 " others: python -m laser_pl winrate."
             )
-        if not self.model.supervised:
+        if self.model.objective.judged:
             characters = partial(characters_of, self.model.tokenizer)
             pool.check(self.datamodule.prompts["train"], characters)
 

@@ -12,8 +12,7 @@ from laser_pl.messages.suggestions import closest, perhaps
 from laser_pl.policy.evaluation import MAJORITY_FROM
 from laser_pl.policy.policy import Policy
 
-_OF_BATCHES = ("train/truncated", "tokens/responses")
-_OF_ROLLOUTS = ("train/response_length", "tokens/prompts", "seconds/scoring")
+_OF_BATCHES = ("train/response_length", "train/truncated", "tokens/prompts", "tokens/responses")
 
 
 def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms: Sequence[str]) -> list[str] | None:
@@ -28,9 +27,9 @@ def logged_metrics(trainer: Trainer, policy: Policy, data: PreferenceData, arms:
     known = ("lightning.", "laser_pl.")
     if not all(type(one).__module__.startswith(known) for one in (policy, *trainer.callbacks)):  # type: ignore[attr-defined]
         return None
-    names = [*_OF_BATCHES, "train/loss"]
-    if not policy.supervised:
-        names += [*policy.of_labels, *_OF_ROLLOUTS, *(f"selection/{arm}" for arm in arms)]
+    names = [*_OF_BATCHES, *policy.of_labels]
+    if policy.objective.judged:
+        names += ["seconds/scoring", *(f"selection/{arm}" for arm in arms)]
         names += [f"bandit/{part}/{arm}" for part in ("mean", "bonus") for arm in arms]
     if trainer.limit_val_batches and data.graded("validation"):
         kinds = ["greedy", "sampled", *(["majority"] if policy.evaluation.n >= MAJORITY_FROM else [])]

@@ -182,14 +182,7 @@ class PreferenceData(LightningDataModule):
             return prompts_from(table, replace(self.columns, response=response), self.template, tokenizer)
 
         limit, reason = self.prompt_limit()
-        if self.policy.supervised and self.columns.response is None:
-            raise ConfigurationError(
-                "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
-                " template over several."
-            )
-        if self.policy.supervised:
-            self._ends()
-        train = load(self.train, self.columns.response if self.policy.supervised else None)
+        train = load(self.train, None if self.policy.objective.judged else self._written())
         if unused := chat_left_out(self.template, tokenizer, train[0].text):
             log.warning("%s", unused)
         if self.test is None:
@@ -227,6 +220,20 @@ class PreferenceData(LightningDataModule):
             log.warning("Validation and test cut responses after model.evaluation.max_new_tokens = %d tokens, training"
                         " after data.rollouts.max_new_tokens = %d: an answer that comes later counts as wrong. Set both"
                         " alike.", shorter, longer)  # fmt: skip
+
+    def _written(self) -> str:
+        """The column of written responses, to be learned to their end.
+
+        Raises:
+            ConfigurationError: If none is named, or nothing ends a response.
+        """
+        if self.columns.response is None:
+            raise ConfigurationError(
+                "A supervised policy learns from written responses. Set data.columns.response to their column, or to a"
+                " template over several."
+            )
+        self._ends()
+        return self.columns.response
 
     def prompt_limit(self) -> tuple[int, str]:
         """Tokens of the longest prompt, and what says so."""
@@ -309,7 +316,7 @@ class PreferenceData(LightningDataModule):
         batches = self.plan(iteration)
         if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
             batches = batches[: self.trainer.limit_train_batches]
-        if self.policy.supervised:  # nothing is sampled
+        if not self.policy.objective.judged:  # nothing is sampled
             tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
             ends = self._ends()
             written = [written_batch(self._encode(batch), tokenizer, longest, iteration, ends) for batch in batches]

@@ -137,7 +137,7 @@ def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: i
         optimizer: Bytes of the optimizer's.
     """
     data, arms, n = setup.data, list(setup.selector.arms), work.n
-    paired = setup.policy.objective.needs == "pairs"
+    paired = setup.policy.objective.needs != "scores"
     pairs = min(setup.selector.pairs.per_prompt, n * (n - 1) // 2) if paired else 0
     chunks = split_every([prompt for batch in data.plan(0) for prompt in batch], data.rollout_batch_size)
     hidden = base.skeleton.config.get_text_config().hidden_size

@@ -66,7 +66,8 @@ class Findings:
 def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
     """Of prompts, batches and categories."""
     data, train = setup.data, setup.data.prompts["train"]
-    if setup.policy.supervised:
+    judged, signal = setup.policy.objective.judged, setup.selector.signal
+    if not judged:
         yield Finding(
             "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts and"
             " judging is too much."
@@ -76,9 +77,8 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             f"{type(setup.policy.engine).__name__} samples, so the memory told here has no sampling in it: where it"
             " runs there are the base model once more, and a KV cache."
         )
-    if setup.policy.frozen and not setup.policy.supervised:
+    if not setup.policy.objective.trains:
         yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
-    judged, signal = not setup.policy.supervised, setup.selector.signal
     categories = sorted({prompt.category for prompt in train})
     if judged and setup.selector.granularity == "category" and len(categories) == 1:
         why = "data.columns.category is null" if data.columns.category is None else f"all prompts are '{categories[0]}'"
@@ -105,7 +105,7 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
             " would learn nothing. Set data.columns.answer, or another signal."
         )
     with suppress(ConfigurationError):  # which is among what fit refuses before it begins
-        if judged and (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
+        if (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
             yield Finding(wrong)
     if data.prompts["test"] and not data.graded("test"):
         yield Finding("No test prompt has an answer, so no accuracy will be told.")
@@ -115,7 +115,7 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
 
 def about_reward_models(setup: Setup) -> Iterator[Finding]:
     """Of reward models, as far as their configuration tells; a supervised run asks none."""
-    if setup.policy.supervised:
+    if not setup.policy.objective.judged:
         return
     longest = setup.heads("train", 1)[0] + setup.data.rollouts.max_new_tokens
     for name, model in setup.selector.pool.reward_models.items():

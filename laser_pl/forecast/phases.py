@@ -28,7 +28,7 @@ def phases(setup: Setup, adapted: Adapted) -> list[Phase]:
     chunk = setup.heads("train", data.rollout_batch_size)
     batch = setup.heads("train", -(-data.batch_size // setup.processes))
     read = Question(chunk, n, rollouts.max_new_tokens)
-    used = setup.selector.pairs.most_used(n) if policy.objective.needs == "pairs" else n
+    used = n if policy.objective.needs == "scores" else setup.selector.pairs.most_used(n)
     trained = Question(batch, used, rollouts.max_new_tokens)
     several = len(trained.groups(budget, sharing)) > 1 or setup.trainer.accumulate_grad_batches > 1
     standing = (adapted.adapter.size or 0) if several else 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from laser_pl.batches import LOSS, LabelledBatch, PairIndices, RolloutBatch
 
-Needs = Literal["pairs", "scores"]
-"""What an objective is given of the chosen reward model: pairs made from its scores, or the scores themselves."""
+Needs = Literal["pairs", "scores", "answers"]
+"""What an objective is given: pairs made from the chosen reward model's scores, the scores themselves, or written
+responses, for which no reward model is asked."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,15 @@ class LossInputs:
     """The responses that a batch's labels use, each once, and what the policy and the reference think of them.
 
     Attributes:
-        pairs: Chosen and rejected as rows of the following, and the prompt of each pair; none for an objective of
-            scores.
+        pairs: Chosen and rejected as rows of the following, and the prompt of each pair; none for an objective that
+            takes none.
         logprobs: Log-probability of each response under the policy, nats summed over its tokens. Shape ``(U,)``.
-        reference: The same under the reference, the policy at the iteration's start. Shape ``(U,)``.
+        reference: The same under the reference, the policy at the iteration's start; 0 for written responses. Shape
+            ``(U,)``.
         lengths: Tokens of each response, EOS included. Shape ``(U,)``.
         prompts: How many prompts the batch has, ``B``.
         prompt: The prompt of each response. Shape ``(U,)``, int64.
-        scores: What the chosen reward model gave each response. Shape ``(U,)``, float64.
+        scores: What the chosen reward model gave each response; NaN for written ones. Shape ``(U,)``, float64.
         accuracy: How often each prompt's reward model puts a right response above a wrong one, as far as it was
             measured; NaN is unknown. Shape ``(B,)``, float64.
     """
@@ -81,12 +83,22 @@ class Objective(ABC):
     what training and selection rely on.
 
     Attributes:
-        needs: What it is given of the chosen reward model. (Written answers are no objective's: ``model.supervised``.)
+        needs: What it is given. How many of them a step had is logged by that name.
         means: Names of what is logged besides the loss and its parts.
+        trains: Whether weights follow its loss; not those of ``Frozen``.
     """
 
-    needs: ClassVar[Needs] = "pairs"
-    means: ClassVar[tuple[str, ...]] = ("margin", "chosen_logprob")
+    needs: Needs = "pairs"
+    means: tuple[str, ...] = ("margin", "chosen_logprob")
+    trains: bool = True
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    @property
+    def judged(self) -> bool:
+        """Whether reward models say which of the policy's own responses are good."""
+        return self.needs != "answers"
 
     def uses(self, batch: LabelledBatch) -> Tensor:
         """Which responses its loss is made of; a prompt with none has no loss. Shape ``(B, n)``, bool."""
@@ -96,7 +108,7 @@ class Objective(ABC):
         return used
 
     def labels(self, batch: LabelledBatch) -> int:
-        """How many pairs, or scores, its loss is made of."""
+        """How many pairs, scores or written responses its loss is made of."""
         return len(batch.pairs) if self.needs == "pairs" else int(self.uses(batch).sum())
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from laser_pl.batches import LOSS, LabelledBatch, RolloutBatch
-from laser_pl.objectives.base import LossInputs, LossOutputs, Needs, Objective
+from laser_pl.objectives.base import LossInputs, LossOutputs, Objective
 from laser_pl.objectives.pairs import above_0, at_least_0, mean_per_prompt
 
 Advantage = Literal["leave_one_out", "group_normalised", "centred"]
@@ -44,8 +44,8 @@ class PolicyGradient(Objective):
         kl_weight: Weight of the KL, >= 0.
     """
 
-    needs: ClassVar[Needs] = "scores"
-    means: ClassVar[tuple[str, ...]] = ("ratio", "clipped")
+    needs = "scores"
+    means = ("ratio", "clipped")
 
     def __init__(self, advantage: Advantage = "leave_one_out", clip: float = 0.2, kl_weight: float = 0.04) -> None:
         self.advantage = advantage

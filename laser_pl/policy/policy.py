@@ -22,10 +22,9 @@ from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.models.language_model import Lora, Weights
 from laser_pl.objectives.base import LossOutputs, Objective
-from laser_pl.objectives.dpo import Dpo
-from laser_pl.objectives.pairs import above_0, at_least_0
 from laser_pl.policy.evaluation import Evaluation
 from laser_pl.policy.mismatch import Mismatch
+from laser_pl.policy.objective import objective_of
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
@@ -38,7 +37,6 @@ from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.optimizers import make_optimizers
 from laser_pl.training.pair_step import batch_loss, frozen_loss
 from laser_pl.training.step_guard import StepGuard
-from laser_pl.training.supervised_step import supervised_loss
 from laser_pl.training.trained_state import keep_trained, miss_only_trained
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
 
@@ -71,10 +69,8 @@ class Policy(LightningModule):
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
-        frozen: Train nothing; only the selection learns, for ``predict``. Losses follow from the log-probabilities that
-            lie with the rollouts.
-        supervised: Train on written responses alone, by their NLL. They are ``data.columns.response``; nothing is
-            sampled for training and nobody judges. ``lora.start`` begins with such an adapter.
+        frozen: Former name of the objective ``laser_pl.objectives.Frozen``; it goes with the next release.
+        supervised: Former name of the objective ``laser_pl.objectives.Supervised``; it goes with the next release.
         max_bad_steps: Steps in a row without finite loss or gradient that end a run.
         seed: Root of this module's randomness (dropout, evaluation).
 
@@ -113,11 +109,7 @@ class Policy(LightningModule):
             )
         self.weights = weights
         self.lora = lora
-        of_dpo = Dpo(above_0(beta, "beta", "model"), at_least_0(nll_weight, "nll_weight", "model"))
-        if objective is not None and (beta, nll_weight) != (0.1, 1.0):  # it may be laid over a file that sets them
-            log.warning("model.beta %s and model.nll_weight %s are not used: %s has its own, in"
-                        " model.objective.init_args.", beta, nll_weight, type(objective).__name__)  # fmt: skip
-        self.objective = objective or of_dpo
+        self.objective = objective_of(objective, beta, nll_weight, frozen, supervised)
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens_per_forward = tokens_per_forward
         self.share_prompts = share_prompts
@@ -126,10 +118,6 @@ class Policy(LightningModule):
         self.evaluation = evaluation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        if frozen and supervised:
-            raise ConfigurationError("A policy cannot be frozen and supervised. Set model.frozen or model.supervised.")
-        self.frozen = frozen
-        self.supervised = supervised
         self.seed = seed
         self.step = StepGuard(max_bad_steps)
         self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
@@ -253,16 +241,16 @@ class Policy(LightningModule):
         torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
-        """The objective on the batch's labels, or NLL on written responses; each process trains its own rows.
+        """The objective on the batch's labels, or on written responses; each process trains its own rows.
 
-        A batch without labels to learn from, or with a loss that is no finite number, trains nothing, and a frozen
-        policy never does: its gradient is zero.
+        A batch without labels to learn from, or with a loss that is no finite number, trains nothing, nor does an
+        objective that trains none: its gradient is zero.
 
         Returns:
             ``loss``, this process's share of the mean over prompts that have a loss, and ``prompt_losses`` of all rows.
         """
-        if self.supervised:
-            return self._supervised_step(batch)
+        if not self.objective.judged:
+            batch = batch.unjudged()
         if not isinstance(batch, LabelledBatch):
             raise RuntimeError("The batch carries no preferences. Is the RewardSelection callback in the trainer?")
         lengths = batch.responses.mask.sum(-1)  # (B, n)
@@ -280,7 +268,7 @@ class Policy(LightningModule):
         loss, losses, sums = self._own_loss(own, trained=int(self.objective.uses(batch).any(-1).sum()))
         found = ranks.gather((loss.item(), sums))
         finite = all(math.isfinite(value) for value, _ in found)
-        self.step.saw_loss(labels, finite, trains=not self.frozen)
+        self.step.saw_loss(labels, finite, trains=self.objective.trains)
         by_name = losses.by_name()
         values = ranks.together(torch.stack(list(by_name.values()), dim=-1), len(batch)).unbind(-1)  # (B,) each
         every = PromptLosses(dict(zip(by_name, values, strict=True)), self.objective.by_chance(batch))
@@ -295,28 +283,7 @@ class Policy(LightningModule):
             self.log_dict(logged, batch_size=len(batch))
         elif self._trainer is not None:
             forget_last(self._trainer, self.of_labels)
-        trains = self.step.learned and not self.frozen
-        return {"loss": loss if trains else self._nothing(), "prompt_losses": every}
-
-    def _supervised_step(self, batch: RolloutBatch) -> dict[str, Any]:
-        ranks = self._ranks
-        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
-        loss = self._nothing()
-        if len(own) > 0:
-            parameters = self.parameters() if differentiates_at_once(self._trainer) else None
-            loss = supervised_loss(own, self.reader, parameters, loss_scale(self._trainer))
-            loss = loss * len(own) * ranks.size / len(batch)  # so that its mean over processes is the batch's
-        found = ranks.gather(loss.item())
-        self.step.saw_loss(len(batch), finite=all(math.isfinite(value) for value in found))
-        self.log_dict(
-            {
-                "train/loss": sum(found) / ranks.size,
-                "train/truncated": (~batch.responses.finished).float().mean(),
-                "tokens/responses": batch.responses.mask.sum().float(),
-            },
-            batch_size=len(batch),
-        )
-        return {"loss": loss if self.step.learned else self._nothing()}
+        return {"loss": loss if self.step.learned else self._nothing(), "prompt_losses": every}
 
     def _own_loss(self, own: LabelledBatch, trained: int) -> tuple[Tensor, LossOutputs, list[float]]:
         """The loss ``()``, so that its mean over processes is the batch's; and the loss of each prompt.
@@ -333,8 +300,9 @@ class Policy(LightningModule):
             none = torch.full((len(own),), math.nan, device=self.device)
             unknown = LossOutputs(none, dict.fromkeys(objective.parts, none))
             return self._nothing(), unknown, [0.0] * len(objective.means)
-        if self.frozen:
+        if not objective.trains:
             loss, losses, means = frozen_loss(own, objective)
+            loss = loss + self._nothing()
         else:
             parameters = self.parameters() if differentiates_at_once(self._trainer) else None
             scale = loss_scale(self._trainer)

@@ -89,8 +89,8 @@ def fenced(text: str, language: str) -> str:
 
 def _head(records: RunRecords, base: str) -> str:
     """What the hub reads: where the adapter comes from, how to find it, and its accuracy."""
-    found, objective = _measured(records), _at(records.config, "model", "objective")
-    how = "sft" if records.supervised else _class(objective).lower() if isinstance(objective, Mapping) else "dpo"
+    found, objective = _measured(records), records.objective
+    how = "sft" if records.supervised else _class(objective).lower() if objective else "dpo"
     data = ModelCardData(
         base_model=base if is_hub_name(base) else None,
         library_name="peft",
@@ -174,10 +174,9 @@ def _training(records: RunRecords) -> list[str]:
         f"LoRA of rank {told(lora, 'rank')}, alpha {told(lora, 'alpha')}, dropout {told(lora, 'dropout')}, on"
         f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
     )
-    objective = model.get("objective")
     loss = (
-        f"Loss: {_described(objective)}."
-        if isinstance(objective, Mapping)
+        f"Loss: {_described(records.objective)}."
+        if records.objective
         else f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
         " negative log-likelihood per token; the reference is the policy at the iteration's start."
     )

@@ -28,6 +28,7 @@ from laser_pl.report.kinds import (
 from laser_pl.run.bounds import in_memory
 from laser_pl.run.files import read_text, whole_lines
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.former_settings import OBJECTIVES, with_new_names
 from laser_pl.run.metrics_csv import MetricsRow, read_metrics
 
 Line = dict[str, Any]
@@ -94,14 +95,27 @@ class RunRecords:
         return str(table(self.config, "selection", "signal").get("class_path", "")).rpartition(".")[2]
 
     @property
+    def objective(self) -> dict[str, Any]:
+        """What was minimised, as it was configured; empty for DPO by ``model.beta``."""
+        named = table(self.config, "model", "objective")
+        return table(named, "init_args", "of") if self._is("Frozen") else named
+
+    @property
     def supervised(self) -> bool:
-        """Whether it trained on written responses, which nobody judged."""
-        return bool(table(self.config, "model").get("supervised"))
+        """Whether it trained on written responses, which nobody judged.
+
+        An objective of the user's is known by what it logs: nothing of the user's is imported to look at a run.
+        """
+        return self._is("Supervised") or bool(self.metric("train/answers"))
 
     @property
     def trains(self) -> bool:
-        """Whether what the policy writes could change: it is not frozen, and does not read what others wrote."""
-        return not self.supervised and not table(self.config, "model").get("frozen")
+        """Whether what the policy samples could change: it is not frozen, and does not read what others wrote."""
+        return not self.supervised and not self._is("Frozen")
+
+    def _is(self, objective: str) -> bool:
+        path = str(table(self.config, "model", "objective").get("class_path"))
+        return path.startswith(f"{OBJECTIVES}.") and path.endswith(f".{objective}")
 
     @cached_property
     def steps(self) -> int:
@@ -159,7 +173,7 @@ def read_records(path: Path) -> RunRecords:
     left_out: list[str] = []
     records = RunRecords(
         folder,
-        folder.read_config(),
+        with_new_names(folder.read_config()),
         _summary(folder.summary, left_out),
         _metrics(folder.metrics, left_out),
         _lines(folder.selection, lambda line: holds(line, OF_DECISION, ALSO_OF_DECISION), left_out),

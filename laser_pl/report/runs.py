@@ -16,6 +16,7 @@ from laser_pl.report.records import MOST_CATEGORIES
 from laser_pl.report.strategy_names import Setting, names, stems
 from laser_pl.run.files import read_text
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.former_settings import with_new_names
 
 _NEEDED = {name: OF_SUMMARY[name] for name in ("accuracy", "arm_share", "seconds", "reward_model_forwards")}
 
@@ -117,7 +118,7 @@ def read_run(folder: Path) -> Run:
             raise ValueError("summary.json holds other things than a run writes there")
         if max(map(len, (summary["arm_share"], *summary["arm_share"].values())), default=0) > MOST_CATEGORIES:
             raise ValueError(f"summary.json names more than {MOST_CATEGORIES:,} categories or reward models")
-        run = Run(folder, files.read_config(), summary)
+        run = Run(folder, with_new_names(files.read_config()), summary)
         _ = run.seed, run.budget, run.measure, run.accuracy, run.forwards, run.seconds, summary["arm_share"]
     except ConfigurationError:
         raise

@@ -68,7 +68,8 @@ def truncated(records: RunRecords) -> Caution | None:
         return Caution(
             what,
             "Most of them had given the right answer and went on: name the text that they go on with in"
-            " data.rollouts.stop, or teach the policy where to end by a supervised run first (model.supervised).",
+            " data.rollouts.stop, or teach the policy where to end by a supervised run first (model.objective:"
+            " laser_pl.objectives.Supervised).",
         )
     return Caution(what, "Reward models judge torsos. Raise data.rollouts.max_new_tokens.")
 

@@ -20,15 +20,17 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
         ConfigurationError: If it is made of a part that the objective does not have, of pairs that it does not take, or
             does not measure what the objective needs.
     """
+    if not objective.judged:  # and so nobody learns who judges well
+        return None
     if signal.of_pairs and objective.needs != "pairs":
         raise ConfigurationError(
             f"selection.signal is {type(signal).__name__}, which looks at pairs, and model.objective"
-            f" {type(objective).__name__} is trained on scores: there are none. Set selection.signal to"
+            f" {objective} is trained on scores: there are none. Set selection.signal to"
             f" {_that_work(objective)}."
         )
     if objective.takes_accuracy and not signal.measures_accuracy:
         raise ConfigurationError(
-            f"model.objective {type(objective).__name__} takes the reward models' pair accuracy as it is measured, and"
+            f"model.objective {objective} takes the reward models' pair accuracy as it is measured, and"
             f" selection.signal is {type(signal).__name__}, which measures none. Set selection.signal to"
             " laser_pl.feedback.signals.Trusted, or epsilon to a number."
         )
@@ -37,7 +39,7 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
     if signal.part not in (LOSS, *objective.parts):
         raise ConfigurationError(
             f"selection.signal is {type(signal).__name__}, and the loss that model.objective"
-            f" {type(objective).__name__} trains has no part '{signal.part}'. It has"
+            f" {objective} trains has no part '{signal.part}'. It has"
             f" {' and '.join(objective.parts)}: set selection.signal to {_that_work(objective)}."
         )
     if objective.tells(signal.part):

@@ -16,11 +16,11 @@ from laser_pl.testing.promises import hold
 N, LENGTHS = 3, (2, 5, 3, 4, 1, 7)
 """Responses to each of two prompts, and the tokens of each."""
 Labels = Mapping[int, Sequence[Any]]
-"""By prompt: pairs of chosen and rejected, or the scores of its responses."""
+"""By prompt: pairs of chosen and rejected, the scores of its responses, or which of them are the written ones."""
 
 
 def check_objective(objective: Objective) -> None:
-    """Hold an objective of pairs, or of scores, to what training and selection rely on.
+    """Hold an objective of pairs, of scores or of written responses to what training and selection rely on.
 
     Args:
         objective: As a configuration makes it.
@@ -100,21 +100,36 @@ def chance_is_what_labels_at_random_give(objective: Objective) -> None:
 
 
 def only_what_tells_responses_apart_is_used(objective: Objective) -> None:
-    """Not a prompt without pairs, nor one whose scores are the same, nor a response without a score."""
+    """Not a prompt without pairs, nor one whose scores are the same, nor a response without a score.
+
+    Of written responses all.
+    """
     first = torch.tensor([[1.0, 1.0, torch.nan], [2.0, torch.nan, 0.5]], dtype=torch.float64)
     pairs = PairIndices(*torch.tensor([[1], [0], [2]]))
     if objective.needs == "scores":
         pairs = PairIndices(*torch.empty(3, 0, dtype=torch.long))
-    uses = objective.uses(_batch().labelled(torch.zeros(2, dtype=torch.long), first, pairs))
+    if objective.judged:
+        batch, used = (
+            _batch().labelled(torch.zeros(2, dtype=torch.long), first, pairs),
+            [[False] * N, [True, False, True]],
+        )
+    else:
+        batch, used = _batch().unjudged(), [[True] * N] * 2
+    uses = objective.uses(batch)
     hold(
-        uses.tolist() == [[False] * N, [True, False, True]],
-        f"uses() must be true of responses in pairs, or with scores that differ, alone, got {uses.tolist()}.",
+        uses.tolist() == used,
+        f"uses() must be true of responses in pairs, with scores that differ, or written, alone, got {uses.tolist()}.",
     )
+    count = {"pairs": 1, "scores": 2, "answers": 2 * N}[objective.needs]
+    labels = objective.labels(batch)
+    hold(labels == count, f"labels() must be the number of {objective.needs}, {count} here, got {labels}.")
 
 
 def _both(objective: Objective) -> Labels:
     if objective.needs == "pairs":
         return {0: [(1, 0), (2, 1)], 1: [(0, 2)]}
+    if objective.needs == "answers":
+        return {0: [1], 1: [2]}
     return {0: (0.5, 2.0, -1.0), 1: (1.0, 0.0, 0.25)}
 
 
@@ -126,6 +141,8 @@ def _every(objective: Objective) -> list[Sequence[Any]]:
     """All labels that a prompt could get, each as likely as another."""
     if objective.needs == "pairs":
         return [[pair] for pair in permutations(range(N), 2)]
+    if objective.needs == "answers":
+        return [[written] for written in range(N)]
     return list(permutations((0.0, 1.0, 3.0)))
 
 
@@ -138,17 +155,21 @@ def _logprobs() -> Tensor:
 
 
 def _inputs(objective: Objective, labels: Labels, logprobs: Tensor, reference: Tensor | None = None) -> LossInputs:
-    """Of two prompts; for an objective of scores, of the responses to those that have any."""
+    """Of two prompts; for an objective that takes no pairs, of the responses to those that have labels."""
     if reference is None:
         reference = _batch().reference_logprobs.flatten()
-    paired = objective.needs == "pairs"
-    pairs = [(row, N * row + one, N * row + other) for row, own in labels.items() if paired for one, other in own]
-    flat = PairIndices(*torch.tensor(pairs, dtype=torch.long).reshape(-1, 3).unbind(-1))
+    pairs: list[tuple[int, int, int]] = []
     scores = torch.full((2, N), torch.nan, dtype=torch.float64)
-    for row, own in labels.items():
-        if not paired:
+    used = torch.arange(2 * N)
+    if objective.needs == "pairs":
+        pairs = [(row, N * row + one, N * row + other) for row, own in labels.items() for one, other in own]
+    elif objective.needs == "scores":
+        for row, own in labels.items():
             scores[row] = torch.tensor(own, dtype=torch.float64)
-    used = torch.arange(2 * N) if paired else torch.nonzero(scores.flatten().isfinite()).squeeze(-1)
+        used = torch.nonzero(scores.flatten().isfinite()).squeeze(-1)
+    else:
+        used = torch.tensor([N * row + written for row, own in labels.items() for written in own])
+    flat = PairIndices(*torch.tensor(pairs, dtype=torch.long).reshape(-1, 3).unbind(-1))
     lengths = torch.tensor(LENGTHS)[used]
     accuracy = torch.tensor([0.75, torch.nan], dtype=torch.float64)
     return LossInputs(flat, logprobs[used], reference[used], lengths, 2, used // N, scores.flatten()[used], accuracy)

@@ -65,7 +65,8 @@ def batch_loss(
         seen.append(losses.detach())
         with torch.no_grad():
             of_each.append(objective.of_each(inputs))
-        return losses.per_prompt[torch.unique(of)].sum() / prompts
+        each = of if n == 1 else torch.unique(of)  # each prompt once; as they were read, where that is so already
+        return losses.per_prompt[each].sum() / prompts
 
     if len(groups) > 1 and parameters is not None:
         loss = sum_with_gradients((partial(loss_of, group) for group in groups), parameters, loss_scale)

@@ -108,7 +108,7 @@ REFUSED = {
     "responses too long": (["--data.rollouts.max_new_tokens=100000"], "leave no room for a prompt"),
     "a checkpoint that is not there": (["--ckpt_path=nowhere.ckpt"], "There is no checkpoint 'nowhere.ckpt'"),
     "a budget": (["--selection.memory_budget=1KiB"], "more than selection.memory_budget"),
-    "supervised without responses": (["--model.supervised=true"], "Set data.columns.response"),
+    "supervised without responses": (["--model.objective=laser_pl.objectives.Supervised"], "Set data.columns.response"),
     "nothing to resume": (["--resume"], "no unfinished run"),
 }
 

@@ -23,7 +23,8 @@ from tests.runs import Fit
 def size() -> list[str]:
     """Two iterations of four batches; with dropout, which the stored log-probabilities know nothing of."""
     return [
-        "--model.frozen=true", "--trainer.max_epochs=2", "--model.lora.dropout=0.1", "--checkpoint_every=3",
+        "--model.objective=laser_pl.objectives.Frozen", "--trainer.max_epochs=2",
+        "--model.lora.dropout=0.1", "--checkpoint_every=3",
         "--selection.signal=laser_pl.feedback.signals.Nll",
         "--selection.pairs=laser_pl.data.pairs.BestWorst", "--selection.pairs.per_prompt=1",
     ]  # fmt: skip
@@ -72,7 +73,7 @@ def test_responses_are_not_read_again(fit: Fit, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(ResponseReader, "group_logprobs", refuse)
     with pytest.raises(AssertionError, match="was read in a step"):  # rollouts read with another method
-        fit(tmp_path / "moving", "--model.frozen=false")
+        fit(tmp_path / "moving", "--model.objective=null")
     assert fit(tmp_path / "frozen").summary["steps"] == 8
 
 

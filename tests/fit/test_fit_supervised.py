@@ -23,7 +23,10 @@ from laser_pl.report.command import main as report
 from laser_pl.run.state import digest, metrics_without_clock
 from tests.runs import Fit
 
-SUPERVISED = ["--model.supervised=true", "--data.columns.response={{ answer }}", "--trainer.max_epochs=2"]
+SUPERVISED = [
+    "--model.objective=laser_pl.objectives.Supervised",
+    "--data.columns.response={{ answer }}", "--trainer.max_epochs=2",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,15 @@ def test_the_first_loss_is_that_of_the_written_responses_and_their_ends(fit: Fit
         places = range(len(head) - 1, len(head) + len(tail) - 1)
         losses.append(-sum(float(logprobs[i, token]) for i, token in zip(places, tail, strict=True)) / len(tail))
     assert train_losses(run)[0] == pytest.approx(sum(losses) / 16, rel=1e-5)
+
+
+def test_the_former_setting_trains_the_same_with_a_warning(fit: Fit, tmp_path: Path) -> None:
+    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_test_batches=0"]
+    now = fit(tmp_path / "now", *SUPERVISED, *short)
+    with pytest.warns(FutureWarning, match=r"model\.supervised: true is model\.objective: .*Supervised\} now"):
+        before = fit(tmp_path / "before", "--model.supervised=true", *SUPERVISED[1:], *short)
+    assert train_losses(before) == train_losses(now)
+    assert digest(left_by(before)) == digest(left_by(now))
 
 
 def test_a_small_token_budget_changes_nothing(fit: Fit, tmp_path: Path) -> None:
@@ -202,8 +214,8 @@ def test_an_adapter_that_is_cut_off_or_a_pickle_is_refused(start: LaserCLI, adap
             "row 1: column '{{ '' }}' holds no response to learn from. Take the row",
         ),
         (
-            ["--model.frozen=true"],
-            "A policy cannot be frozen and supervised. Set model.frozen or model.supervised.",
+            ["--model.objective=laser_pl.objectives.Frozen", "--model.objective.of=laser_pl.objectives.Supervised"],
+            "A policy cannot be frozen and supervised: model.objective is Frozen, of Supervised. Set it to one of the",
         ),
     ],
 )

@@ -327,8 +327,11 @@ def test_what_cannot_be_told_is_said_as_fit_says_it(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["--model.supervised=true", "--data.columns.response=answer"], "A supervised run samples nothing"),
-        (["--model.frozen=true"], "A frozen policy is not trained"),
+        (
+            ["--model.objective=laser_pl.objectives.Supervised", "--data.columns.response=answer"],
+            "A supervised run samples nothing",
+        ),
+        (["--model.objective=laser_pl.objectives.Frozen"], "A frozen policy is not trained"),
     ],
 )
 def test_runs_that_take_less_than_is_told_say_so(
@@ -367,7 +370,7 @@ def test_of_a_supervised_run_nothing_is_said_of_who_judges(
     (tmp_path / "run.yaml").write_text(json.dumps(config))
     odd = ["--model.nll_weight=0", "--data.columns.category=null", "--selection.granularity=category"]
     told = []
-    for supervised in ([], ["--model.supervised=true", "--data.columns.response=answer"]):
+    for supervised in ([], ["--model.objective=laser_pl.objectives.Supervised", "--data.columns.response=answer"]):
         main(["--config", str(tmp_path / "run.yaml"), *odd, *supervised])
         told.append(" ".join(capsys.readouterr().out.split()))
     nothing = "which says nothing about which reward model is right: its first value is ln 2 whoever judged."

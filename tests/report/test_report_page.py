@@ -265,7 +265,11 @@ def test_forwards_beyond_all_and_steps_that_were_not_finite_are_told(run: Callab
 def test_a_supervised_run_has_steps_and_no_judges(run: Callable[..., Path]) -> None:
     folder = run()
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": {"supervised": True}}, allow_unicode=True))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(
+            {**config, "model": {"objective": {"class_path": "laser_pl.objectives.Supervised"}}}, allow_unicode=True
+        )
+    )
     (folder / "selection.jsonl").unlink()
     (folder / "metrics.csv").write_text("epoch,step,train/loss\n0,0,1.5\n0,1,1.25\n1,2,1.0\n")
     text = " ".join(page_of(folder).text.split())

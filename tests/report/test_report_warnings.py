@@ -26,6 +26,7 @@ from laser_pl.report.warnings import warnings_of
 from laser_pl.run.folder import RunFolder
 
 ARMS = ("a", "b", "c")
+FROZEN = {"objective": {"class_path": "laser_pl.objectives.Frozen", "init_args": {"of": None}}}
 
 
 def records(
@@ -468,15 +469,15 @@ def test_accuracy_that_falls_is_not_flat() -> None:
 
 def test_accuracy_that_cannot_change_or_rise_is_not_blamed() -> None:
     assert validated(0.995, 0.995, 0.995, 0.995) is None
-    assert validated(0.5, 0.5, 0.5, 0.5, model={"frozen": True}) is None
+    assert validated(0.5, 0.5, 0.5, 0.5, model=FROZEN) is None
 
 
 def test_written_responses_are_no_policys() -> None:
     lengths = logged(epoch=[0] * 4 + [1] * 4, response_length=[5.0, 5.1] * 2 + [9.0, 9.1] * 2, truncated=[0.5] * 8)
-    model = {"supervised": True}
+    model = {"objective": {"class_path": "laser_pl.objectives.Supervised"}}
     assert longer(records(metrics=lengths)) is not None
     assert longer(records(metrics=lengths, model=model)) is None
-    assert longer(records(metrics=lengths, model={"frozen": True})) is None
+    assert longer(records(metrics=lengths, model=FROZEN)) is None
     found = truncated(records(metrics=lengths, model=model))
     assert found is not None
     assert "written responses were cut" in found.what
