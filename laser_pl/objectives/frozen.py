@@ -16,13 +16,16 @@ class Frozen(Objective):
     It is made of the log-probabilities that lie with the rollouts, so no response is read again.
 
     Args:
-        of: Whose loss; null: DPO's, with the NLL of the chosen.
+        of: Whose loss; null: what it would be without a word, DPO with ``model.beta`` and ``model.nll_weight``.
+
+    Attributes:
+        named: Whether anybody said whose.
     """
 
     trains = False
 
     def __init__(self, of: Objective | None = None) -> None:
-        self.of = of or Dpo()
+        self.of, self.named = of or Dpo(), of is not None
         if not self.of.judged:
             raise ConfigurationError(
                 f"A policy cannot be frozen and supervised: model.objective is Frozen, of {self.of}. Set it to one of"

@@ -30,18 +30,19 @@ def objective_of(
     Raises:
         ConfigurationError: If a number is out of range, or it would be frozen and supervised.
     """
-    of_dpo = Dpo(above_0(beta, "beta", "model"), at_least_0(nll_weight, "nll_weight", "model"))
-    own = objective is not None and objective.judged
-    if own and (beta, nll_weight) != (0.1, 1.0):  # it may be laid over a file that sets them
+    dpo = Dpo(above_0(beta, "beta", "model"), at_least_0(nll_weight, "nll_weight", "model"))
+    if isinstance(objective, Frozen) and not objective.named:
+        objective = Frozen(dpo)
+    elif objective is not None and objective.judged and (beta, nll_weight) != (0.1, 1.0):
+        # They may stand in a file that it is laid over.
         log.warning("model.beta %s and model.nll_weight %s are not used: %s has its own, in"
                     " model.objective.init_args.", beta, nll_weight, objective)  # fmt: skip
-    if supervised and (frozen or not (objective or of_dpo).trains):
+    found = objective or dpo
+    if supervised and (frozen or not found.trains):
         raise ConfigurationError("A policy cannot be frozen and supervised. Set model.frozen or model.supervised.")
     if supervised:
         return _formerly("supervised", Supervised())
-    if frozen:
-        return _formerly("frozen", Frozen(objective or of_dpo))
-    return objective or of_dpo
+    return _formerly("frozen", Frozen(found)) if frozen else found
 
 
 def _formerly(name: str, objective: Objective) -> Objective:

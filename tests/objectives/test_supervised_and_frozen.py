@@ -125,6 +125,11 @@ def test_the_former_settings_name_them_with_one_warning() -> None:
     assert isinstance(frozen, Frozen)
     assert isinstance(frozen.of, Dpo)
     assert (frozen.of.beta, frozen.of.nll_weight) == (0.3, 0.0)
+    for now in (Frozen(), Frozen(Dpo(0.2, 0.5))):
+        found = objective_of(now, 0.3, 0.0, frozen=False, supervised=False)
+        assert isinstance(found, Frozen)
+        assert isinstance(found.of, Dpo)
+        assert found.of.beta == (0.2 if now.named else 0.3)
     for objective, named in ((None, True), (Frozen(), False)):
         with pytest.raises(ConfigurationError, match="cannot be frozen and supervised"):
             objective_of(objective, 0.1, 1.0, frozen=named, supervised=True)
