@@ -174,16 +174,19 @@ def _training(records: RunRecords) -> list[str]:
         f"LoRA of rank {told(lora, 'rank')}, alpha {told(lora, 'alpha')}, dropout {told(lora, 'dropout')}, on"
         f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
     )
+    objective = records.objective
     loss = (
-        f"Loss: {_described(records.objective)}."
-        if records.objective
+        f"Loss: {_described(objective)}."
+        if objective
         else f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
         " negative log-likelihood per token; the reference is the policy at the iteration's start."
     )
     paired = any(decision.get("pairs") is not None for decision in records.decisions)
     written = [
         f"{steps}.",
-        "Loss: negative log-likelihood of the written responses, per token.",
+        "Loss: negative log-likelihood of the written responses, per token."
+        if _class(objective) == "Supervised"
+        else f"Loss on the written responses: {_described(objective)}.",
         adapter,
     ]
     sampled = [

@@ -15,6 +15,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback import signals
 from laser_pl.objectives import Dpo, Frozen, Ipo, LossInputs, Objective, PolicyGradient, SimPo, Supervised
 from laser_pl.policy.objective import objective_of
+from laser_pl.report.model_card import model_card
 from laser_pl.report.records import read_records
 from laser_pl.selection.teaching import what_is_wrong
 from laser_pl.testing import check_objective
@@ -161,6 +162,28 @@ def test_a_folder_of_before_is_read_in_the_words_of_now(
         assert changes_since(tmp_path / name / "config.yaml", new) == []
     other = new.replace("beta: 0.1", "beta: 0.2")
     assert changes_since(tmp_path / "old" / "config.yaml", other) == ["model.beta is 0.2 and was 0.1"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "tag", "said"),
+    [
+        ("{class_path: laser_pl.objectives.Supervised}", "sft", "Loss: negative log-likelihood of the written"),
+        ("{class_path: own.Focal, init_args: {gamma: 2.0}}", "sft", "written responses: Focal with gamma 2.0."),
+        (NAMED % "Frozen", "dpo", "The policy was not trained"),
+        ("{class_path: laser_pl.objectives.Frozen, init_args: {of: {class_path: laser_pl.objectives.SimPo}}}", "simpo",
+         "The policy was not trained"),
+    ],
+)  # fmt: skip
+def test_the_card_says_what_was_trained(tmp_path: Path, objective: str, tag: str, said: str) -> None:
+    judges = "selection: {reward_models: {a: null, b: null}}\n"
+    (tmp_path / "config.yaml").write_text(f"model: {{objective: {objective}}}\n{judges}")
+    if tag == "sft":
+        (tmp_path / "metrics.csv").write_text("epoch,step,train/loss,train/answers\n0,0,1.5,16\n")
+    card = model_card(read_records(tmp_path))
+    assert f"\n- {tag}\n" in card
+    assert said in card
+    assert ("no reward model judged" in card) == (tag == "sft")
+    assert ("\n- reward-model-selection\n" in card) == (tag != "sft")
 
 
 def test_an_objective_of_the_users_that_learns_answers_is_known_by_what_it_logs(tmp_path: Path) -> None:
