@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 ROOMS = {
-    "commands": ("before_start", "cli", "compare", "explain", "export", "monitored", "planned_steps", "push",
+    "commands": ("before_start", "cli", "compare", "explain", "export", "monitored", "planned_steps",
                  "trainer_settings"),
     "messages": ("keys", "percentages", "places", "suggestions", "terminal"),
     "models": ("causality", "language_model", "saved_quantized"),

@@ -141,7 +141,6 @@ def measured(job: Job) -> Numbers:
     from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 
     from laser_pl.commands.cli import main
-    from laser_pl.forecast.earlier import earlier_run, how_sampled
     from laser_pl.forecast.live_bytes import LiveBytes
     from laser_pl.policy.policy import Policy
     from laser_pl.selection.selector import Selector
@@ -170,22 +169,20 @@ def measured(job: Job) -> Numbers:
                 stack.enter_context(mock.patch.object(owner, method, counted(getattr(owner, method), phase)))
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             command = main(["fit", *job.words])
-    folder, config = command.folder.path, json.loads((job.folder / "run.yaml").read_text())
-    earlier = earlier_run(config["runs_dir"], "plan", how_sampled(_resolved(folder)))
-    assert earlier is not None
+    folder = command.folder.path
     files = [path for path in folder.rglob("*") if path.is_file() and path != command.folder.report]
     numbers.peak = resident("VmHWM")
     numbers.steps = command.summary["steps"]
     numbers.forwards = sum(command.summary["reward_model_forwards"].values())
-    numbers.tokens = earlier.tokens
+    numbers.tokens = sum(_tokens(path) for path in (folder / "rollouts").rglob("*.parquet"))
     numbers.disk = sum(path.stat().st_size for path in files)
     return numbers
 
 
-def _resolved(folder: Path) -> Any:
-    import yaml
+def _tokens(chunk: Path) -> int:
+    import pyarrow.parquet as pq
 
-    return yaml.safe_load((folder / "config.yaml").read_text())
+    return sum(len(one) for row in pq.read_table(chunk)["tokens"].to_pylist() for one in row)
 
 
 def in_fresh_process(call: Callable[[Job], Numbers], job: Job) -> Numbers:
@@ -198,7 +195,7 @@ def rows(dtype: str, plan: Numbers, run: Numbers, counted: Numbers) -> list[str]
     """Rows of the table."""
     found = [("peak of the process (resident set)", plan.peak, run.peak, 2**20)]
     found += [(f"tensors in {phase}", plan.phases[phase], counted.phases[phase], 2**20) for phase in PHASES]
-    found += [("disk", plan.disk, run.disk, 2**20)]
+    found += [("disk (told: at most)", plan.disk, run.disk, 2**20)]
     lines = [
         f"| {dtype} | {name} | {one / unit:.1f} MiB | {other / unit:.1f} MiB | {one / other - 1:+.1%} |"
         for name, one, other, unit in found

@@ -24,7 +24,7 @@ OTHERS = {
     ),
     "explain": (
         "laser_pl.commands.explain",
-        "Say why a reward model judged a step's prompts, and how it did on similar ones.",
+        "Say why a reward model judged a step's prompts, and how it did on earlier ones.",
     ),
     "compare": ("laser_pl.commands.compare", "Compare finished runs over seeds."),
     "winrate": (
@@ -38,11 +38,6 @@ OTHERS = {
     "config": (
         "laser_pl.commands.config",
         "List, show or copy the configurations that come with the package: presets and examples.",
-    ),
-    "push": ("laser_pl.commands.push", "Upload a finished run's adapter to the hub, with its card."),
-    "completion": (
-        "laser_pl.commands.completion",
-        "Print what makes bash or zsh complete commands, settings and classes.",
     ),
 }
 """Commands that need no Lightning: the module whose ``main`` takes what stands behind them."""

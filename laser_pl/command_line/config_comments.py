@@ -13,16 +13,14 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
-from jsonargparse._actions import _ActionPrintConfig
-from jsonargparse._common import parser_context
-from jsonargparse._formatters import YAMLCommentFormatter, get_group_titles
 
+from laser_pl.borrowed.jsonargparse import ActionPrintConfig, YAMLCommentFormatter, get_group_titles, parser_context
 from laser_pl.command_line.setting_text import SettingComment
 
 _WIDTH = 118
 
 
-class PrintConfig(_ActionPrintConfig):
+class PrintConfig(ActionPrintConfig):
     """``--print_config``, whose flag ``comments`` needs no other library here."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:

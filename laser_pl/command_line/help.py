@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from jsonargparse._actions import _ActionConfigLoad, _ActionPrintConfig
-from jsonargparse._common import NonParsingAction
-from jsonargparse._link_arguments import ActionLink
-from jsonargparse._required import restore_suppressed_required
 
+from laser_pl.borrowed.jsonargparse import (
+    ActionConfigLoad,
+    ActionLink,
+    ActionPrintConfig,
+    NonParsingAction,
+    restore_suppressed_required,
+)
 from laser_pl.command_line.commands import PROGRAM, SUMMARIES, overview
 from laser_pl.command_line.known_classes import known_classes
 from laser_pl.command_line.setting_text import (
@@ -138,15 +141,13 @@ def _settings(parser: ArgumentParser, section: str) -> Iterator[argparse.Action]
 
 
 def _is_setting(action: argparse.Action) -> bool:
-    if isinstance(action, Help | _ActionPrintConfig):
+    if isinstance(action, Help | ActionPrintConfig):
         return True
-    return (
-        not isinstance(action, ActionLink | NonParsingAction | _ActionConfigLoad) and action.help != argparse.SUPPRESS
-    )
+    return not isinstance(action, ActionLink | NonParsingAction | ActionConfigLoad) and action.help != argparse.SUPPRESS
 
 
 def _invocation(action: argparse.Action, above: str = "") -> str:
-    if isinstance(action, _ActionPrintConfig):
+    if isinstance(action, ActionPrintConfig):
         return "--print_config[=FLAGS]"
     names = [name.removeprefix(above) for name in action.option_strings if not name.endswith("+")]
     return " ".join(filter(None, [", ".join(names), kind_of(action)]))

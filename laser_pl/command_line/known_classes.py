@@ -6,7 +6,7 @@ import argparse
 import inspect
 import sys
 
-from jsonargparse._typehints import ActionTypeHint, get_all_subclass_paths
+from laser_pl.borrowed.jsonargparse import ActionTypeHint, get_all_subclass_paths
 
 
 def known_classes(action: argparse.Action) -> dict[str, type]:

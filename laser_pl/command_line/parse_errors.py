@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from jsonargparse._common import NonParsingAction
-from jsonargparse._typehints import ActionTypeHint
 
+from laser_pl.borrowed.jsonargparse import ActionTypeHint, NonParsingAction
 from laser_pl.command_line.commands import PROGRAM, SUMMARIES
 from laser_pl.command_line.config_files import place_of, where_given
 from laser_pl.command_line.known_classes import known_classes, own_classes, parameters_of

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
-from jsonargparse._actions import _ActionPrintConfig
 from lightning.pytorch.cli import LightningArgumentParser
 
+from laser_pl.borrowed.jsonargparse import ActionPrintConfig
 from laser_pl.command_line.config_comments import PrintConfig, commented
 from laser_pl.command_line.config_files import with_paths
 from laser_pl.command_line.folders import from_root
@@ -67,7 +67,7 @@ class Parser(LightningArgumentParser):
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         """Jsonargparse's, with our ``--print_config``."""
-        if kwargs.get("action") is _ActionPrintConfig:
+        if kwargs.get("action") is ActionPrintConfig:
             kwargs["action"] = PrintConfig
         return super().add_argument(*args, **kwargs)
 

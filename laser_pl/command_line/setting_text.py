@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import DefaultHelpFormatter, Namespace
-from jsonargparse._typehints import ActionTypeHint
+
+from laser_pl.borrowed.jsonargparse import ActionTypeHint
 
 OWN = {
     "config": "A YAML file of settings; of several, a later one overlays an earlier one.",

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from jsonargparse.typing import register_type
 
 from laser_pl import moved
+from laser_pl.borrowed.jsonargparse import get_yaml_default_loader
 
 
 def read_names_as_text() -> None:

@@ -10,15 +10,21 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import writable
 from laser_pl.messages.terminal import shown
 from laser_pl.report.comparison import Row, compare
-from laser_pl.report.comparison_plot import plot_comparison
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.records import told_of
 from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets, strategy_called
 from laser_pl.run.files import write_whole
 
 
-def arguments() -> Arguments:
-    """The command line."""
+def compare_runs(args: Sequence[str]) -> list[Row]:
+    """Read runs, print the comparison, and write it as ``comparison.md`` and ``.csv``.
+
+    Args:
+        args: What stands behind ``compare`` on the command line.
+
+    Raises:
+        ConfigurationError: If something is no finished run, or the runs cannot be compared.
+    """
     parser = Arguments("compare", "Compare finished runs over seeds.")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", type=Path, help="Folders of finished runs, such as runs/gap-*."
@@ -28,19 +34,7 @@ def arguments() -> Arguments:
     )
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
     parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
-    return parser
-
-
-def compare_runs(args: Sequence[str]) -> list[Row]:
-    """Read runs, print the comparison, and write it as ``comparison.md``, ``.csv`` and ``.png``.
-
-    Args:
-        args: What stands behind ``compare`` on the command line.
-
-    Raises:
-        ConfigurationError: If something is no finished run, or the runs cannot be compared.
-    """
-    options = arguments().parse_args(args)
+    options = parser.parse_args(args)
     with told_of(options.runs[0]):
         return _compare(options)
 
@@ -55,12 +49,7 @@ def _compare(options: Namespace) -> list[Row]:
     with writable(options.out, "Set --out."):
         write_whole(options.out / "comparison.md", markdown(rows, baseline))
         write_whole(options.out / "comparison.csv", tidy_csv(rows))
-        picture = options.out / "comparison.png"
-        picture.unlink(missing_ok=True)  # without matplotlib an older one would stay
-        drawn = plot_comparison(rows, picture)
-    print(f"Written: {shown(str(options.out))}/comparison.md, .csv" + (", .png" if drawn else ""))
-    if not drawn:
-        print("There is no picture without matplotlib: pip install 'laser_pl[report]'")
+    print(f"Written: {shown(str(options.out))}/comparison.md, .csv")
     return rows
 
 

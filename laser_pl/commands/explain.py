@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,30 +14,16 @@ from rich.table import Table
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.terminal import as_markup
-from laser_pl.report.contexts import Seen, contexts_of
-from laser_pl.report.neighbours import Neighbour, experience, nearest
 from laser_pl.report.records import Line, RunRecords, read_records, told_of, trained_nothing
 from laser_pl.report.sample import responses_of
+from laser_pl.report.series import mean
 from laser_pl.report.text import line
 
-NEIGHBOURS = 20
-"""Earlier decisions that are asked how each arm did."""
-SHOWN = 5
-"""Of them, those that are listed."""
 MOST_RESPONSES = 50
 """To a prompt that are listed, the scorer's favourites."""
 
 
-def arguments() -> Arguments:
-    """The command line."""
-    parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on similar ones.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
-    parser.add_consent()
-    return parser
-
-
-def explain_step(args: Sequence[str], console: Console | None = None) -> list[Seen]:
+def explain_step(args: Sequence[str], console: Console | None = None) -> list[Line]:
     """Say why a step's prompts were judged by whom.
 
     Args:
@@ -45,33 +31,31 @@ def explain_step(args: Sequence[str], console: Console | None = None) -> list[Se
         console: Where to print; standard output if not given.
 
     Returns:
-        The step's decisions with their contexts.
+        The step's decisions, lines of ``selection.jsonl``.
 
     Raises:
-        ConfigurationError: If there is no run or no such step, or its rollouts are gone.
+        ConfigurationError: If there is no run or no such step.
     """
-    options = arguments().parse_args(args)
-    with told_of(options.run, options.trust_run):
+    parser = Arguments("explain", "Say why a reward model judged a step's prompts, and how it did on earlier ones.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--step", type=int, required=True, help="The training step, counted from 0.")
+    options = parser.parse_args(args)
+    with told_of(options.run):
         return _explain(options, console)
 
 
-def _explain(options: Namespace, console: Console | None) -> list[Seen]:
+def _explain(options: Namespace, console: Console | None) -> list[Line]:
     records = read_records(options.run)
     steps = sorted({one["step"] for one in records.decisions})
     if options.step not in steps:
         known = f"it has steps {steps[0]} to {steps[-1]}" if steps else "nothing is recorded yet"
         raise ConfigurationError(f"explain: the run '{options.run}' has no step {options.step}; {known}. Set --step.")
-    console = console or Console(highlight=False)
-    earlier: list[Seen] = []
-    for decisions in contexts_of(records, options.trust_run):
-        if decisions[0].decision["step"] == options.step:
-            _print_step(console, records, decisions, earlier)
-            return decisions
-        earlier += decisions
-    raise AssertionError("the step is among the decisions")
+    decisions = [one for one in records.decisions if one["step"] == options.step]
+    _print_step(console or Console(highlight=False), records, decisions)
+    return decisions
 
 
-def main(args: Sequence[str]) -> list[Seen]:
+def main(args: Sequence[str]) -> list[Line]:
     """The command.
 
     Raises:
@@ -80,35 +64,43 @@ def main(args: Sequence[str]) -> list[Seen]:
     return run_command(explain_step, args)
 
 
-def _print_step(console: Console, records: RunRecords, decisions: Sequence[Seen], earlier: Sequence[Seen]) -> None:
-    first = decisions[0].decision
+def _print_step(console: Console, records: RunRecords, decisions: Sequence[Line]) -> None:
+    step = decisions[0]["step"]
     number = f"{len(decisions)} decisions" if len(decisions) > 1 else "one decision"
-    _say(console, f"Step {first['step']}, iteration {first['iteration'] + 1}: {number} by {records.bandit}.")
-    for seen in decisions:
-        neighbours = nearest(seen, earlier, NEIGHBOURS)
+    _say(console, f"Step {step}, iteration {decisions[0]['iteration'] + 1}: {number} by {records.bandit}.")
+    earlier = [one for one in records.decisions if one["step"] < step]
+    recorded = [one for one in records.judged if one["step"] == step]
+    questions = {one["prompt_id"]: one.get("question") or one["prompt"] for one in recorded}
+    for decision in decisions:
         console.rule(style="dim")
-        _say(console, about(seen))
-        _say(console, reason(seen.decision))
-        console.print(_arms_table(seen.decision, neighbours))
-        if neighbours:
-            console.print(_neighbours_table(neighbours[:SHOWN]))
-        else:
-            _say(console, "There is no earlier decision to compare it with.")
-        _say(console, outcome(seen.decision))
-    own = [one for one in records.judged if one["step"] == first["step"]]
+        _say(console, about(decision, questions))
+        _say(console, reason(decision))
+        alike = [one for one in earlier if one.get("category") == decision.get("category")]
+        console.print(_arms_table(decision, alike))
+        _say(console, outcome(decision))
     console.rule(style="dim")
-    if not own:
+    if not recorded:
         _say(console, "Scores and pairs of this step are not among those that judged.jsonl keeps.")
-    for one in own:
+    for one in recorded:
         console.print(_responses_table(one))
 
 
-def about(seen: Seen) -> str:
-    """Who judged what."""
-    prompts = f"{len(seen.texts)} prompts" if len(seen.texts) > 1 else "one prompt"
-    category = seen.decision.get("category")
+def about(decision: Line, questions: Mapping[str, str]) -> str:
+    """Who judged what.
+
+    Args:
+        decision: A line of ``selection.jsonl``.
+        questions: What prompts ask, of those that are recorded.
+
+    >>> about({"arm": "a", "prompt_ids": ["p", "q"], "category": "sums"}, {"q": "1+1=?"})
+    "'a' judged 2 prompts of category 'sums', one of them: 1+1=?"
+    """
+    ids, category = decision["prompt_ids"], decision.get("category")
+    prompts = f"{len(ids)} prompts" if len(ids) > 1 else "one prompt"
     kind = "of several categories" if category is None else f"of category '{line(category)}'"
-    return f"'{line(seen.decision['arm'])}' judged {prompts} {kind}, the first of them: {line(seen.texts[0])}"
+    known = next((questions[id_] for id_ in ids if id_ in questions), None)
+    such = "" if known is None else f", one of them: {line(known)}" if len(ids) > 1 else f": {line(known)}"
+    return f"'{line(decision['arm'])}' judged {prompts} {kind}{such}"
 
 
 def reason(decision: Line) -> str:
@@ -165,34 +157,19 @@ def _say(console: Console, text: str) -> None:
     console.print(as_markup(text), soft_wrap=True)
 
 
-def _arms_table(decision: Line, neighbours: Sequence[Neighbour]) -> Table:
-    title = f"The arms, and how they did on the {len(neighbours)} most similar earlier decisions"
+def _arms_table(decision: Line, earlier: Sequence[Line]) -> Table:
+    """What the bandit thought of each arm, and how the arm did on earlier decisions about prompts of the category."""
+    title = f"The arms, and how they did in {len(earlier)} earlier decisions of this category"
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(("arm", "expected", "bonus", "sum", "judged there", "mean reward there")):
         table.add_column(heading, justify="left" if number == 0 else "right")
-    around = [neighbour.seen for neighbour in neighbours]
-    for arm, mean in decision["mean"].items():
-        bonus, there = decision["bonus"].get(arm, 0.0), experience(arm, around)
-        reward = "" if math.isnan(there.reward) else f"{there.reward:+.3f} ({len(there.rewards)})"
+    for arm, expected in decision["mean"].items():
+        bonus, judged = decision["bonus"].get(arm, 0.0), sum(one["arm"] == arm for one in earlier)
+        rewards = [one["reward"][arm] for one in earlier if arm in (one.get("reward") or {})]
         table.add_row(
-            escape(line(arm)), f"{mean:+.3f}", f"{bonus:.3f}", f"{mean + bonus:+.3f}", str(there.judged), reward,
+            escape(line(arm)), f"{expected:+.3f}", f"{bonus:.3f}", f"{expected + bonus:+.3f}", str(judged),
+            f"{mean(rewards):+.3f} ({len(rewards)})" if rewards else "",
             style="bold" if arm == decision["arm"] else "",
-        )  # fmt: skip
-    return table
-
-
-def _neighbours_table(neighbours: Sequence[Neighbour]) -> Table:
-    table = Table(title="The most similar of them", title_justify="left")
-    for heading, right in (("step", True), ("similarity", True), ("first prompt", False), ("judged by", False),
-                           ("its reward", True), ("loss", True)):  # fmt: skip
-        table.add_column(heading, justify="right" if right else "left")
-    for neighbour in neighbours:
-        decision = neighbour.seen.decision
-        reward, loss = (decision.get("reward") or {}).get(decision["arm"]), decision.get("loss")
-        table.add_row(
-            str(decision["step"]), f"{neighbour.similarity:.3f}", escape(line(neighbour.seen.texts[0], 40)),
-            escape(line(decision["arm"])), "" if reward is None else f"{reward:+.3f}",
-            "" if loss is None else f"{loss:.3f}",
         )  # fmt: skip
     return table
 

@@ -24,18 +24,6 @@ from laser_pl.run.folder import RunFolder
 Line = dict[str, Any]
 
 
-def arguments() -> Arguments:
-    """The command line."""
-    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
-    parser.add_argument("--messages", action="store_true",
-                        help="Write prompt, chosen and rejected as chats, without the run's template.")  # fmt: skip
-    parser.add_argument("--without_truncated", action="store_true",
-                        help="Leave out pairs of which a response was cut at the limit.")  # fmt: skip
-    return parser
-
-
 def export_pairs(args: Sequence[str]) -> int:
     """Write a run's pairs as JSON lines, or as a folder that ``datasets.load_from_disk`` reads.
 
@@ -48,7 +36,14 @@ def export_pairs(args: Sequence[str]) -> int:
     Raises:
         ConfigurationError: If there is no run with pairs, its rollouts are gone, or nothing can be written.
     """
-    options = arguments().parse_args(args)
+    parser = Arguments("export", "Write the pairs of a run as a preference data set, as TRL's DPOTrainer takes it.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    parser.add_argument("--out", type=Path, required=True, help="A .jsonl file, or a new folder for a saved data set.")
+    parser.add_argument("--messages", action="store_true",
+                        help="Write prompt, chosen and rejected as chats, without the run's template.")  # fmt: skip
+    parser.add_argument("--without_truncated", action="store_true",
+                        help="Leave out pairs of which a response was cut at the limit.")  # fmt: skip
+    options = parser.parse_args(args)
     with told_of(options.run):
         return _export(options)
 

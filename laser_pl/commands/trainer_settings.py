@@ -22,7 +22,7 @@ _LEFT_OUT: dict[str, tuple[Any, str]] = {
     "default_root_dir": (None, "does nothing here: a run's files lie in its own folder. Set --runs_dir and --name"),
     "use_distributed_sampler": (False, "does nothing here: each process knows which prompts are its own. Leave it out"),
     "sync_batchnorm": (False, "does nothing here: the base takes no statistics of batches. Leave it out"),
-    "model_registry": (None, "does nothing here: `python -m laser_pl push` uploads an adapter. Leave it out"),
+    "model_registry": (None, "does nothing here: `hf upload` publishes an adapter. Leave it out"),
     "overfit_batches": (
         0.0,
         "cannot repeat the same batches here: every iteration takes its own prompts. Set data.train to a file with a"

@@ -19,7 +19,6 @@ from laser_pl.commands.before_start import connect
 from laser_pl.commands.cli import LaserCLI, refuse_unsound_checkpoint
 from laser_pl.commands.trainer_settings import refuse_settings
 from laser_pl.errors import ConfigurationError
-from laser_pl.forecast.earlier import earlier_run, how_sampled
 from laser_pl.forecast.findings import Finding
 from laser_pl.forecast.forecast import Forecast, forecast
 from laser_pl.forecast.hub import is_reachable, may_be_on_hub, out_of_reach
@@ -105,14 +104,12 @@ class PlanCLI(LaserCLI):
         """Forecast, where ``fit`` would begin."""
         connect(self.trainer, self.model, self.datamodule)
         runs_dir = str(absolute(self._get(self.config, "runs_dir")))
-        config = self.config[self.subcommand].as_dict()
         setup = Setup(
             policy=self.model,
             data=self.datamodule,
             trainer=self.trainer,
             selector=self.selector,
             keep_iterations=self._get(self.config, "keep_iterations"),
-            earlier=earlier_run(runs_dir, self._get(self.config, "name"), how_sampled(config)),
         )
         self.forecast = forecast(setup, runs_dir, self.found)
 

@@ -13,7 +13,6 @@ from typing import Any
 from laser_pl.commands.before_start import checks
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast import findings as wrong
-from laser_pl.forecast.earlier import Earlier
 from laser_pl.forecast.files import Files, files_of
 from laser_pl.forecast.findings import Finding, Findings
 from laser_pl.forecast.hub import is_out_of_reach, may_be_on_hub, out_of_reach
@@ -41,8 +40,7 @@ class Forecast:
         work: What it does.
         forwards: Reward-model forwards.
         devices: Memory.
-        files: What it leaves on disk; its page, ``report.html``, is not counted.
-        earlier: The run that says how long responses are.
+        files: What it leaves on disk, at most; its page, ``report.html``, is not counted.
         findings: What looks wrong.
     """
 
@@ -51,7 +49,6 @@ class Forecast:
     forwards: Forwards | None
     devices: tuple[Device, ...]
     files: tuple[Files, ...]
-    earlier: Earlier | None
     findings: tuple[Finding, ...]
 
     @property
@@ -90,7 +87,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
         with found.looking():
             check()
     if not known_prompts:
-        return Forecast(models, None, None, (), (), setup.earlier, tuple(found.all))
+        return Forecast(models, None, None, (), (), tuple(found.all))
     _check_texts(setup, found, unknown)
     work = work_of(setup.data, setup.selector.signal, setup.trainer)
     forwards = forwards_of(
@@ -99,7 +96,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
     for about in (wrong.about_data(setup, work), wrong.about_reward_models(setup), wrong.about_quantization(setup)):
         found.add_all(about)
     if base is None:
-        return Forecast(models, work, forwards, (), (), setup.earlier, tuple(found.all))
+        return Forecast(models, work, forwards, (), (), tuple(found.all))
     learned = _bandit(setup, work, base)
     optimizer = 0
     with suppress(ValueError, TypeError):  # one that cannot be made was found above
@@ -112,7 +109,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
         wrong.about_disk(sum(one.size for one in files), free),
     ):
         found.add_all(about)
-    return Forecast(models, work, forwards, memory, files, setup.earlier, tuple(found.all))
+    return Forecast(models, work, forwards, memory, files, tuple(found.all))
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -210,7 +207,7 @@ def _memory(
     host = {
         "Python and libraries": libraries,
         "bandit": learned,
-        "an iteration's rollouts": round(prompts * work.n * setup.response_length * TOKEN),
+        "an iteration's rollouts": round(prompts * work.n * setup.data.rollouts.max_new_tokens * TOKEN),
         **spilled,
     }
     needs = tuple(phases(setup, base))

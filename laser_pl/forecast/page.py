@@ -81,12 +81,6 @@ def _work(forecast: Forecast) -> Table:
     row("prompts answered", work.sampled)
     row("responses", work.responses)
     row("tokens to generate", work.tokens, "≤ ")
-    if forecast.earlier is not None:
-        row(
-            f"  as long as in {as_markup(forecast.earlier.folder.name)}",
-            round(work.responses * forecast.earlier.length),
-            "~ ",
-        )
     least, most = forwards.judging
     row("reward-model forwards: judging", most, "" if least == most else "≤ ")
     if forwards.polling:
@@ -98,7 +92,7 @@ def _work(forecast: Forecast) -> Table:
 
 
 def _files(forecast: Forecast) -> Table:
-    table = _table("Files", "file", "count", "bytes")
+    table = _table("Files, at most", "file", "count", "bytes")
     for files in forecast.files:
         table.add_row(files.name, f"{files.count:,}", _size(files.size))
     table.add_section()

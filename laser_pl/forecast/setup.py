@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,7 +11,6 @@ from lightning.pytorch import Trainer
 from laser_pl.batches import Prompt
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.prompts import prompt_ids
-from laser_pl.forecast.earlier import Earlier
 from laser_pl.policy.policy import Policy
 from laser_pl.selection.selector import Selector
 
@@ -26,7 +25,6 @@ class Setup:
         trainer: How long and on what it trains.
         selector: Chooses among the reward models.
         keep_iterations: Iterations whose rollouts stay.
-        earlier: A run that sampled likewise, where there is one.
     """
 
     policy: Policy
@@ -34,7 +32,6 @@ class Setup:
     trainer: Trainer
     selector: Selector
     keep_iterations: int | None = None
-    earlier: Earlier | None = field(default=None)
 
     @property
     def processes(self) -> int:
@@ -51,11 +48,6 @@ class Setup:
         """The type that a mixed precision computes in."""
         types = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
         return types.get(str(self.trainer.precision))
-
-    @property
-    def response_length(self) -> float:
-        """Tokens of a response: those of an earlier run, or the most there can be."""
-        return self.data.rollouts.max_new_tokens if self.earlier is None else self.earlier.length
 
     @property
     def decisions(self) -> int:

@@ -1,4 +1,4 @@
-"""Charts as data: what is drawn, before anybody draws it. ``svg.py`` and ``png.py`` draw the same."""
+"""Charts as data: what is drawn, before anybody draws it. ``svg.py`` draws it."""
 
 from __future__ import annotations
 

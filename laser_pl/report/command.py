@@ -1,4 +1,4 @@
-"""``python -m laser_pl report``: a run as a page, and its figures for a paper."""
+"""``python -m laser_pl report``: a run as a page."""
 
 from __future__ import annotations
 
@@ -11,22 +11,12 @@ from laser_pl.errors import writable
 from laser_pl.messages.terminal import shown
 from laser_pl.report.model_card import model_card
 from laser_pl.report.page import page
-from laser_pl.report.png import write_figures
 from laser_pl.report.records import read_records, told_of
-from laser_pl.report.run_figures import figures
 from laser_pl.report.warnings import warnings_of
 from laser_pl.run.files import write_whole
 from laser_pl.run.folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-
-def arguments() -> Arguments:
-    """The command line."""
-    parser = Arguments("report", "Show a run as a page, whether it is finished, going on, or was interrupted.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
-    parser.add_argument("--png", action="store_true", help="Write the figures to RUN/figures as well, for a paper.")
-    return parser
 
 
 def report_run(args: Sequence[str]) -> Path:
@@ -41,16 +31,16 @@ def report_run(args: Sequence[str]) -> Path:
     Raises:
         ConfigurationError: If there is no run, or nothing can be written to its folder.
     """
-    options = arguments().parse_args(args)
+    parser = Arguments("report", "Show a run as a page, whether it is finished, going on, or was interrupted.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="A run's folder, such as runs/quickstart.")
+    options = parser.parse_args(args)
     with told_of(options.run), writable(options.run):
         records = read_records(options.run)
         write_whole(records.folder.report, page(records), records.folder.path)
-        written = write_figures(figures(records), records.folder.path) if options.png else []
         warnings = warnings_of(records)
     for warning in warnings:
         print(f"Worth a look: {shown(str(warning))}")
-    for path in [records.folder.report, *written]:
-        print(f"Written: {shown(str(path))}")
+    print(f"Written: {shown(str(records.folder.report))}")
     return records.folder.report
 
 

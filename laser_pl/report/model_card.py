@@ -6,29 +6,21 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from laser_pl.report.markdown import safe, table
 from laser_pl.report.records import RunRecords
 from laser_pl.report.text import visible
 from laser_pl.report.warnings import warnings_of
 
-OURS = "laser_pl"
-"""The tag by which a card of ours is told from PEFT's."""
 SHOWN_SETTINGS = ("seed_everything", "model", "data", "selection", "optimizer", "lr_scheduler")
 """Sections of the configuration that say how it was trained; the others say where, and who was told."""
 
-_LASER = """\
-@article{laser2024,
-  title   = {{LASeR}: Learning to Adaptively Select Reward Models with Multi-Armed Bandits},
-  author  = {Nguyen, Duy and Prasad, Archiki and Stengel-Eskin, Elias and Bansal, Mohit},
-  journal = {arXiv preprint arXiv:2410.01735},
-  year    = {2024}
-}"""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
@@ -39,67 +31,41 @@ def model_card(records: RunRecords) -> str:
     """
     config, summary = records.config, records.summary or {}
     base = str(_at(config, "model", "weights", "name"))
-    parts = [
-        f"---\n{_head(records, base)}\n---",
-        f"# {safe(records.folder.path.resolve().name)}",
-        _about(records, base),
-        "## Use",
-        fenced(_USE.format(base=json.dumps(base)), "python"),
-        f"Prompts are rendered by {_class(_at(config, 'data', 'template'))} first.",
-        "## Results",
-        *_results(summary),
-        "## Training",
-        "\n".join(f"- {line}" for line in _training(records)),
-        *([] if records.supervised else ["## Who judged", *_judges(records)]),
-        *_cautions(records),
-        "## Versions",
-        "\n".join(table(("package", "version"), [[name, str(v)] for name, v in _table(summary, "versions").items()])),
-        "## Configuration",
-        fenced(visible(yaml.safe_dump({k: config[k] for k in SHOWN_SETTINGS if k in config}, sort_keys=False)), "yaml"),
-        "## Citation",
-        fenced(_LASER, "bibtex"),
-    ]
-    return "\n\n".join(parts) + "\n"
+    settings = visible(
+        yaml.safe_dump({name: config[name] for name in SHOWN_SETTINGS if name in config}, sort_keys=False)
+    )
+    card = ModelCard.from_template(
+        _head(records, base),
+        template_str=(files("laser_pl.report") / "templates" / "model_card.md").read_text(encoding="utf-8"),
+        name=safe(records.folder.path.resolve().name),
+        about=_about(records, base),
+        base=json.dumps(base),
+        template=_class(_at(config, "data", "template")),
+        loss=_loss(records),
+        results=_results(summary),
+        judges="" if records.supervised else _judges(records),
+        cautions=[safe(caution.what) for caution in warnings_of(records)],
+        versions=_lines(("package", "version"), [[name, str(v)] for name, v in _table(summary, "versions").items()]),
+        iterations=safe(str(summary.get("iterations"))),
+        steps=safe(str(summary.get("steps"))),
+        config=settings.rstrip(),
+        fence="`" * max(3, 1 + max(map(len, re.findall("`+", settings + base)), default=0)),
+    )
+    return f"{card}\n"
 
 
-_USE = """\
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = {base}
-tokenizer = AutoTokenizer.from_pretrained(base)
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "THIS_ADAPTER")  # its folder or hub name
-model = model.merge_and_unload()  # for a model without adapter"""
-
-
-def is_ours(card: str) -> bool:
-    """Whether a card was written here, and not by PEFT, whose card is a form to fill in."""
-    return f"- {OURS}\n" in card.partition("\n---\n")[0] + "\n"
-
-
-def fenced(text: str, language: str) -> str:
-    r"""Text as it is, behind more backticks than it holds itself.
-
-    >>> fenced("a ``` b", "yaml")
-    '````yaml\na ``` b\n````'
-    """
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def _head(records: RunRecords, base: str) -> str:
+def _head(records: RunRecords, base: str) -> ModelCardData:
     """What the hub reads: where the adapter comes from, how to find it, and its accuracy."""
     found, objective = _measured(records), records.objective
     how = "sft" if records.supervised else _class(objective).lower() if objective else "dpo"
-    data = ModelCardData(
+    return ModelCardData(
         base_model=base if is_hub_name(base) else None,
         library_name="peft",
         pipeline_tag="text-generation",
-        tags=[how, OURS, "lora", *([] if records.supervised else ["reward-model-selection"])],
+        tags=[how, "laser_pl", "lora", *([] if records.supervised else ["reward-model-selection"])],
         model_name=_told(records.folder.path.resolve().name) if found else None,
         eval_results=found or None,
     )
-    return str(data.to_yaml())
 
 
 def _measured(records: RunRecords) -> list[EvalResult]:
@@ -145,109 +111,53 @@ def _about(records: RunRecords, base: str) -> str:
     return f"{made} It was trained by iterative DPO: {how}, as in LASeR (arXiv 2410.01735)."
 
 
-def _results(summary: Mapping[str, Any]) -> list[str]:
-    before, after = (_table(_table(summary, "accuracy"), when) for when in ("before", "after"))
-    if not after:
-        return ["No accuracy was measured: no test prompt had an answer."]
-    names = [*(name for name in after if name != "average"), *(["average"] if "average" in after else [])]
-    rows = [[name, _number(before.get(name)), _number(after.get(name))] for name in names]
-    return ["Test accuracy of sampled responses, before and after training.",
-            "\n".join(table(("category", "before", "after"), rows))]  # fmt: skip
-
-
-def _training(records: RunRecords) -> list[str]:
-    config, summary = records.config, records.summary or {}
-    data, model, selection = (_table(config, name) for name in ("data", "model", "selection"))
-    rollouts, lora = _table(data, "rollouts"), _table(model, "lora")
-
-    def told(values: Mapping[str, Any], name: str) -> str:
-        return safe(str(values.get(name)))
-
-    per_iteration = data.get("prompts_per_iteration")
-    models = [f"{safe(str(name))} ({_described(one)})" for name, one in _table(selection, "reward_models").items()]
-    start = lora.get("start")
-    steps = (
-        f"{told(summary, 'iterations')} iterations of {'all' if per_iteration is None else safe(str(per_iteration))}"
-        f" prompts, {told(summary, 'steps')} steps of {told(data, 'batch_size')}"
+def _loss(records: RunRecords) -> str:
+    """What was minimised; empty where nothing was."""
+    objective, model = records.objective, _table(records.config, "model")
+    if records.supervised:
+        own = _class(objective) != "Supervised"
+        told = _described(objective) if own else "negative log-likelihood of the written responses, per token"
+        return f"Loss on the written responses: {told}." if own else f"Loss: {told}."
+    if not records.trains:
+        return ""
+    if objective:
+        return f"Loss: {_described(objective)}."
+    beta, weight = safe(str(model.get("beta"))), safe(str(model.get("nll_weight")))
+    return (
+        f"Loss: DPO with beta {beta}, and {weight} times the chosen response's negative log-likelihood per token; the"
+        " reference is the policy at the iteration's start."
     )
-    adapter = (
-        f"LoRA of rank {told(lora, 'rank')}, alpha {told(lora, 'alpha')}, dropout {told(lora, 'dropout')}, on"
-        f" {safe(_listed(lora.get('targets')))}{'' if start is None else f'; training began from {safe(str(start))}'}."
-    )
-    objective = records.objective
-    loss = (
-        f"Loss: {_described(objective)}."
-        if objective
-        else f"Loss: DPO with beta {told(model, 'beta')}, and {told(model, 'nll_weight')} times the chosen response's"
-        " negative log-likelihood per token; the reference is the policy at the iteration's start."
-    )
-    paired = any(decision.get("pairs") is not None for decision in records.decisions)
-    written = [
-        f"{steps}.",
-        "Loss: negative log-likelihood of the written responses, per token."
-        if _class(objective) == "Supervised"
-        else f"Loss on the written responses: {_described(objective)}.",
-        adapter,
-    ]
-    sampled = [
-        f"{steps}; {told(rollouts, 'n')} responses each at temperature {told(rollouts, 'temperature')},"
-        f" {told(rollouts, 'max_new_tokens')} tokens at most.",
-        *([loss] if records.trains else []),
-        adapter,
-        f"Reward models: {'; '.join(models)}.",
-        f"Selection: {_described(selection.get('bandit'))}, one choice for each"
-        f" {safe(str(selection.get('granularity')))}, learning from the signal {_described(selection.get('signal'))} on"
-        f" the scale {_described(selection.get('scale'))}"
-        + (f"; pairs by {_described(selection.get('pairs'))}." if paired else "."),
-    ]  # fmt: skip
-    return [
-        f"Data: {_source(data.get('train'))}; tested on {_source(data.get('test'))}.",
-        *(written if records.supervised else sampled),
-        f"Seed {safe(str(config.get('seed_everything')))}.",
-    ]
 
 
-def _judges(records: RunRecords) -> list[str]:
-    arms = records.arms
-    rows = [[category, *(f"{own.get(arm, 0.0):.0%}" for arm in arms)] for category, own in records.shares.items()]
-    if not rows:
-        return ["Nothing was judged."]
-    return ["Share of each category's prompts that each reward model judged.",
-            "\n".join(table(("category", *arms), rows))]  # fmt: skip
-
-
-def _cautions(records: RunRecords) -> list[str]:
-    found = [f"- {safe(caution.what)}" for caution in warnings_of(records)]
-    return ["## Worth knowing", "\n".join(found)] if found else []
-
-
-def _described(part: Any) -> str:
-    """A class with those settings that are plain, or whose weights have a name."""
-    if not isinstance(part, Mapping):
-        return safe(str(part))
-    given = _table(part, "init_args")
-    settings = {name: value for name, value in given.items() if isinstance(value, (str, int, float)) and value != ""}
-    name = _table(given, "weights").get("name")
-    if name is not None:
-        return f"{_class(part)}, {safe(str(name))}"
+def _described(part: Mapping[str, Any]) -> str:
+    """A class with those settings that are plain."""
+    settings = {
+        name: value for name, value in _table(part, "init_args").items() if isinstance(value, str | int | float)
+    }
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())
     return _class(part) + (f" with {safe(listed)}" if listed else "")
 
 
+def _results(summary: Mapping[str, Any]) -> str:
+    before, after = (_table(_table(summary, "accuracy"), when) for when in ("before", "after"))
+    names = [*(name for name in after if name != "average"), *(["average"] if "average" in after else [])]
+    rows = [[name, _number(before.get(name)), _number(after.get(name))] for name in names]
+    return _lines(("category", "before", "after"), rows)
+
+
+def _judges(records: RunRecords) -> str:
+    arms = records.arms
+    rows = [[category, *(f"{own.get(arm, 0.0):.0%}" for arm in arms)] for category, own in records.shares.items()]
+    return _lines(("category", *arms), rows)
+
+
+def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; nothing where it would have no rows."""
+    return "\n".join(table(heads, rows)) if rows else ""
+
+
 def _class(part: Any) -> str:
     return safe(str(_table({"": part}, "").get("class_path", "")).rpartition(".")[2])
-
-
-def _source(table_: Any) -> str:
-    if table_ is None:
-        return "a part of the training data that was kept out"
-    if not isinstance(table_, Mapping):
-        return safe(str(table_))
-    return safe(" ".join(str(table_[name]) for name in ("path", "subset", "split") if table_.get(name) is not None))
-
-
-def _listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
 def _number(value: Any) -> str:

@@ -194,19 +194,15 @@ def read_records(path: Path) -> RunRecords:
 
 
 @contextmanager
-def told_of(path: Path, trusted: bool = False) -> Iterator[None]:
+def told_of(path: Path) -> Iterator[None]:
     """Run a block over a run's records, which may contradict one another in ways that nobody has thought of.
 
     Args:
         path: The run's folder.
-        trusted: Whether the user vouches for them, so that what fails is code: that is told with its traceback.
 
     Raises:
         ConfigurationError: If it cannot be done with them.
     """
-    if trusted:
-        yield
-        return
     try:
         with in_memory(_MOST_MEMORY):
             yield

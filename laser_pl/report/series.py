@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from statistics import variance
 
 Point = tuple[float, float]
 """x and y; a y that is no finite number is a gap: nothing is known there, and nothing is drawn."""
@@ -72,10 +73,5 @@ def clear_change(before: Sequence[float], after: Sequence[float]) -> float:
     if len(before) < 2 or len(after) < 2:
         return 0.0
     change = mean(after) - mean(before)
-    error = math.sqrt(sum(_variance(values) / len(values) for values in (before, after)))
+    error = math.sqrt(sum(variance(values) / len(values) for values in (before, after)))
     return change if abs(change) > 2 * error else 0.0
-
-
-def _variance(values: Sequence[float]) -> float:
-    middle = mean(values)
-    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Sequence
+from statistics import variance
 from typing import Any
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.report.series import mean
 
 
 def mean_and_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -23,12 +25,10 @@ def mean_and_interval(values: Sequence[float], confidence: float = 0.95) -> tupl
     >>> [round(x, 3) for x in mean_and_interval([1.0, 2.0, 3.0])]
     [2.0, 2.484]
     """
-    mean = sum(values) / len(values)
     if len(values) < 2:
-        return mean, float("nan")
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        return mean(values), float("nan")
     quantile = float(_stats().t.ppf((1 + confidence) / 2, len(values) - 1))
-    return mean, quantile * (variance / len(values)) ** 0.5
+    return mean(values), quantile * (variance(values) / len(values)) ** 0.5
 
 
 def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
@@ -46,21 +46,20 @@ def paired_test(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, 
         Both; p is NaN for fewer than two pairs.
     """
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean = sum(differences) / len(differences)
     if len(differences) < 2:
-        return mean, float("nan")
+        return mean(differences), float("nan")
     counted = [round(1e6 * difference) for difference in differences]  # whole numbers, whose sums are exact
     test = _stats().permutation_test((counted,), sum, permutation_type="samples", n_resamples=9999, rng=0)
-    return mean, float(test.pvalue)
+    return mean(differences), float(test.pvalue)
 
 
-def interval(mean: float, half: float) -> str:
+def interval(middle: float, half: float) -> str:
     """A mean and the half width of its interval, where there is one.
 
     >>> interval(0.5, 0.0123), interval(0.5, float("nan"))
     ('0.500 ± 0.012', '0.500')
     """
-    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
+    return f"{middle:.3f}" if math.isnan(half) else f"{middle:.3f} ± {half:.3f}"
 
 
 def advantage(ours: Sequence[float], theirs: Sequence[float]) -> str:

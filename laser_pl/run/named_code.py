@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import set_parsing_settings
-from jsonargparse._common import parsing_settings
 
+from laser_pl.borrowed.jsonargparse import parsing_settings
 from laser_pl.errors import ConfigurationError
 from laser_pl.moved import present_name
 

@@ -17,7 +17,7 @@ from laser_pl.view.state import State
 from laser_pl.view.words import clock, decision_in_words, how_far, place
 
 WIDEST = 100
-"""Columns at most: what is wider than a terminal becomes after it was made narrower leaves its traces there."""
+"""Columns at most."""
 ROOM_FOR_LABELS = 60
 """Columns; with fewer there are no labels and no bars."""
 LONG_ENOUGH = 1.0

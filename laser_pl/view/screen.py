@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TextIO
 
 from rich.ansi import AnsiDecoder
-from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.control import Control
 from rich.live import Live
-from rich.segment import ControlType, Segment, SegmentLines
+from rich.segment import SegmentLines
 from rich.text import Text
 
 from laser_pl.runtime.progress import Task
@@ -52,9 +49,7 @@ class Screen:
         self._decoder = AnsiDecoder()
         self._ticker = Ticker(self._draw, REDRAWN_EVERY)
         self._exits = ExitStack()
-        self._lock = threading.RLock()
         self._failed = False
-        self._cells: list[int] = []  # of each line of the last picture
 
     @staticmethod
     def fits(stream: TextIO) -> bool:
@@ -81,51 +76,26 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Something that is to stay, as it is to be shown; it goes above the picture."""
-        with self._lock, suppress(OSError):  # the terminal may be gone; the run is not
-            if self._lines_too_many():
-                self._draw()
+        with suppress(OSError):  # the terminal may be gone; the run is not
             self._console.print(Text("\n").join(self._decoder.decode(line)), soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         """The picture, drawn here, so that no mistake in it reaches whoever writes above it."""
-        lines: list[list[Segment]] = []
-        if not self._failed:
-            try:
-                width, height = self._console.size
-                room = self._console.options.update(width=max(width - len(ECHO), 1))
-                drawn = picture(self._state(), time.monotonic(), room.max_width, height)
-                lines = [_without_end(line) for line in self._console.render_lines(drawn, room, pad=False)]
-            except Exception as error:
-                self._failed = True
-                log.warning("The run is shown no longer, and goes on (%s: %s).", type(error).__name__, error)
-        self._cells = [Segment.get_line_length(line) for line in lines]
-        return SegmentLines(lines, new_lines=True)
+        if self._failed:
+            return ""
+        try:
+            width, height = self._console.size
+            room = self._console.options.update(width=max(width - len(ECHO), 1))
+            drawn = picture(self._state(), time.monotonic(), room.max_width, height)
+            return SegmentLines(self._console.render_lines(drawn, room, pad=False), new_lines=True)
+        except Exception as error:
+            self._failed = True
+            log.warning("The run is shown no longer, and goes on (%s: %s).", type(error).__name__, error)
+            return ""
 
     def _draw(self) -> None:
-        with self._lock:
-            self._join_wrapped_lines()
-            self._live.refresh()
+        self._live.refresh()
 
     def _erase(self) -> None:
-        with self._lock, suppress(OSError):
-            self._join_wrapped_lines()
+        with suppress(OSError):
             self._live.stop()
-
-    def _lines_too_many(self) -> int:
-        """How many lines the last picture got because the terminal was made narrower since."""
-        width = self._console.width
-        return sum(max(cells - 1, 0) // width for cells in self._cells)
-
-    def _join_wrapped_lines(self) -> None:
-        """Erase those, which `rich` does not count."""
-        erase = (ControlType.ERASE_IN_LINE, 2)
-        many = self._lines_too_many()
-        if many:
-            up = ((ControlType.CURSOR_UP, 1), erase) * many
-            self._console.control(Control(ControlType.CARRIAGE_RETURN, erase, *up))
-
-
-def _without_end(line: list[Segment]) -> list[Segment]:
-    """A line without the blanks at its end, which would wrap like letters."""
-    text = "".join(segment.text for segment in line).rstrip()
-    return list(Segment.adjust_line_length(line, cell_len(text), pad=False))

@@ -19,7 +19,7 @@ from laser_pl.winrate.finished_run import FinishedRun
 from laser_pl.winrate.judgement import by_category, compare, read_judge
 from laser_pl.winrate.rates import rate_of
 from laser_pl.winrate.responses import Responses, responses_in, responses_of
-from laser_pl.winrate.tables import WinRates, as_json, markdown, print_win_rates, tidy_csv
+from laser_pl.winrate.tables import WinRates, as_json, markdown, print_win_rates
 
 ALL = "in all"
 _ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def win_rate(args: Sequence[str]) -> WinRates:
-    """Let a judge compare responses to the same test prompts; write ``winrate.md``, ``.csv`` and ``.json``.
+    """Let a judge compare responses to the same test prompts; write ``winrate.md`` and ``winrate.json``.
 
     Args:
         args: What stands behind ``winrate`` on the command line.
@@ -74,9 +74,8 @@ def win_rate(args: Sequence[str]) -> WinRates:
         print(f"Spent on the judge: {in_words(spent)}")
     with writable(out, "Set --out."):
         write_whole(out / "winrate.md", markdown(found))
-        write_whole(out / "winrate.csv", tidy_csv(found))
         write_json(out / "winrate.json", as_json(found))
-    print(f"Written: {shown(briefly(out))}/winrate.md, .csv, .json")
+    print(f"Written: {shown(briefly(out))}/winrate.md, .json")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ def rate_of(comparisons: Sequence[Comparison], seed: int) -> Rate:
         interval=interval,
         controlled=controlled,
         controlled_interval=controlled_interval,
-        lengths=(_mean([one.lengths[0] for one in comparisons]), _mean([one.lengths[1] for one in comparisons])),
+        lengths=(fmean(one.lengths[0] for one in comparisons), fmean(one.lengths[1] for one in comparisons)),
     )
 
 
@@ -204,7 +205,3 @@ def _middle(values: Tensor) -> Interval:
     """Where 95 % of them lie; NaN if one is."""
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
     return low, high
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)

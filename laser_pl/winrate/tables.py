@@ -1,9 +1,7 @@
-"""Win rates on the terminal, as Markdown, CSV and JSON."""
+"""Win rates on the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laser_pl.messages.terminal import as_markup
-from laser_pl.report.markdown import cell, safe, table
+from laser_pl.report.markdown import safe, table
 from laser_pl.winrate.rates import RESAMPLES, Interval, Rate
 
 HEADINGS = (
@@ -95,16 +93,6 @@ def markdown(found: WinRates) -> str:
     """The same as a page."""
     rows = [cells(category, rate) for category, rate in found.rates.items()]
     return "\n".join(["# Win rate", "", safe(caption(found)), "", *table(HEADINGS, rows), ""])
-
-
-def tidy_csv(found: WinRates) -> str:
-    """A line for each category."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["category", *_flat(next(iter(found.rates.values())))])
-    for category, rate in found.rates.items():
-        writer.writerow([cell(category), *("" if value is None else value for value in _flat(rate).values())])
-    return file.getvalue()
 
 
 def as_json(found: WinRates) -> dict[str, Any]:

@@ -1,38 +1,35 @@
-"""Reasons in words, and who is whose neighbour."""
+"""Reasons in words, and what each arm is known by."""
 
 from __future__ import annotations
 
+import json
+from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from rich.console import Console
 
-from laser_pl.commands.explain import outcome, reason
-from laser_pl.report.contexts import Seen
-from laser_pl.report.neighbours import experience, nearest
+from laser_pl.commands.explain import explain_step, outcome, reason
 from laser_pl.run.metrics_csv import read_metrics
 
 
-def seen(context: list[float], **decision: Any) -> Seen:
-    return Seen({"arm": "a", **decision}, torch.tensor(context, dtype=torch.float64), ["text"])
-
-
-def test_neighbours_come_by_the_angle_between_contexts() -> None:
-    one = seen([1.0, 0.0])
-    earlier = [seen([0.0, 1.0]), seen([5.0, 5.0]), seen([3.0, 0.1]), seen([-1.0, 0.0])]
-    found = nearest(one, earlier, 3)
-    assert [neighbour.seen for neighbour in found] == [earlier[2], earlier[1], earlier[0]]
-    assert [neighbour.similarity for neighbour in found] == pytest.approx([0.99944, 0.70711, 0.0], abs=1e-5)
-    assert nearest(one, [], 3) == []
-
-
-def test_an_arm_has_experience_where_it_was_rewarded_even_if_another_judged() -> None:
-    around = [seen([0.0], reward={"a": 1.0}), seen([0.0], reward={"a": 0.0, "b": 0.5}), seen([0.0], reward=None)]
-    a, b, c = (experience(arm, around) for arm in "abc")
-    assert (a.judged, a.reward) == (3, 0.5)
-    assert (b.judged, b.reward) == (0, 0.5)
-    assert (c.judged, list(c.rewards)) == (0, [])
+def test_an_arm_is_known_by_earlier_decisions_of_the_category(tmp_path: Path) -> None:
+    """Also where it was rewarded though another judged; what a step alone has seen tells nothing of it."""
+    (tmp_path / "config.yaml").write_text("seed_everything: 0\n")
+    thought = {"mean": {"a": 0.1, "b": 0.2}, "bonus": {"a": 0.0, "b": 0.0}, "iteration": 0, "prompt_ids": ["p"]}
+    lines = [
+        {"step": 0, "arm": "a", "category": "sums", "reward": {"a": 1.0, "b": 0.5}},
+        {"step": 1, "arm": "b", "category": "sorting", "reward": {"b": -9.0}},
+        {"step": 2, "arm": "a", "category": "sums", "reward": {"a": 0.0}},
+        {"step": 3, "arm": "a", "category": "sums", "reward": {"a": 8.0}},
+    ]
+    (tmp_path / "selection.jsonl").write_text("".join(json.dumps(thought | line) + "\n" for line in lines))
+    screen = StringIO()
+    assert explain_step([str(tmp_path), "--step=3"], Console(file=screen, width=120)) == [thought | lines[3]]
+    text = screen.getvalue()
+    assert "in 2 earlier decisions of this category" in text
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in text.splitlines() if row.startswith("│")]
+    assert [row[4:] for row in rows] == [["2", "+0.500 (2)"], ["0", "+0.500 (1)"]]
 
 
 LOW, HIGH, EVEN, NONE = ({"a": a, "b": b} for a, b in ((0.1, 0.5), (0.5, 0.2), (0.5, 0.5), (0.0, 0.0)))

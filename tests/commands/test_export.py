@@ -15,7 +15,6 @@ import pytest
 from datasets import Value, load_dataset, load_from_disk
 
 from laser_pl.commands.cli import LaserCLI
-from laser_pl.commands.explain import main as explain
 from laser_pl.commands.export import main as export
 from tests.runs import Fit
 
@@ -130,7 +129,6 @@ def test_rollouts_of_an_older_version_hold_no_messages(
         export([str(copy), *out, "--messages"])
     assert "an older version's, which kept no messages. Leave --messages out." in capsys.readouterr().err
     assert export([str(copy), *out]) > 0
-    assert explain([str(copy), "--step", "1"])
 
 
 def test_a_run_that_goes_on_is_exported_so_far(copy: Path, tmp_path: Path) -> None:

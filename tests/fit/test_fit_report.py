@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import StringIO
 from itertools import chain, groupby
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from lightning.pytorch.cli import instantiate_class
 from rich.console import Console
+from torch import Tensor
 
 import laser_pl.report.command
 from laser_pl.bandits import Bandit
+from laser_pl.bandits.context import ContextPreparation
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.commands.explain import explain_step, main
-from laser_pl.report.contexts import contexts_of, part
-from laser_pl.report.records import RunRecords, read_records
+from laser_pl.report.records import Line, RunRecords, read_records
 from laser_pl.runtime.seeds import derive_seed
 from tests.runs import Fit, decisions_of
 
@@ -59,8 +62,8 @@ def metrics_of(run: LaserCLI, column: str) -> list[float]:
         return [float(row[column]) for row in csv.DictReader(file) if row[column]]
 
 
-def rollouts_of(run: LaserCLI, iteration: int) -> dict[str, dict[str, Any]]:
-    folder = run.folder.path / "rollouts" / f"iteration-{iteration:03d}"
+def rollouts_of(run: Path, iteration: int) -> dict[str, dict[str, Any]]:
+    folder = run / "rollouts" / f"iteration-{iteration:03d}"
     return {row["prompt_id"]: row for path in sorted(folder.iterdir()) for row in pq.read_table(path).to_pylist()}
 
 
@@ -73,7 +76,7 @@ def test_kept_prompts_are_those_that_were_judged(run: LaserCLI, polled: LaserCLI
         judges = {(d["step"], id_): (d["arm"], d["iteration"]) for d in decisions for id_ in d["prompt_ids"]}
         assert {(line["step"], line["prompt_id"]): (line["arm"], line["iteration"]) for line in lines} == judges
         for line in lines:
-            row = rollouts_of(one, line["iteration"])[line["prompt_id"]]
+            row = rollouts_of(one.folder.path, line["iteration"])[line["prompt_id"]]
             assert line["responses"] == row["responses"]
             assert line["finished"] == row["finished"]
             assert line["lengths"] == [len(tokens) for tokens in row["tokens"]]
@@ -109,7 +112,7 @@ def test_metrics_tell_of_the_responses(run: LaserCLI) -> None:
 
 def test_the_chosen_are_first_as_likely_as_under_the_reference(run: LaserCLI) -> None:
     """Nothing was trained yet when the first step of a run is taken."""
-    rows = rollouts_of(run, 0)
+    rows = rollouts_of(run.folder.path, 0)
     first = [line for line in judged_of(run) if line["step"] == 0]
     logprobs = [rows[line["prompt_id"]]["reference_logprobs"][chosen] for line in first for chosen, _ in line["pairs"]]
     assert metrics_of(run, "train/chosen_logprob")[0] == pytest.approx(sum(logprobs) / len(logprobs), abs=1e-4)
@@ -119,15 +122,25 @@ def test_the_chosen_are_first_as_likely_as_under_the_reference(run: LaserCLI) ->
 # -- the choices, made again -------------------------------------------------------------------------------------------
 
 
+def steps_with_contexts(records: RunRecords) -> Iterator[tuple[list[Line], Tensor]]:
+    """Each step's decisions, and the contexts that the bandit saw, made again from the stored rollouts."""
+    preparation = ContextPreparation()
+    for iteration, of_iteration in groupby(records.decisions, key=lambda line: int(line["iteration"])):
+        rows = rollouts_of(records.folder.path, iteration)
+        preparation.observe(torch.tensor([row["context"] for row in rows.values()]))
+        for _, of_step in groupby(of_iteration, key=lambda line: int(line["step"])):
+            lines = list(of_step)
+            hidden = [torch.tensor([rows[id_]["context"] for id_ in line["prompt_ids"]]).mean(0) for line in lines]
+            yield lines, preparation.prepare(torch.stack(hidden))
+
+
 def choices_made_again(records: RunRecords) -> list[str]:
     """What a fresh bandit chooses, told the recorded rewards at the contexts of the stored rollouts."""
-    bandit: Bandit = part(records, "bandit", Bandit)  # type: ignore[type-abstract]
+    bandit: Bandit = instantiate_class((), records.config["selection"]["bandit"])
     chosen: list[str] = []
-    for step, seen in enumerate(contexts_of(records)):
-        contexts = torch.stack([one.context for one in seen])
+    for step, (lines, contexts) in enumerate(steps_with_contexts(records)):
         if step == 0:
             bandit.start(records.arms, contexts.shape[-1], derive_seed(records.config["seed_everything"], "bandit"))
-        lines = [one.decision for one in seen]
         bandit.tell(lines[0]["iteration"], [line["category"] for line in lines])
         why = bandit.explain(contexts)
         for m, line in enumerate(lines):
@@ -224,7 +237,8 @@ def test_a_choice_is_explained_by_what_was_recorded(run: LaserCLI, polled: Laser
     text = explained(run.folder.path, 4)
     assert text.startswith("Step 4, iteration 2: one decision by LinUCB.\n")
     assert f"'{decision['arm']}' judged 4 prompts" in text
-    assert "the 4 most similar earlier decisions" in text
+    alike = [one for one in decisions_of(run)[:4] if one["category"] == decision["category"]]
+    assert f"in {len(alike)} earlier decisions of this category" in text
     for arm in ARMS:
         assert f"{decision['mean'][arm]:+.3f}" in text
         assert f"{decision['bonus'][arm]:.3f}" in text
@@ -232,11 +246,18 @@ def test_a_choice_is_explained_by_what_was_recorded(run: LaserCLI, polled: Laser
     assert text.count("Responses to: ") == 4
     text = explained(polled.folder.path, 5)
     assert text.startswith("Step 5, iteration 2: 4 decisions by Thompson.\n")
-    assert text.count("the 20 most similar earlier decisions") == 4
+    assert text.count("earlier decisions of this category") == 4
 
 
-def test_before_the_first_step_there_is_nothing_to_compare_with(run: LaserCLI) -> None:
-    assert "There is no earlier decision to compare it with." in explained(run.folder.path, 0)
+def test_before_the_first_step_no_arm_has_judged(run: LaserCLI) -> None:
+    assert "in 0 earlier decisions of this category" in explained(run.folder.path, 0)
+
+
+def test_a_choice_is_explained_without_rollouts(run: LaserCLI, tmp_path: Path) -> None:
+    """Which `keep_iterations` may have removed."""
+    shutil.copytree(run.folder.path, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/rollouts")
+    assert explained(tmp_path / "copy", 4) == explained(run.folder.path, 4)
 
 
 def test_what_a_model_wrote_moves_no_terminal(run: LaserCLI, tmp_path: Path) -> None:
@@ -251,7 +272,7 @@ def test_what_a_model_wrote_moves_no_terminal(run: LaserCLI, tmp_path: Path) -> 
     assert not set(chain("\x1b\r\u202e")) & set(text)
 
 
-def test_what_cannot_be_explained_is_told(run: LaserCLI, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_explained_is_told(run: LaserCLI, capsys: pytest.CaptureFixture[str]) -> None:
     def told(folder: Path, step: str) -> str:
         with pytest.raises(SystemExit) as end:
             main([str(folder), "--step", step])
@@ -264,13 +285,3 @@ def test_what_cannot_be_explained_is_told(run: LaserCLI, tmp_path: Path, capsys:
         f"laser_pl: explain: the run '{folder}' has no step 6; it has steps 0 to 5. Set --step."
     )
     assert told(folder, "x").startswith("laser_pl: explain: argument --step: invalid int value: 'x'. See python -m")
-    shutil.copytree(folder, tmp_path / "copy")
-    shutil.rmtree(tmp_path / "copy/rollouts/iteration-001")
-    assert told(tmp_path / "copy", "4") == (
-        f"laser_pl: There are no rollouts in '{tmp_path / 'copy/rollouts/iteration-001'}', from which the contexts are"
-        " made again."
-    )
-    lines = decisions_of(run)
-    lines[0]["prompt_ids"][0] = "another"
-    (tmp_path / "copy/selection.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "do not hold prompt 'another', which step 0 of selection.jsonl judged" in told(tmp_path / "copy", "0")

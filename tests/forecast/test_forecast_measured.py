@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.forecast.command import plan
-from laser_pl.forecast.earlier import earlier_run, how_sampled
 from laser_pl.forecast.forecast import Forecast
 from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.policy.policy import Policy
@@ -180,31 +178,20 @@ def test_steps_and_reward_model_forwards_are_told_exactly(
     assert before.forwards.constraints == {"allowed": summary["reward_model_forwards"]["allowed"]}
 
 
-def test_tokens_are_bounded_and_after_a_run_told_to_within_15_percent(
-    before: Forecast, run: tuple[LaserCLI, dict[str, int]], words: list[str]
-) -> None:
+def test_tokens_and_files_are_bounded(before: Forecast, run: tuple[LaserCLI, dict[str, int]]) -> None:
+    """Each kind of file by itself."""
+    folder = run[0].folder.path
     rows = [json.loads(line) for line in run[0].folder.pairs.read_text().splitlines()]
     assert before.work is not None
     assert before.work.sampled == len(rows) == 48
-    assert before.earlier is None
-    after = plan([*words, "--seed_everything=1"])
-    assert after.earlier is not None
-    assert after.earlier.tokens <= before.work.tokens == 48 * 6 * 8
-    other = main(["fit", *words, "--seed_everything=1"])
-    assert other.folder.path != run[0].folder.path
-    sampled = how_sampled(yaml.safe_load(other.folder.config.read_text()))
-    again = earlier_run(str(other.folder.path.parent), "measured", sampled)
-    assert again is not None
-    assert again.folder == other.folder.path
-    assert after.work is not None
-    assert after.work.responses * after.earlier.length == pytest.approx(again.tokens, rel=WITHIN)
-    written = sum(file.stat().st_size for file in other.folder.path.rglob("*") if file.is_file())
-    written -= other.folder.report.stat().st_size
-    assert after.written == pytest.approx(written, rel=WITHIN)
-    files = {one.name: one for one in after.files}
-    rollouts = list((other.folder.path / "rollouts").rglob("*.parquet"))
-    assert files["rollouts/"].count == len(rollouts)
-    assert files["rollouts/"].size == pytest.approx(sum(file.stat().st_size for file in rollouts), rel=WITHIN)
+    assert before.work.tokens == 48 * 6 * 8
+    files = {one.name: one for one in before.files}
+    for name, file in files.items():
+        written = [path for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
+        assert file.count >= len(written), name
+        if name not in {"adapter/", "checkpoints/last.ckpt"}:  # which are told but for some bytes around the numbers
+            assert file.size >= sum(path.stat().st_size for path in written), name
+    assert before.written >= sum(path.stat().st_size for path in folder.rglob("*.jsonl"))
 
 
 @pytest.mark.usefixtures("untouched_results")

@@ -338,16 +338,6 @@ def test_figures_are_named_for_those_who_cannot_see_them(run: Callable[..., Path
     assert not [e for e in (inner for p in pictures for inner in p) if numbers.search(e.attributes.get("d", ""))]
 
 
-def test_figures_for_a_paper_are_the_same_ones(run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    folder = run()
-    page = page_of(folder, "--png")
-    drawn = {e.attributes["id"] for e in page.all("section") if e.all("svg")}
-    written = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
-    assert written.keys() == drawn == {"accuracy", "arms", "bandit", "training", "costs"}
-    assert all(picture.startswith(b"\x89PNG\r\n\x1a\n") for picture in written.values())
-    assert f"Written: {folder}/figures/arms.png" in capsys.readouterr().out
-
-
 def test_what_is_no_run_or_cannot_be_written_is_told(tmp_path: Path, run: Callable[..., Path],
                                                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     def told(folder: Path) -> str:

@@ -49,7 +49,7 @@ def test_usual_settings_are_not_refused() -> None:
         ({"default_root_dir": "x"}, r"trainer.default_root_dir does nothing.*--runs_dir"),
         ({"use_distributed_sampler": True}, "trainer.use_distributed_sampler does nothing"),
         ({"sync_batchnorm": True}, "trainer.sync_batchnorm does nothing"),
-        ({"model_registry": "a/b"}, "trainer.model_registry does nothing.*push"),
+        ({"model_registry": "a/b"}, "trainer.model_registry does nothing.*hf upload"),
         ({"overfit_batches": 2}, "trainer.overfit_batches cannot repeat.*data.train"),
         ({"barebones": True}, "trainer.barebones would leave"),
         ({"enable_checkpointing": False}, "trainer.enable_checkpointing cannot be false"),
