@@ -17,6 +17,10 @@ LIGHTNING = {
 }
 """Commands that take a configuration."""
 OTHERS = {
+    "init": (
+        "laser_pl.first_config.command",
+        "Look at a model, prompts and reward models of yours, and write a configuration that runs.",
+    ),
     "plan": ("laser_pl.forecast.command", "Say what `fit` would do and need, without loading any weights."),
     "report": (
         "laser_pl.report.command",

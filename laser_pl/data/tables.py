@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import sys
 import zlib
 from collections import Counter
@@ -22,6 +23,7 @@ from laser_pl.run.bounds import memory_for
 
 Row = dict[str, Any]
 
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MOST_BYTES_OF_LINE = 2**26
 _LEAST_BOMB, _MOST_TIMES = 2**24, 200
 """Bytes of an unzipped file, and how many times its own size that may be: text has 3 to 20."""
@@ -35,8 +37,8 @@ class Table:
     that an answer like ``007`` stays text.
 
     Attributes:
-        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder saved by `datasets`, or a hub name. The first two
-            may be gzipped.
+        path: A ``.jsonl``, ``.json`` (lines, or one list), ``.csv`` or ``.parquet`` file, a folder saved by `datasets`,
+            or a hub name. All files but Parquet may be gzipped.
         subset: The hub data set's configuration, where it has several.
         split: Which split of a folder or hub data set.
     """
@@ -70,10 +72,16 @@ class Table:
         return rows
 
     def _dataset(self) -> list[Row]:
+        folder = Path(self.path).expanduser()
+        if folder.is_file() or (not folder.is_dir() and not _HUB_NAME.fullmatch(self.path)):
+            found = "a file of another kind" if folder.is_file() else "neither here nor a hub's name"
+            raise ConfigurationError(
+                f"Cannot read a data set from '{self.path}': it is {found}. Give a .jsonl, .json, .csv or .parquet"
+                " file, a folder saved by `datasets`, or a hub name."
+            )
         from datasets import DatasetDict, load_dataset, load_from_disk  # here, since most tables need none of it
 
         try:
-            folder = Path(self.path).expanduser()
             loaded = load_from_disk(str(folder)) if folder.is_dir() else load_dataset(self.path, self.subset)
         except Exception as error:  # whatever a broken folder, or a hub out of reach, makes `datasets` raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -130,9 +138,14 @@ def _decoded(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
+    first = True
     for number, line in _decoded(path):
         if not line.strip():
             continue
+        if first and line.lstrip().startswith("["):
+            yield from _json_list(path)
+            return
+        first = False
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -145,6 +158,24 @@ def _json_lines(path: Path) -> Iterator[Row]:
             raise ConfigurationError(f"{path}, line {number}: this JSON is nested too deeply.") from None
         if not isinstance(row, dict):
             raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
+        yield row
+
+
+def _json_list(path: Path) -> Iterator[Row]:
+    """The objects of a file that is one list."""
+    try:
+        rows = json.loads("".join(line for _, line in _decoded(path)))
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{path}, line {error.lineno}: this is no JSON ({error.msg}, column {error.colno})."
+        ) from None
+    except ValueError:
+        raise ConfigurationError(f"{path}: a whole number is too long to be read.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: this JSON is nested too deeply.") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise ConfigurationError(f"{path}, row {number}: expected an object, got {type(row).__name__}.")
         yield row
 
 

@@ -122,6 +122,38 @@ def test_json_errors_name_the_line(tmp_path: Path, content: bytes, message: str,
         Table(str(path)).rows()
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_file_may_be_one_list(tmp_path: Path, indent: int | None) -> None:
+    (tmp_path / "rows.json").write_text("\n" + json.dumps(ROWS, indent=indent))
+    assert Table(str(tmp_path / "rows.json")).rows() == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"a": 1},\n {"a": oops}]', r"line 2: this is no JSON"),
+        ('[{"a": 1},\n {"a": 2}', r"line 2: this is no JSON"),
+        ('[{"a": 1}, 2]', r"row 2: expected an object, got int"),
+        ("[" * 100_000, r"this JSON is nested too deeply"),
+    ],
+    ids=["no JSON", "unfinished", "no object", "deep"],
+)
+def test_errors_of_a_json_list_name_the_place(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(ConfigurationError, match=rf"rows\.json.* {message}"):
+        Table(str(tmp_path / "rows.json")).rows()
+
+
+@pytest.mark.parametrize(("name", "told"), [("rows.txt", "a file of another kind"), ("a/b/c.tsv", "neither here")])
+def test_no_hub_is_asked_for_what_can_be_no_name_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.txt").write_text("a\n")
+    with pytest.raises(ConfigurationError, match=rf"^Cannot read a data set from '{name}': it is {told}"):
+        Table(name).rows()
+
+
 def test_a_csv_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"prompt,answer\nna\xefve,1\n")
     with pytest.raises(ConfigurationError, match=r"rows.csv.*: this is no UTF-8"):
