@@ -16,7 +16,7 @@ class Frozen(Objective):
     It is made of the log-probabilities that lie with the rollouts, so no response is read again.
 
     Args:
-        of: Whose loss; null: what it would be without a word, DPO with ``model.beta`` and ``model.nll_weight``.
+        of: Whose loss; null: DPO with ``model.beta`` and ``model.nll_weight``.
 
     Attributes:
         named: Whether anybody said whose.

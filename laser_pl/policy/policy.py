@@ -69,8 +69,8 @@ class Policy(LightningModule):
         evaluation: How responses are sampled in validation and test, beside the greedy one.
         optimizer: Makes the optimizer from the adapter's parameters; the config's ``optimizer`` section.
         lr_scheduler: Makes a schedule from the optimizer, stepped every training step; its ``lr_scheduler`` section.
-        frozen: Former name of the objective ``laser_pl.objectives.Frozen``; it goes with the next release.
-        supervised: Former name of the objective ``laser_pl.objectives.Supervised``; it goes with the next release.
+        frozen: Objective ``Frozen`` by its former name.
+        supervised: Objective ``Supervised`` by its former name.
         max_bad_steps: Steps in a row without finite loss or gradient that end a run.
         seed: Root of this module's randomness (dropout, evaluation).
 
