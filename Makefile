@@ -38,10 +38,12 @@ lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/mypy
 
 # Two processes of one thread each; a file's tests stay together, since they share its runs.
-test: lint ## ruff, mypy and all tests
+test: $(INSTALLED) ## ruff, mypy and all tests; mypy is one of them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(INSTALLED) ## the tests of single parts, without whole runs
+test-fast: $(INSTALLED) ## the tests of single parts, without runs, models and servers (under 90 s)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # uv resolves to the oldest versions that pyproject.toml allows, which pip cannot.

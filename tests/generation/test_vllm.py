@@ -31,6 +31,8 @@ from tests.runs import Fit, decisions_of
 from tests.servable import make_servable
 from tests.vllm_stub import VLLMStub
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["12+30=", "9", "Rcba=", "abc"]
 GREEDY = Sampling(n=1, temperature=0, max_new_tokens=12)
 WARM = Sampling(n=3, temperature=1.0, max_new_tokens=12)

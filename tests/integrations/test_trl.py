@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,6 @@ TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)
 N = 4
 ROWS = [{"prompt": f"{i}+{i}=", "answer": "x" if i % 2 else "1", "category": "odd" if i % 2 else "even"}
         for i in range(8)]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fast_collection() -> Iterator[None]:
-    """A trainer that begins collects garbage, which among all that tests have imported takes a second."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Arms:

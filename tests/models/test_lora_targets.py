@@ -18,6 +18,8 @@ from laser_pl.models.language_model import Lora, Weights
 from laser_pl.training.lora_targets import layers_of_text, untrained_targets
 from tests import causal_families
 
+pytestmark = pytest.mark.slow
+
 TEXT = {"vocab_size": 92, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": 8,
         "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None, "initializer_range": 0.2}  # fmt: skip

@@ -27,6 +27,8 @@ from laser_pl.winrate.judgement import compare, read_judge
 from tests.loopback import Handler, Server, Stopwatch, saying, serving
 from tests.runs import Fit, decisions_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 PATH = "/v1/chat/completions"
 PROMPTS = [Prompt("p", "1+1=", "unused", answer="2", columns={"unit": "km"}),

@@ -23,6 +23,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.models.language_model import Weights
 from laser_pl.rewards import Likelihood, SequenceClassifier
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 USER, ASSISTANT, SYSTEM = (
     lambda text, role=role: {"role": role, "content": text} for role in ("user", "assistant", "system")

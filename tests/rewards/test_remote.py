@@ -32,6 +32,8 @@ from laser_pl.rewards.protocols import OpenRLHF, Protocol, ProtocolError, VllmCl
 from tests import loopback
 from tests.loopback import Handler, Stopwatch, saying, serving
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 CHAT = [
