@@ -16,6 +16,7 @@ from laser_pl.run.files import append_lines, written_aside
 from laser_pl.run.folder import RunFolder, keep_steps_before
 from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.pair_record import pair_lines
+from laser_pl.runtime.sharding import gathered
 from laser_pl.selection.decision import Decision
 from laser_pl.selection.selector import Selector
 
@@ -135,9 +136,10 @@ class RunRecord(Callback):
         """Write the adapter in PEFT's own format."""
         self._continue_metrics()  # training was over already when the run was interrupted
         assert isinstance(pl_module, Policy)
+        tensors = gathered(pl_module.model)
         if trainer.is_global_zero:
             with written_aside(self.folder.adapter / "adapter_model.safetensors", self.folder.path) as aside:
-                pl_module.model.save_pretrained(str(aside), safe_serialization=True)
+                pl_module.model.save_pretrained(str(aside), state_dict=tensors, safe_serialization=True)
 
     def _continue_metrics(self) -> None:
         if self._rows is not None:

@@ -67,6 +67,7 @@ from laser_pl.runtime.processes import (
     process_number,
     refuse_other_processes,
     settle_processes,
+    sharing_weights_out,
 )
 from laser_pl.selection.selector import Selector
 from laser_pl.training.fit_loop import FitLoop
@@ -279,6 +280,7 @@ class LaserCLI(PredictCommand):
     def _trainer(self, **kwargs: Any) -> Trainer:
         if "plugins" not in kwargs:
             kwargs["plugins"] = self._settle_processes(kwargs)
+        kwargs["strategy"] = sharing_weights_out(self._get(self.config_init, "trainer").get("strategy", "auto"))
         with _trainer_in_one_sentence():
             trainer = super().instantiate_trainer(**kwargs)
         refuse_other_processes(trainer)

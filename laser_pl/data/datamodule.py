@@ -345,13 +345,14 @@ class PreferenceData(LightningDataModule):
                 f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
             )
         self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
-        self.policy.publish()
+        policy = self.policy
+        policy.publish()
         ranks = Ranks.of(self.trainer)
         own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
         n = self.rollouts.n
         total = n * sum(len(prompts) for _, prompts in own)
         found = n * sum(len(prompts) for number, prompts in own if store.path(number).is_file())
-        with progress.task("rollouts", "responses", total, found):
+        with progress.task("rollouts", "responses", total, found), policy.in_step():
             for number, prompts in own:
                 if not store.path(number).is_file():
                     if policy_moved_on:

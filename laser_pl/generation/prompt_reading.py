@@ -11,7 +11,7 @@ from laser_pl.reading.common_start import padded_right
 from laser_pl.reading.company import Turn
 from laser_pl.reading.logprobs import position_ids
 from laser_pl.reading.shared_prompt import windows_of
-from laser_pl.reading.text_decoder import text_decoder
+from laser_pl.reading.text_decoder import decode, text_decoder
 
 
 def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
@@ -50,14 +50,19 @@ def read_prompts(model: Any, prompts: PromptBatch, start: int = 0) -> Any:
     decoder = text_decoder(model)
     cache: Any = None
     if start:
-        cache = decoder(input_ids=prompts.tokens[:1, :start], use_cache=True).past_key_values
+        output, _ = decode(model, decoder, 1, input_ids=prompts.tokens[:1, :start], use_cache=True)
+        cache = output.past_key_values
         cache.batch_repeat_interleave(len(prompts))
     if prompts.tokens.shape[1] > 1:
-        cache = decoder(
+        output, _ = decode(
+            model,
+            decoder,
+            1,
             input_ids=prompts.tokens[:, start:-1],
             attention_mask=prompts.mask[:, :-1],
             position_ids=position_ids(prompts.mask)[:, start:-1],
             past_key_values=cache,
             use_cache=True,
-        ).past_key_values
+        )
+        cache = output.past_key_values
     return cache

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from laser_pl.errors import ConfigurationError, writable
 from laser_pl.run.state import digest
 
@@ -14,16 +16,20 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def name_of(model: PeftModel) -> str | None:
+def name_of(model: PeftModel, trained: dict[str, Tensor] | None) -> str | None:
     """Another name for other weights, so that no cache can take one policy for another; None without an adapter.
 
     Without: a policy whose adapter is switched off, as it is for the base's own responses.
+
+    Args:
+        model: With the adapter.
+        trained: Its tensors, by their name in the model's state; None takes the model's own.
     """
     from peft import get_peft_model_state_dict  # takes a second, which nothing but training needs
 
     if model.get_model_status().enabled is False:
         return None
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = get_peft_model_state_dict(model, state_dict=trained, save_embedding_layers=False)
     return f"laser-{digest(dict(sorted(tensors.items())))[:16]}"
 
 
@@ -62,8 +68,13 @@ def refuse_rank(rank: int, highest: int | None) -> None:
         )
 
 
-def write_adapter(model: PeftModel, folder: Path) -> None:
+def write_adapter(model: PeftModel, trained: dict[str, Tensor] | None, folder: Path) -> None:
     """Write an adapter; the folder appears under its name only when it is whole.
+
+    Args:
+        model: With the adapter.
+        trained: Its tensors, by their name in the model's state; None takes the model's own.
+        folder: Where to.
 
     Raises:
         ConfigurationError: If it cannot be written.
@@ -73,7 +84,7 @@ def write_adapter(model: PeftModel, folder: Path) -> None:
     try:
         with writable(folder, advice):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            model.save_pretrained(str(aside), safe_serialization=True, save_embedding_layers=False)
+            model.save_pretrained(str(aside), state_dict=trained, safe_serialization=True, save_embedding_layers=False)
             shutil.rmtree(folder, ignore_errors=True)
             aside.rename(folder)
     finally:

@@ -26,6 +26,7 @@ from laser_pl.generation.vllm_server import VLLMServer
 from laser_pl.messages.places import absolute
 from laser_pl.runtime.ranks import Ranks
 from laser_pl.runtime.seeds import derive_seed
+from laser_pl.runtime.sharding import gathered
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -116,11 +117,12 @@ class VLLMEngine(RolloutEngine):
         self._tokenizer, self._vocabulary = tokenizer, base.config.get_text_config().vocab_size
         self._eos = end_ids(base.generation_config, tokenizer)
         refuse_unservable(model.peft_config["default"])
-        name, ours = name_of(model), None if self._known else Probe.of(model, tokenizer)
+        trained = gathered(model)
+        name, ours = name_of(model, trained), None if self._known else Probe.of(model, tokenizer)
         failed: str | None = None
         if ranks.rank == 0:
             try:
-                self._served = self._take_up(model, name, ours)
+                self._served = self._take_up(model, trained, name, ours)
             except ConfigurationError as error:
                 failed = str(error)
         failed, self._served = ranks.gather((failed, self._served))[0]
@@ -128,7 +130,9 @@ class VLLMEngine(RolloutEngine):
             raise ConfigurationError(failed)
         self._known = True
 
-    def _take_up(self, model: PeftModel, name: str | None, ours: Probe | None) -> str:
+    def _take_up(
+        self, model: PeftModel, trained: dict[str, Tensor] | None, name: str | None, ours: Probe | None
+    ) -> str:
         """Under which name the server now has the policy."""
         if self.sleep:
             self.server.wake()
@@ -139,17 +143,17 @@ class VLLMEngine(RolloutEngine):
             return served.base
         if name not in served.adapters:
             refuse_rank(model.peft_config["default"].r, self.server.highest_rank())
-            self._load(model, name, served.adapters)
+            self._load(model, trained, name, served.adapters)
         return name
 
-    def _load(self, model: PeftModel, name: str, there: Sequence[str]) -> None:
+    def _load(self, model: PeftModel, trained: dict[str, Tensor] | None, name: str, there: Sequence[str]) -> None:
         if self.adapters is None:
             self.adapters = Path(tempfile.mkdtemp(prefix="laser-adapters-"))
         for old in self._loaded[:-1]:
             if old in there:
                 self.server.unload(old)
             shutil.rmtree(self.adapters / old, ignore_errors=True)
-        write_adapter(model, self.adapters / name)
+        write_adapter(model, trained, self.adapters / name)
         self.server.load(name, self.adapters / name)
         self._loaded = [*self._loaded[-1:], name]
 

@@ -71,6 +71,7 @@ class Choice:
             "suppress_tokens": None if self.processors or not self.never else self.never,
             "pad_token_id": self.pad,
             "eos_token_id": self.eos or None,
+            "synced_gpus": False,  # how many forwards processes make together is for `Lockstep` to see to
         }
 
 

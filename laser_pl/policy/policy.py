@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -31,11 +32,13 @@ from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.runtime import progress
+from laser_pl.runtime.lockstep import Lockstep
 from laser_pl.runtime.ranks import Ranks
 from laser_pl.runtime.seeds import derive_seed
+from laser_pl.runtime.sharding import ShardedStrategy, own_piece, shard
 from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.optimizers import make_optimizers
-from laser_pl.training.pair_step import batch_loss, frozen_loss
+from laser_pl.training.pair_step import batch_loss, frozen_loss, nothing_seen
 from laser_pl.training.step_guard import StepGuard
 from laser_pl.training.trained_state import keep_trained, miss_only_trained
 from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale, scaler_of
@@ -127,6 +130,7 @@ class Policy(LightningModule):
         self.language_model: Any = None  # a PeftModel, once it is loaded
         self.origin: dict[str, str] = {}
         self._reader: ResponseReader | None = None
+        self._lockstep: Lockstep | None = None  # where processes share the weights out
         self.counts: Evaluation | None = None
         self.mismatch = Mismatch()
 
@@ -140,8 +144,14 @@ class Policy(LightningModule):
         """Refuse a precision that would cast the batches, reference log-probabilities included.
 
         Raises:
-            ConfigurationError: If ``trainer.precision`` is one of those that end in ``-true``, but for ``32-true``.
+            ConfigurationError: If ``trainer.precision`` is one of those that end in ``-true``, but for ``32-true``; or
+                if quantised weights are to be shared out.
         """
+        if isinstance(self.trainer.strategy, ShardedStrategy) and self.weights.quantized_as is not None:
+            raise ConfigurationError(
+                f"The weights of '{self.weights.name}' are quantised ({self.weights.quantized_as}), and processes share"
+                " out only such as are not. Set trainer.strategy to ddp, or leave model.weights.quantization out."
+            )
         if isinstance(self.trainer.precision_plugin, (DoublePrecision, HalfPrecision)):
             raise ConfigurationError(
                 f"trainer.precision {self.trainer.precision} would round the reference log-probabilities as well. Set"
@@ -149,9 +159,15 @@ class Policy(LightningModule):
             )
 
     def configure_model(self) -> None:
-        """Load the base and put the adapter on it, once. Its weights follow from ``seed`` alone."""
-        if self.language_model is not None:
-            return
+        """Load the base and put the adapter on it, once, by ``seed`` alone; and share them out, where that is asked."""
+        if self.language_model is None:
+            self._load()
+        if self._device_mesh is not None and self._lockstep is None:
+            base = self.model.get_base_model()
+            shard(base, self._device_mesh["data_parallel"])
+            self._lockstep = Lockstep(base)
+
+    def _load(self) -> None:
         with progress.task("loading the policy"):
             self.weights.check_language_model()
             self.lora.untrained(self.weights.skeleton())  # refuses targets before the weights are loaded
@@ -296,9 +312,9 @@ class Policy(LightningModule):
             Also the sums over pairs, or scores, of that of which the objective's means are logged.
         """
         objective, uses = self.objective, self.objective.uses(own)
-        if not uses.any():
-            none = torch.full((len(own),), math.nan, device=self.device)
-            unknown = LossOutputs(none, dict.fromkeys(objective.parts, none))
+        takes_part = self._lockstep is not None and trained > 0 and objective.trains  # in what others compute
+        if not uses.any() and not takes_part:
+            unknown, _ = nothing_seen(len(own), objective, self.device)
             return self._nothing(), unknown, [0.0] * len(objective.means)
         if not objective.trains:
             loss, losses, means = frozen_loss(own, objective)
@@ -313,7 +329,7 @@ class Policy(LightningModule):
 
     def _nothing(self) -> Tensor:
         """A loss of 0 with a gradient of 0 in every parameter, for which other processes wait. Shape ``()``."""
-        return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+        return torch.stack([own_piece(p).sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave weights and optimizer as they are if there is nothing to learn, or nothing finite."""
@@ -339,6 +355,13 @@ class Policy(LightningModule):
         return Ranks() if self._trainer is None else Ranks.of(self.trainer)
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
+
+    def in_step(self) -> AbstractContextManager[None]:
+        """A block, of every process at once, with as many forwards as each needs: see ``Lockstep.together``."""
+        if self._lockstep is None:
+            return nullcontext()
+        assert self.reader.sharded  # it is made here, where all make it
+        return self._lockstep.together()
 
     def publish(self) -> None:
         """Let the engine answer with the policy as it is now; every process at once."""
@@ -390,11 +413,13 @@ class Policy(LightningModule):
 
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
         """Grade responses, greedy and sampled."""
-        self._count(batch, batch_idx)
+        with self.in_step():
+            self._count(batch, batch_idx)
 
     def test_step(self, batch: PromptBatch, batch_idx: int) -> None:
         """Grade responses, greedy and sampled."""
-        self._count(batch, batch_idx)
+        with self.in_step():
+            self._count(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
@@ -408,11 +433,12 @@ class Policy(LightningModule):
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | tuple[()]:
         """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``. Of no prompts nothing."""
-        if len(batch) == 0:  # another process has one, or an earlier command had
-            return ()
-        asked: Any = self.trainer.predict_dataloaders
-        seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
-        return self.engine.respond(batch, asked.sampling, seed), self.contexts(batch)
+        with self.in_step():
+            if len(batch) == 0:  # another process has one, or an earlier command had
+                return ()
+            asked: Any = self.trainer.predict_dataloaders
+            seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
+            return self.engine.respond(batch, asked.sampling, seed), self.contexts(batch)
 
     def _start_counting(self, asked: Any) -> None:
         self.publish()

@@ -12,7 +12,7 @@ from laser_pl.reading.company import in_company
 from laser_pl.reading.kernel_trial import kernel_suits
 from laser_pl.reading.manner import manner_of
 from laser_pl.reading.packing import pack
-from laser_pl.reading.shared_prompt import read_packed
+from laser_pl.reading.shared_prompt import packed_states
 from laser_pl.reading.text_decoder import without_wrapper
 
 
@@ -38,12 +38,12 @@ def _in_a_row(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     responses = tokens[:, -1:], torch.ones_like(mask[:, -1:])
     prompt = torch.arange(len(tokens), device=tokens.device)
     packing = pack(tokens, mask, prompt, *responses, start=common_start(tokens, mask))
-    return read_packed(base, packing, kernel=kernel_suits(base))[0]
+    return packed_states(base, packing, kernel=kernel_suits(base))
 
 
 def _side_by_side(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     lengths = mask.sum(-1)
     width = int(lengths.max())
     whole, whole_mask = padded_right(tokens, mask)[:, :width], mask.sort(dim=-1, descending=True).values[:, :width]
-    hidden, _ = manner_of(base).read(base, whole, whole_mask)
+    hidden = manner_of(base).states(base, whole, whole_mask)
     return hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 
 from laser_pl.reading.trial_texts import difference
+from laser_pl.runtime.sharding import is_sharded
 
 _NARROW = (torch.bfloat16, torch.float16)
 
@@ -30,7 +31,8 @@ def fused_norms(base: Any) -> Iterator[None]:
         base: A Hugging Face causal language model, without PEFT's wrapper.
     """
     if base not in _known:
-        _known[base] = [module for module in base.modules() if on_card(module) and is_plain(module)]
+        norms = () if is_sharded(base) else base.modules()  # of which there are pieces, too small to try
+        _known[base] = [module for module in norms if on_card(module) and is_plain(module)]
     norms = [norm for norm in _known[base] if "forward" not in vars(norm)]  # none that somebody else has wrapped
     for norm in norms:
         norm.forward = partial(_forward, norm)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.reading.company import forget_longer_texts
 from laser_pl.reading.modes import evaluating
-from laser_pl.reading.text_decoder import Head, read, text_decoder
+from laser_pl.reading.text_decoder import Head, decode, read, text_decoder
 from laser_pl.reading.trial_texts import TrialTexts, difference, unblurred
+from laser_pl.runtime.sharding import is_sharded
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class Manner:
     def read(self, base: Any, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Head]:
         """Hidden states ``(R, T, h)`` of texts padded on the right, and what makes logits of them."""
         return read(base, tokens, mask, self.decoder)
+
+    def states(self, base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The same hidden states alone."""
+        if self.decoder is None or not is_sharded(base):
+            return self.read(base, tokens, mask)[0]
+        forget_longer_texts(base)
+        output, _ = decode(base, self.decoder, 1, input_ids=tokens, attention_mask=mask, use_cache=False)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
 
 _known: WeakKeyDictionary[torch.nn.Module, Manner | str] = WeakKeyDictionary()

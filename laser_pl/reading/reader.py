@@ -18,6 +18,8 @@ from laser_pl.reading.logprobs import response_logprobs
 from laser_pl.reading.manner import manner_of
 from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.reading.text_decoder import without_wrapper
+from laser_pl.runtime.lockstep import as_many_everywhere, one_token
+from laser_pl.runtime.sharding import is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +74,20 @@ class ResponseReader:
         start = common_start(reading.prompts.tokens, reading.prompts.mask) if self.shares else 0
         return token_groups(heads - start, reading.prompt, tails, self.budget - start, self.shares)
 
+    def groups_to_train(self, reading: Reading) -> list[list[Part]]:
+        """The same; where weights are shared out, as many as every other process has. Empty ones may be among them."""
+        groups = self.groups(reading)
+        return as_many_everywhere(groups) if self.sharded else groups
+
+    @property
+    def sharded(self) -> bool:
+        """Whether processes share the model's weights out, so that all have to make equally many forwards."""
+        return is_sharded(without_wrapper(self.model))
+
     def logprobs(self, reading: Reading, part: Part) -> Tensor:
         """Log-probability of some of the responses in nats, by one forward. Shape ``(len(part),)``."""
+        if not part:  # others have one
+            return one_token(without_wrapper(self.model)).flatten()[:0].float()
         rows = torch.tensor(part, device=reading.prompt.device)
         tokens, mask = reading.tokens[rows], reading.mask[rows]
         if not self.shares:
@@ -91,9 +105,10 @@ class ResponseReader:
             reading: What is read.
             group: Its parts.
             recompute: Forget activations and compute them again in the backward pass, dropout included. So is it done
-                with a group of several parts, whatever is asked for.
+                with a group of several parts, whatever is asked for. Not where weights are shared out: going backward
+                all of them would have to be there at once.
         """
-        if torch.is_grad_enabled() and (recompute or len(group) > 1):
+        if torch.is_grad_enabled() and (recompute or len(group) > 1) and not self.sharded:
             return torch.cat([checkpoint(self.logprobs, reading, part, use_reentrant=False) for part in group])
         return torch.cat([self.logprobs(reading, part) for part in group])
 

@@ -16,7 +16,7 @@ from laser_pl.reading.kernel_trial import kernel_suits
 from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.modes import recomputes
 from laser_pl.reading.packing import Packing, pack
-from laser_pl.reading.text_decoder import Head, own_head, text_decoder, without_wrapper
+from laser_pl.reading.text_decoder import Head, as_logits, decode, own_head, text_decoder, without_wrapper
 from laser_pl.reading.token_logprobs import token_logprobs
 from laser_pl.reading.trial_texts import TrialTexts, difference, unblurred
 
@@ -79,15 +79,39 @@ def read_packed(base: Any, packing: Packing, kernel: bool) -> tuple[Tensor, Head
         kernel: Whether attention may be a kernel's, see ``PackedAttention``.
 
     Returns:
-        The states, ``(Y, h)``; the head; and the attention as it was used.
+        The states, ``(Y, h)``, or logits in their place where weights are shared out; the head; and the attention as
+        it was used.
     """
-    decoder, attention = text_decoder(base), PackedAttention(packing, kernel)
+    attention = PackedAttention(packing, kernel)
+    output, logits = _decode_packed(base, packing, attention)
+    if logits is not None:
+        return *as_logits(logits[0]), attention
+    return _predicting(output, packing), own_head(base, text_decoder(base), output), attention
+
+
+def packed_states(base: Any, packing: Packing, kernel: bool) -> Tensor:
+    """The same states alone."""
+    output, _ = _decode_packed(base, packing, PackedAttention(packing, kernel))
+    return _predicting(output, packing)
+
+
+def _decode_packed(base: Any, packing: Packing, attention: PackedAttention) -> tuple[Any, Tensor | None]:
     forget_longer_texts(base)
     with attending(base, attention), fused_norms(base):
-        output = decoder(input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False)
-    # Of response tokens only: the last prompt token predicts the first of them.
-    hidden = output.last_hidden_state[0].index_select(0, packing.source)
-    return hidden, own_head(base, decoder, output), attention
+        return decode(
+            base,
+            text_decoder(base),
+            packing.source,
+            input_ids=packing.tokens[None],
+            position_ids=packing.positions[None],
+            use_cache=False,
+        )
+
+
+def _predicting(output: Any, packing: Packing) -> Tensor:
+    """Of response tokens only: the last prompt token predicts the first of them."""
+    hidden: Tensor = output.last_hidden_state[0].index_select(0, packing.source)
+    return hidden
 
 
 def why_not_shared(model: Any) -> str | None:

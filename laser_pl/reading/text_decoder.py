@@ -6,12 +6,14 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from laser_pl.reading.company import forget_longer_texts
+from laser_pl.runtime.sharding import is_sharded
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,48 @@ def read(base: Any, tokens: Tensor, mask: Tensor, decoder: Any) -> tuple[Tensor,
         base: A Hugging Face causal language model, without PEFT's wrapper.
         tokens: Texts, padded on the right. Shape ``(R, T)``.
         mask: 1 for a real token. Shape ``(R, T)``.
-        decoder: Its decoder. None takes its logits for hidden states, which then are logits already.
+        decoder: Its decoder. None takes its logits for hidden states, which then are logits already; so is it done
+            where weights are shared out.
 
     Returns:
         Hidden states, ``(R, T, h)``; and the head.
     """
     forget_longer_texts(base)
-    if decoder is None:
-        logits = base(input_ids=tokens, attention_mask=mask, use_cache=False).logits
-        return logits, Head(_as_they_are, logits.shape[-1], frozen=True)
+    if decoder is None or is_sharded(base):
+        return as_logits(base(input_ids=tokens, attention_mask=mask, use_cache=False).logits)
     output = decoder(input_ids=tokens, attention_mask=mask, use_cache=False)
     return output.last_hidden_state, own_head(base, decoder, output)
+
+
+def decode(base: Any, decoder: Any, keep: Tensor | int, **inputs: Any) -> tuple[Any, Tensor | None]:
+    """A decoder's output; where weights are shared out, by the forward of the whole model, which gathers them.
+
+    Args:
+        base: A Hugging Face causal language model, without PEFT's wrapper.
+        decoder: Its decoder.
+        keep: The places of which that forward is to make logits, or how many of the last ones.
+        inputs: The decoder's.
+
+    Returns:
+        The output; and logits ``(R, places, V)``, where the whole model was read.
+    """
+    if not is_sharded(base):
+        return decoder(**inputs), None
+    outputs: list[Any] = []
+    chooses = "logits_to_keep" in signature(base.forward).parameters
+    noting = decoder.register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        logits: Tensor = base(**inputs, **({"logits_to_keep": keep} if chooses else {})).logits
+    finally:
+        noting.remove()
+    if not chooses:
+        logits = logits[:, keep] if isinstance(keep, Tensor) else logits[:, -keep:]
+    return outputs[0], logits
+
+
+def as_logits(logits: Tensor) -> tuple[Tensor, Head]:
+    """Logits in the place of hidden states, and what leaves them as they are."""
+    return logits, Head(_as_they_are, logits.shape[-1], frozen=True)
 
 
 def own_head(base: Any, decoder: Any, output: Any) -> Head:

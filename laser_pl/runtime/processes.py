@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +15,15 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.runtime.interruption import Interrupted
+from laser_pl.runtime.sharding import ShardedStrategy
+
+_OTHERWISE_SHARDED = re.compile(r"fsdp|deepspeed", re.IGNORECASE)
 
 
 @contextmanager
@@ -57,7 +61,10 @@ def settle_processes(settings: Mapping[str, Any]) -> list[Any]:
 
     Raises:
         ValueError: If no trainer can be made of the settings. So do RuntimeError and MisconfigurationException.
+        ConfigurationError: If the strategy is one that shares weights out in a way of its own.
     """
+    if _OTHERWISE_SHARDED.match(name := _name_of(settings.get("strategy"))):  # some are not even made without a card
+        raise ConfigurationError(_not_sharded_so(name))
     given = settings.get("plugins")
     plugins = list(given) if isinstance(given, list | tuple) else [given] * (given is not None)
 
@@ -87,19 +94,53 @@ def settle_processes(settings: Mapping[str, Any]) -> list[Any]:
 
 
 def refuse_other_processes(trainer: Trainer) -> None:
-    """Responses are sampled from whole weights, by processes that run the whole command.
+    """Responses are sampled in step, by processes that run the whole command.
 
     Raises:
-        ConfigurationError: If the strategy splits the weights, or starts its processes otherwise.
+        ConfigurationError: If the strategy shares weights out in another way, or starts its processes otherwise.
     """
     strategy = trainer.strategy
-    name = type(strategy).__name__
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-        raise ConfigurationError(
-            f"trainer.strategy is {name}, under which no process can sample responses by itself. Set it to ddp; nf4"
-            " weights (model.weights.quantization) save memory."
-        )
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy | ShardedStrategy):
+        raise ConfigurationError(_not_sharded_so(type(strategy).__name__))
+    if isinstance(strategy, ShardedStrategy):
+        _refuse_otherwise_sharded(trainer, strategy)
     if isinstance(strategy.launcher, _MultiProcessingLauncher):
         raise ConfigurationError(
             "trainer.strategy starts copies of this process, whose training would be lost at their end. Set it to ddp."
+        )
+
+
+def sharing_weights_out(strategy: Any) -> Any:
+    """A trainer's setting, with our strategy in the place of Lightning's that shares weights out."""
+    return ShardedStrategy.of(strategy) if type(strategy) is ModelParallelStrategy else strategy
+
+
+def _name_of(strategy: Any) -> str:
+    return strategy if isinstance(strategy, str) else type(strategy).__name__
+
+
+def _not_sharded_so(name: str) -> str:
+    return (
+        f"trainer.strategy is {name}, under which no process can sample responses. To share the weights out among"
+        " processes write: strategy: {class_path: lightning.pytorch.strategies.ModelParallelStrategy, init_args:"
+        " {tensor_parallel_size: 1}}, as experiments/scale/fsdp.yaml does; where they fit each card, set it to ddp."
+    )
+
+
+def _refuse_otherwise_sharded(trainer: Trainer, strategy: ShardedStrategy) -> None:
+    parts, processes = strategy._tensor_parallel_size, trainer.world_size
+    if parts != 1:
+        raise ConfigurationError(
+            f"trainer.strategy has the tensor_parallel_size {parts}, and here each process reads texts of its own. Set"
+            " its init_args.tensor_parallel_size to 1."
+        )
+    if strategy._data_parallel_size not in ("auto", processes):
+        raise ConfigurationError(
+            f"trainer.strategy has the data_parallel_size {strategy._data_parallel_size}, and there are {processes}"
+            " processes. Leave it out, or set it to their number."
+        )
+    if trainer.precision == "16-mixed":
+        raise ConfigurationError(
+            "trainer.precision is 16-mixed, whose scale of the loss each process would find by its own piece of the"
+            " gradient. Set it to bf16-mixed, or model.weights.dtype to bfloat16."
         )

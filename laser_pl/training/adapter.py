@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.places import briefly
 from laser_pl.run.checkpoints import refuse_other_adapter
+from laser_pl.runtime.sharding import shared_out_like
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -61,9 +62,11 @@ def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
             raise ConfigurationError(
                 f"The adapter in '{folder}' was made with {name}, which model.lora knows nothing of. {advice}"
             )
-    expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
-    refuse_other_adapter(expected, {name: t.shape for name, t in tensors.items()}, f"'{folder}'")
-    set_peft_model_state_dict(model, tensors)
+    expected = get_peft_model_state_dict(model)
+    shapes = [{name: tensor.shape for name, tensor in each.items()} for each in (expected, tensors)]
+    refuse_other_adapter(*shapes, f"'{folder}'")
+    placed = {name: shared_out_like(tensor, expected[name]) for name, tensor in tensors.items()}
+    set_peft_model_state_dict(model, placed)
 
 
 def train_adapter(model: PeftModel, mode: bool = True) -> None:

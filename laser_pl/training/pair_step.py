@@ -28,7 +28,8 @@ def batch_loss(
     another but for the mean, so a batch that exceeds the reader's budget is computed in groups of prompts.
 
     Args:
-        batch: A labelled batch, with something that the objective uses.
+        batch: A labelled batch, with something that the objective uses in this process or, where weights are shared
+            out, in another.
         reader: Reads the responses.
         objective: What is minimised.
         parameters: Where given, groups are differentiated with respect to these one after the other, at once. Otherwise
@@ -46,11 +47,13 @@ def batch_loss(
     scores = batch.scores.flatten().to(used.device)[used]  # (U,)
     accuracy = batch.accuracy.to(used.device)  # (B,)
     prompts = int(uses.any(-1).sum())
-    groups = reader.groups(reading)
+    groups = reader.groups_to_train(reading)
     seen: list[LossOutputs] = []
     of_each: list[dict[str, Tensor]] = []
 
     def loss_of(group: list[Part]) -> Tensor:
+        if not any(group):
+            return reader.group_logprobs(reading, group, recompute=False).sum()
         rows = torch.tensor([row for part in group for row in part], device=used.device)
         place = torch.full_like(uses.flatten(), -1, dtype=torch.long)  # (B n,)
         place[used[rows]] = torch.arange(len(rows), device=used.device)
@@ -72,8 +75,17 @@ def batch_loss(
         loss = sum_with_gradients((partial(loss_of, group) for group in groups), parameters, loss_scale)
     else:
         loss = torch.stack([loss_of(group) for group in groups]).sum()
+    if not seen:
+        return loss, *nothing_seen(len(batch), objective, used.device)
     means = {name: torch.cat([values[name] for values in of_each]).mean() for name in objective.means}
     return loss, _together(seen), means
+
+
+def nothing_seen(prompts: int, objective: Objective, device: torch.device) -> tuple[LossOutputs, Mapping[str, Tensor]]:
+    """The losses of prompts that have none, and means over nothing, which are 0."""
+    none = torch.full((prompts,), torch.nan, device=device)
+    unknown = LossOutputs(none, dict.fromkeys(objective.parts, none))
+    return unknown, dict.fromkeys(objective.means, torch.zeros((), device=device))
 
 
 def frozen_loss(batch: LabelledBatch, objective: Objective) -> tuple[Tensor, LossOutputs, Mapping[str, Tensor]]:

@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.runtime.sharding import whole
 
 
 class StepGuard:
@@ -56,7 +57,7 @@ class StepGuard:
             look: Whether gradients have to be finite. A loss scaler sees to that itself: overflows find the scale.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self._has_gradient and look and not bool(get_total_norm(gradients).isfinite()):
+        if self._has_gradient and look and not bool(whole(get_total_norm(gradients)).isfinite()):
             self.bad, self._has_gradient = "gradient", False
         if not self._has_gradient:
             optimizer.zero_grad(set_to_none=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor
 
 
 def sum_with_gradients(
@@ -30,7 +31,7 @@ def sum_with_gradients(
         loss = compute()
         total = loss.detach() if total is None else total + loss.detach()
         with torch.autocast(loss.device.type, enabled=False):  # the forward pass has chosen the types
-            parts = torch.autograd.grad(loss * scale, trained, allow_unused=True)
+            parts = _gradients(loss * scale, trained)
         for number, part in enumerate(parts):
             if part is not None:
                 known = gradients[number]
@@ -38,6 +39,20 @@ def sum_with_gradients(
         del loss, parts
     result: Tensor = _Known.apply(total, gradients, *trained)  # type: ignore[no-untyped-call]
     return result
+
+
+def _gradients(loss: Tensor, parameters: Sequence[torch.nn.Parameter]) -> Sequence[Tensor | None]:
+    if not any(isinstance(parameter, DTensor) for parameter in parameters):
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+    # Gradients of weights that are shared out are made whole by hooks that know backward() alone.
+    before = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = [parameter.grad for parameter in parameters]
+    for parameter, gradient in zip(parameters, before, strict=True):
+        parameter.grad = gradient
+    return found
 
 
 class _Known(torch.autograd.Function):

@@ -8,14 +8,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from laser_pl.runtime.sharding import ShardedStrategy
+
 
 def differentiates_at_once(trainer: Trainer | None) -> bool:
     """Whether a group's gradients may be taken inside ``training_step``.
 
-    Strategies that shard parameters gather them by hooks on the backward pass of the whole step. There, activations are
+    Other strategies may do something of their own in the backward pass of the whole step. There, activations are
     computed again in that backward pass instead.
     """
-    return trainer is None or isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+    return trainer is None or isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy, ShardedStrategy))
 
 
 def scaler_of(trainer: Trainer | None) -> Any:
