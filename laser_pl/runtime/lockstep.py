@@ -67,6 +67,5 @@ def as_many_everywhere(groups: Sequence[Sequence[list[int]]]) -> list[list[list[
     sizes: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(sizes, [len(group) for group in groups])
     most = [max(lengths) for lengths in zip_longest(*sizes, fillvalue=0)]
-    return [
-        [*group, *([] for _ in range(count - len(group)))] for group, count in zip_longest(groups, most, fillvalue=())
-    ]
+    own = [*groups, *([] for _ in range(len(most) - len(groups)))]
+    return [[*group, *([] for _ in range(count - len(group)))] for group, count in zip(own, most, strict=True)]

@@ -38,7 +38,7 @@ def is_sharded(model: Any) -> bool:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, of which this process has a piece; every process calls it. One that it has whole stays it."""
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor
 
 
 def own_piece(tensor: Tensor) -> Tensor:

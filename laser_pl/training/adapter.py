@@ -63,8 +63,8 @@ def load_adapter(model: PeftModel, folder: str | Path, advice: str) -> None:
                 f"The adapter in '{folder}' was made with {name}, which model.lora knows nothing of. {advice}"
             )
     expected = get_peft_model_state_dict(model)
-    shapes = [{name: tensor.shape for name, tensor in each.items()} for each in (expected, tensors)]
-    refuse_other_adapter(*shapes, f"'{folder}'")
+    made, found_in = ({name: tensor.shape for name, tensor in each.items()} for each in (expected, tensors))
+    refuse_other_adapter(made, found_in, f"'{folder}'")
     placed = {name: shared_out_like(tensor, expected[name]) for name, tensor in tensors.items()}
     set_peft_model_state_dict(model, placed)
 
