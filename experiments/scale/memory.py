@@ -120,16 +120,14 @@ def main(args: list[str] | None = None) -> list[tuple[int, int, int]]:
     parser.add_argument("--vocabulary", type=int, default=16_000)
     given = parser.parse_args(args)
     rows = []
+    print("| processes | parameters | pieces of each | a step's peak above them |\n|---|---|---|---|", flush=True)
     for size in given.processes:
         with tempfile.TemporaryDirectory() as folder:
             shape = given.width, given.layers, given.vocabulary
             torch.multiprocessing.spawn(measure, (size, shape, folder), nprocs=size)
             count, pieces, added = map(int, Path(folder, "found").read_text(encoding="utf-8").split())
+        print(f"| {size} | {count / 1e6:.1f}M | {pieces / 1e6:.0f} MB | {added / 1e6:.0f} MB |", flush=True)
         rows.append((size, pieces, added))
-    print(f"{count / 1e6:.1f}M parameters, {PROMPT + RESPONSES * RESPONSE} tokens a step and process\n")
-    print("| processes | pieces of each | a step's peak above them |\n|---|---|---|")
-    for size, pieces, added in rows:
-        print(f"| {size} | {pieces / 1e6:.0f} MB | {added / 1e6:.0f} MB |")
     return rows
 
 

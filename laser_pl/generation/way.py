@@ -31,7 +31,7 @@ from laser_pl.reading.manner import manner_of, predicted
 from laser_pl.reading.shared_prompt import why_attention_is_its_own
 from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, difference, unblurred
 from laser_pl.runtime import progress
-from laser_pl.runtime.sharding import is_sharded
+from laser_pl.runtime.sharding import SHARED_OUT, is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,10 @@ def _find_out(base: Any) -> Way | str:
     why = why_attention_is_its_own(base)
     reasons = [] if why is None else [why]
     for way in WAYS:
-        replays = capturable(base.device) and not is_sharded(base)  # gathering weights is no kernel
-        if (way.shares and why is not None) or (way is REPLAYED and not replays):
+        if (way.shares and why is not None) or (way is REPLAYED and not capturable(base.device)):
+            continue
+        if way is REPLAYED and is_sharded(base):
+            reasons.append(SHARED_OUT)
             continue
         try:
             reason = _why_wrong(base, way, texts, expected)

@@ -15,7 +15,7 @@ from laser_pl.reading.packing import Packing
 from laser_pl.reading.ragged import kernel_on, takes
 from laser_pl.reading.text_decoder import text_decoder
 from laser_pl.reading.trial_texts import TrialTexts, difference
-from laser_pl.runtime.sharding import is_sharded
+from laser_pl.runtime.sharding import SHARED_OUT, is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def kernel_suits(base: Any) -> bool:
         base: A Hugging Face causal language model, without PEFT's wrapper.
     """
     device = base.get_input_embeddings().weight.device
-    if not kernel_on(device) or is_sharded(base):  # pieces of weights cannot be tried by some processes alone
+    if not kernel_on(device):
         return False
     mixed = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
     known = _known.setdefault(base, {})
@@ -51,6 +51,8 @@ def kernel_suits(base: Any) -> bool:
 
 
 def _why_not(base: Any) -> str | None:
+    if is_sharded(base):  # whose forwards are everybody's, and it is not everybody who tries
+        return SHARED_OUT
     texts = TrialTexts.of(base)
     try:
         for packing in texts.packings():

@@ -17,6 +17,7 @@ from laser_pl.reading.in_float32 import InFloat32, is_narrow
 from laser_pl.reading.modes import evaluating
 from laser_pl.reading.packing import Packing, pack
 from laser_pl.reading.padding import pad_left
+from laser_pl.runtime.sharding import is_sharded
 
 START = 2
 """Tokens that all prompts begin with."""
@@ -107,14 +108,14 @@ def unblurred(base: Any) -> Iterator[None]:
     """A block in which a model computes in evaluation mode and in float32 at least, whatever type its weights have.
 
     Its attention is torch's where it is a kernel's that has no float32. Where other kernels have none either, it stays
-    with its own type.
+    with its own type; so it does where its weights are shared out, since they are gathered within the block.
     """
     config, usual = base.config, base.config._attn_implementation
     with evaluating(base), torch.autocast(base.device.type, enabled=False):
         if "flash" in usual:
             config._attn_implementation = "sdpa"
         try:
-            with InFloat32() if is_narrow(base) and _computes_wide(base) else nullcontext():
+            with InFloat32() if is_narrow(base) and not is_sharded(base) and _computes_wide(base) else nullcontext():
                 yield
         finally:
             config._attn_implementation = usual

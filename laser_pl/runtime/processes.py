@@ -15,6 +15,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -139,6 +140,12 @@ def _refuse_otherwise_sharded(trainer: Trainer, strategy: ShardedStrategy) -> No
             f"trainer.strategy has the data_parallel_size {strategy._data_parallel_size}, and there are {processes}"
             " processes. Leave it out, or set it to their number."
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
+            raise ConfigurationError(
+                f"{type(callback).__name__} copies the policy, whose weights processes share out. Take it out of"
+                " trainer.callbacks, or set trainer.strategy to ddp."
+            )
     if trainer.precision == "16-mixed":
         raise ConfigurationError(
             "trainer.precision is 16-mixed, whose scale of the loss each process would find by its own piece of the"

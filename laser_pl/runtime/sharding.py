@@ -15,6 +15,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map  # documented beside torch's function modes
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+SHARED_OUT = "the processes of the run share its weights out"
+"""Why something is not done."""
+
 
 def shard(base: Any, mesh: DeviceMesh) -> None:
     """Share out the weights of a language model: those of each layer together, then what is left.

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -40,9 +41,12 @@ def mesh() -> Iterator[Any]:
 
 
 @pytest.fixture
-def models(mesh: Any, causal_model: Callable[..., Any], tokenizer: Any) -> tuple[Any, Any]:
+def models(
+    mesh: Any, causal_model: Callable[..., Any], tokenizer: Any, request: pytest.FixtureRequest
+) -> tuple[Any, Any]:
     """One and the same, with an adapter that does something: whole, and shared out."""
-    model = Lora(rank=2, dropout=0.0).wrap(causal_model("llama", len(tokenizer)))
+    dtype = getattr(request, "param", torch.float32)
+    model = Lora(rank=2, dropout=0.0).wrap(causal_model("llama", len(tokenizer), dtype))
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -74,6 +78,13 @@ def test_texts_are_read_as_by_whole_weights(models: tuple[Any, Any], reading: Re
     torch.testing.assert_close(
         in_pieces.contexts(reading.prompts), whole_one.contexts(reading.prompts), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("models", [torch.bfloat16], indirect=True)
+def test_so_are_they_by_weights_of_16_bits(models: tuple[Any, Any], reading: Reading) -> None:
+    whole_one, in_pieces = (ResponseReader(model, 40) for model in models)
+    assert in_pieces.shares
+    torch.testing.assert_close(in_pieces.all_logprobs(reading), whole_one.all_logprobs(reading), atol=0.1, rtol=0.02)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -185,17 +196,21 @@ def test_other_ways_to_share_weights_out_are_refused_with_the_lines_to_write(str
 
 
 @pytest.mark.parametrize(
-    ("options", "precision", "told"),
+    ("options", "precision", "callbacks", "told"),
     [
-        ({"tensor_parallel_size": 2}, "32-true", "has the tensor_parallel_size 2, "),
-        ({}, "32-true", "has the tensor_parallel_size auto, "),
-        ({"tensor_parallel_size": 1, "data_parallel_size": 4}, "32-true", "4, and there are 2 processes"),
-        ({"tensor_parallel_size": 1}, "16-mixed", "trainer.precision is 16-mixed"),
+        ({"tensor_parallel_size": 2}, "32-true", [], "has the tensor_parallel_size 2, "),
+        ({}, "32-true", [], "has the tensor_parallel_size auto, "),
+        ({"tensor_parallel_size": 1, "data_parallel_size": 4}, "32-true", [], "4, and there are 2 processes"),
+        ({"tensor_parallel_size": 1}, "16-mixed", [], "trainer.precision is 16-mixed"),
+        ({"tensor_parallel_size": 1}, "32-true", [EMAWeightAveraging()], "EMAWeightAveraging copies the policy"),
     ],
 )
-def test_what_cannot_be_shared_out_so_is_refused(options: dict[str, Any], precision: Any, told: str) -> None:
+def test_what_cannot_be_shared_out_so_is_refused(
+    options: dict[str, Any], precision: Any, callbacks: list[Callback], told: str
+) -> None:
     strategy = sharing_weights_out(ModelParallelStrategy(**options))
-    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False)
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, callbacks=callbacks, **off)
     trainer.strategy.precision_plugin.precision = precision
     with pytest.raises(ConfigurationError, match=told):
         refuse_other_processes(trainer)
