@@ -26,6 +26,7 @@ from laser_pl.models.language_model import Weights
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.local import LocalModel
+from laser_pl.runtime.sharding import ShardedStrategy, bytes_gathered
 
 FILES = {".jsonl", ".json", ".csv", ".parquet", ".gz"}
 """Endings of tables that are files; what else is not here is looked for on a hub."""
@@ -195,10 +196,11 @@ def _memory(
     budget, spill = setup.selector.pool.memory.budget, setup.selector.pool.memory.spill
     sizes = [judge.size for judge in judges]
     on_device = held(sizes, budget)
-    models = {
-        "policy": base.base.size, "adapter": base.adapter.size, "optimizer's state": optimizer,
-        "reward models": on_device,
-    }  # fmt: skip
+    trained = {"policy": base.base.size, "adapter": base.adapter.size, "optimizer's state": optimizer}
+    if isinstance(setup.trainer.strategy, ShardedStrategy):
+        trained = {f"piece of {name}": _share(size, setup.processes) for name, size in trained.items()}
+        trained["weights gathered while they compute"] = bytes_gathered(base.skeleton.get_base_model())
+    models = {**trained, "reward models": on_device}
     total = held(sizes, None)
     spilled = {}
     if spill == "cpu" and setup.device.type != "cpu" and total is not None and on_device is not None:
@@ -215,6 +217,10 @@ def _memory(
         if phase.size is None:
             found.add(f"What {phase.name} needs beside weights is not known. {phase.reason}")
     return devices(setup.device, setup.processes, models, host, needs)
+
+
+def _share(size: int | None, processes: int) -> int | None:
+    return None if size is None else -(-size // processes)
 
 
 def _bandit(setup: Setup, work: Work, base: Adapted) -> int:

@@ -34,6 +34,20 @@ def shard(base: Any, mesh: DeviceMesh) -> None:
     fully_shard(base, mesh=mesh, reshard_after_forward=True)
 
 
+def bytes_gathered(base: Any) -> int:
+    """Most bytes of weights that a process has whole while a model whose weights are shared out computes.
+
+    What lies in no layer, through the whole forward; one layer, and the next one on its way.
+
+    Args:
+        base: The model before it is shared out; it may lie on torch's meta device.
+    """
+    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
+    sizes: list[int] = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in layers]
+    whole_model: int = sum(parameter.nbytes for parameter in base.parameters())
+    return whole_model - sum(sizes) + sum(sorted(sizes)[-2:])
+
+
 def is_sharded(model: Any) -> bool:
     """Whether the weights of a language model, without PEFT's wrapper, are shared out."""
     return isinstance(model, FSDPModule)

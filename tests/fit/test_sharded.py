@@ -33,6 +33,7 @@ def size() -> list[str]:
     return [
         "--data.prompts_per_iteration=5", "--data.batch_size=2", "--data.rollouts.n=4", "--data.rollout_batch_size=2",
         "--data.evaluation_batch_size=3", "--model.tokens_per_forward=40", "--checkpoint_every=1",
+        "--trainer.limit_val_batches=0",
         "--selection.granularity=prompt", "--selection.check_ranks=true", "--trainer.gradient_clip_val=0.5",
     ]  # fmt: skip
 

@@ -107,6 +107,26 @@ def test_a_reward_model_larger_than_the_budget(config: dict[str, Any], told: Cal
 
 
 @pytest.mark.usefixtures("without_memory")
+def test_processes_that_share_weights_out_hold_a_piece_and_what_is_gathered(
+    config: dict[str, Any], told: Callable[..., Forecast]
+) -> None:
+    (alone,) = told(config).devices
+    strategy = {"class_path": "lightning.pytorch.strategies.ModelParallelStrategy"}
+    config["trainer"] |= {"devices": 4, "strategy": {**strategy, "init_args": {"tensor_parallel_size": 1}}}
+    (each,) = told(config).devices
+    for name in ("policy", "adapter", "optimizer's state"):
+        whole = alone.rest[name]
+        assert whole
+        assert each.rest[f"piece of {name}"] == -(-whole // 4)
+    assert each.rest["reward models"] == alone.rest["reward models"]
+    # Both layers of the two that there are, and all else: everything but rotary frequencies, which are no weights.
+    frequencies = 2 * 4 * (32 // 4 // 2)  # kept twice in float32, for every two dimensions of a head
+    assert each.rest["weights gathered while they compute"] == (
+        alone.rest["policy"] + alone.rest["adapter"] - frequencies
+    )
+
+
+@pytest.mark.usefixtures("without_memory")
 def test_a_decision_for_each_category_of_which_there_is_one(
     config: dict[str, Any], told: Callable[..., Forecast]
 ) -> None:
