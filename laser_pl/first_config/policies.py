@@ -16,7 +16,7 @@ from laser_pl.models.language_model import Weights
 from laser_pl.models.saved_quantized import how_saved
 
 MOST_PROMPT_TOKENS, MOST_NEW_TOKENS = 1024, 256
-"""The library's own limits, where the model reads as much."""
+"""The library's own limits, where the model reads as much; longer prompts raise the first."""
 PROMPTS_MEASURED = 200
 
 
@@ -150,7 +150,7 @@ def prompt_tokens(policy: GuessedPolicy, prompts: Sequence[str], template: Templ
     """
     some = prompts[:: -(-len(prompts) // PROMPTS_MEASURED)]  # from all over the table, which may be sorted
     lengths = sorted(token_lengths(some, policy.tokenizer, template.special_tokens))
-    room = MOST_PROMPT_TOKENS
+    room = max(MOST_PROMPT_TOKENS, 2 ** (lengths[-1] - 1).bit_length())  # the next power of two
     if policy.context is not None:
         room = min(room, policy.context - policy.max_new_tokens.value)
     too_long = sum(length > room for length in lengths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from transformers import (
     T5Config,
 )
 
+from laser_pl.data.templates import Plain
 from laser_pl.errors import ConfigurationError
 from laser_pl.first_config.kinds import guess_arms, is_function
-from laser_pl.first_config.policies import GuessedPolicy, guess_policy
+from laser_pl.first_config.policies import GuessedPolicy, guess_policy, prompt_tokens
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
@@ -117,6 +119,24 @@ def test_a_policy_goes_on_from_an_adapter(adapter: str, policy_folder: Path) -> 
     found = guess_policy(adapter)
     assert found.weights.value == str(policy_folder)
     assert found.lora.value == {"rank": 4, "alpha": 8, "targets": ["q_proj"], "start": adapter}
+
+
+@pytest.mark.parametrize(
+    ("context", "lengths", "limit", "too_long"),
+    [
+        (512, [300, 300, 9], 256, "2 of 3"),
+        (8192, [1500, 9], 2048, ""),
+        (8192, [1024], 1024, ""),
+        (None, [2049], 4096, ""),
+    ],
+)
+def test_prompts_fit_where_the_model_reads_as_much(
+    policy_folder: Path, context: int | None, lengths: list[int], limit: int, too_long: str
+) -> None:
+    policy = replace(guess_policy(str(policy_folder)), context=context)
+    found = prompt_tokens(policy, ["a" * length for length in lengths], Plain())
+    assert (found.value, found.ask[:6]) == (limit, too_long)
+    assert f"the longest has {max(lengths)} tokens" in found.why
 
 
 def test_what_writes_nothing_is_no_policy(classifier_folders: dict[str, Path], tmp_path: Path) -> None:
