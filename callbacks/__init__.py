@@ -9,4 +9,4 @@ __all__ = ["RewardSelection"]
 
 if __name__ == moved.CALLBACKS:  # the folder as it lies in a checkout, by its old name: no second copy of its classes
     __path__ = []
-    moved.OldNames().exec_module(sys.modules[__name__])
+    moved.OldNames(moved.CALLBACKS).exec_module(sys.modules[__name__])

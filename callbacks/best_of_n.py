@@ -15,7 +15,7 @@ from laser_pl.policy.policy import Policy
 from laser_pl.report.predictions import Line, Predictions, line_of
 from laser_pl.run.checkpoints import selection_in
 from laser_pl.run.origin import tokenizer_digest
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.selection.selector import Selector
 
 
@@ -84,14 +84,14 @@ class BestOfN(Callback):
             line_of(prompt, responses.texts[row], row, best, self.selector.arms, pl_module.matcher)
             for row, prompt in enumerate(batch.prompts)
         ]
-        self.predictions.keep(lines, Ranks.of(trainer).rank)
+        self.predictions.keep(lines, ProcessGroup.of(trainer).rank)
         self.lines += lines
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what all processes have, in the order of the prompts."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         place = {prompt.id: number for number, prompt in enumerate(data.prompts["test"])}
-        new = {line["prompt_id"]: line for lines in Ranks.of(trainer).gather(self.lines) for line in lines}
+        new = {line["prompt_id"]: line for lines in ProcessGroup.of(trainer).gather(self.lines) for line in lines}
         every = {**self.predictions.known, **new}
         self.lines = sorted(every.values(), key=lambda line: place[line["prompt_id"]])
         if trainer.is_global_zero:

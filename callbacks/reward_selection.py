@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
-from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.normalizers import RewardNormalizer
+from laser_pl.feedback.queries import Queries
 from laser_pl.policy.policy import Policy
 from laser_pl.rewards.asker import Asker, means
 from laser_pl.run.metrics_file import forget_last, last_logged
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.selection.selector import Selector
 from laser_pl.selection.teaching import what_is_wrong
 
@@ -29,13 +31,18 @@ class RewardSelection(Callback):
     has seen the result of step t.
 
     Args:
+        scale: The former name of ``normalizer``.
         kwargs: Those of ``Selector``.
 
     Attributes:
         selector: It.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, scale: RewardNormalizer | None = None, **kwargs: Any) -> None:
+        if scale is not None:
+            what = "selection.scale is selection.normalizer now; the old name goes with the next release."
+            warnings.warn(what, FutureWarning, stacklevel=2)
+            kwargs["normalizer"] = scale
         self.selector = Selector(**kwargs)
         self.asker: Asker | None = None
 
@@ -47,7 +54,7 @@ class RewardSelection(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PreferenceData)
         self.selector.needs = pl_module.objective.needs
-        self.selector.panel.ranks = Ranks.of(trainer)
+        self.selector.panel.processes = ProcessGroup.of(trainer)
         self.selector.panel.device = trainer.strategy.root_device
         self.asker = self.selector.prepare(pl_module.matcher, pl_module.tokenizer, data.prompts["train"])
         if (wrong := what_is_wrong(self.selector.signal, pl_module.objective)) is not None:
@@ -77,19 +84,17 @@ class RewardSelection(Callback):
         assert isinstance(pl_module, Policy)
         assert self.asker is not None
         losses: PromptLosses = outputs["prompt_losses"]
-        ask = Instruments(
-            logprobs=pl_module.logprobs, start_logprobs=pl_module.start_logprobs, grader=pl_module.matcher
-        )
+        ask = Queries(logprobs=pl_module.logprobs, start_logprobs=pl_module.start_logprobs, grader=pl_module.matcher)
         with trainer.precision_plugin.forward_context():
             self.selector.learn(batch, losses if pl_module.step.learned else losses.unknown(), ask)
-        told = means(self.selector.panel.ranks.gather(self.asker.told()))
+        told = means(self.selector.panel.processes.gather(self.asker.told()))
         forget_last(trainer, [name for name in last_logged(trainer) if name.startswith("reward/") and name not in told])
         pl_module.log_dict(told, on_step=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say why, if the signal observed nothing in the whole iteration."""
         selector = self.selector
-        if selector.measured == 0 and selector.panel.ranks.rank == 0:
+        if selector.measured == 0 and selector.panel.processes.rank == 0:
             prompts = [prompt for batch in _loader_of(trainer).batches for prompt in batch.prompts.prompts]
             log.warning("%s observed nothing in iteration %d, so that the bandit learned nothing from it: %s.",
                         type(selector.signal).__name__, trainer.current_epoch + 1,

@@ -12,7 +12,7 @@ from laser_pl.policy.policy import Policy
 from laser_pl.run.files import written_aside
 from laser_pl.run.folder import RunFolder
 from laser_pl.runtime.interruption import Interrupted, Interruption
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.selection.selector import Selector
 
 
@@ -56,7 +56,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """From here to the iteration's end a signal waits for the end of the batch, where it can be saved.
 
-        Not from the iteration's start: Lightning tells of none where a run goes on within one.
+        Not from the iteration's start: Lightning calls no hook where a run goes on within one.
         """
         self.interruption.patient = True
 
@@ -85,7 +85,7 @@ class RunCheckpoint(Checkpoint):
 
     def _asked(self, trainer: Trainer) -> int | None:
         """The signal that any process got, the same in all."""
-        signals = Ranks.of(trainer).gather(self.interruption.asked)
+        signals = ProcessGroup.of(trainer).gather(self.interruption.asked)
         return next((signum for signum in signals if signum is not None), None)
 
     def _end_if_wanted(self, asked: int | None) -> None:

@@ -48,7 +48,7 @@ class Prompt:
 
     @property
     def question(self) -> str:
-        """What people tell it from others by, without what every prompt has: of a chat its last turn."""
+        """What people distinguish it from others by, without what every prompt has: of a chat its last turn."""
         return question_of(self.prompt)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class ConfigurationError(ValueError):
-    """A mistake in the configuration, the data or the environment, told in one sentence.
+    """A mistake in the configuration, the data or the environment, reported in one sentence.
 
     The sentence names the file, row or setting, the value found, and what to do. ``laser_pl.main`` prints it without a
     traceback and ends with exit code 2.

@@ -18,7 +18,7 @@ ROOMS = {
     "policy": ("evaluation",),
     "report": ("predictions",),
     "run": ("bounds",),
-    "runtime": ("interruption", "noise", "processes", "progress", "ranks", "seeds"),
+    "runtime": ("interruption", "noise", "processes", "progress", "seeds"),
 }  # fmt: skip
 """Where modules that lay loose are now."""
 
@@ -31,9 +31,20 @@ OUR_CALLBACKS = {"best_of_n": "BestOfN", "judged_sample": "JudgedSample", "live_
 
 MOVED = {f"laser_pl.{name}": f"laser_pl.{room}.{name}" for room, names in ROOMS.items() for name in names} | {
     "laser_pl.agreement_probe": "laser_pl.selection.agreement",
+    "laser_pl.feedback.instruments": "laser_pl.feedback.queries",
+    "laser_pl.feedback.scales": "laser_pl.feedback.normalizers",
     "laser_pl.judging": "laser_pl.selection.fallback",
     "laser_pl.losses": "laser_pl.objectives",
+    "laser_pl.ranks": "laser_pl.runtime.process_group",
+    "laser_pl.reading": "laser_pl.logprobs",
+    "laser_pl.reading.common_start": "laser_pl.logprobs.shared_prefix",
+    "laser_pl.reading.groups": "laser_pl.logprobs.micro_batches",
+    "laser_pl.reading.logprobs": "laser_pl.logprobs.padded",
+    "laser_pl.reading.reader": "laser_pl.logprobs.logprob_model",
+    "laser_pl.reading.shared_prompt": "laser_pl.logprobs.packed",
     "laser_pl.run.decision": "laser_pl.selection.decision",
+    "laser_pl.run.kept_lines": "laser_pl.run.line_cache",
+    "laser_pl.runtime.ranks": "laser_pl.runtime.process_group",
     "laser_pl.training.dpo_step": "laser_pl.training.pair_step",
     CALLBACKS: "laser_pl.callbacks",
     **{f"{CALLBACKS}.{name}": f"laser_pl.callbacks.{name}" for name in OUR_CALLBACKS},
@@ -45,27 +56,56 @@ _CLASSES = {
 """Class paths that configurations may hold, and that would be looked for in a user's own package."""
 
 
+RENAMED = {
+    "Instruments": "Queries",
+    "Ranks": "ProcessGroup",
+    "Reading": "ResponseBatch",
+    "ResponseReader": "LogprobModel",
+    "Scale": "RewardNormalizer",
+    "common_start": "shared_prefix",
+    "kept_lines": "cached_lines",
+    "token_groups": "micro_batches",
+}
+"""Old names of classes and functions, in modules of old names."""
+
+
+def new_name(old: str) -> str:
+    """Where a module of an old name is; empty if it is none."""
+    room, _, name = old.rpartition(".")
+    return MOVED.get(old) or (f"laser_pl.logprobs.{name}" if room == "laser_pl.reading" else "")
+
+
 class OldNames(MetaPathFinder, Loader):
-    """Finds a module by its old name, as a copy of the names in the new one."""
+    """Finds a module by its old name, as a copy of the names in the new one.
+
+    Args:
+        of: How the names begin that it finds.
+    """
+
+    def __init__(self, of: str) -> None:
+        self.of = of
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See ``MetaPathFinder``."""
-        if fullname not in MOVED or (fullname.startswith(f"{CALLBACKS}.") and path):  # within a package of the user's
+        if not fullname.startswith(self.of) or not new_name(fullname):
             return None
-        return ModuleSpec(fullname, self, is_package=fullname == CALLBACKS)
+        if fullname.startswith(f"{CALLBACKS}.") and path:  # within a package of the user's
+            return None
+        return ModuleSpec(fullname, self, is_package=fullname in (CALLBACKS, "laser_pl.reading"))
 
     def exec_module(self, module: ModuleType) -> None:
         """See ``Loader``."""
-        new = MOVED[module.__name__]
         warn(module.__name__, 3)
-        vars(module).update({name: value for name, value in vars(import_module(new)).items() if name[:2] != "__"})
+        new = import_module(new_name(module.__name__))
+        names = {name: value for name, value in vars(new).items() if name[:2] != "__"}
+        vars(module).update(names, **{old: names[now] for old, now in RENAMED.items() if now in names})
 
 
 def warn(old: str, level: int = 2) -> None:
     """Say what an old name is now."""
-    new = (MOVED | _CLASSES)[old]
+    new = _CLASSES.get(old) or new_name(old)
     warnings.warn(f"{old} is {new} now; the old name goes with the next release.", FutureWarning, level)
 
 
@@ -79,6 +119,7 @@ def present_name(text: str) -> str:
 
 
 def install() -> None:
-    """Ask here for names that nobody else finds."""
+    """Ask here first for our own names, since an old folder may lie there yet, and last for others."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(OldNames())
+        sys.meta_path.insert(0, OldNames("laser_pl."))
+        sys.meta_path.append(OldNames(CALLBACKS))

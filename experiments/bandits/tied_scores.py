@@ -1,4 +1,4 @@
-"""Reward functions that tell nothing apart, somewhere or anywhere, for ``ties.py``."""
+"""Reward functions that distinguish nothing, somewhere or anywhere, for ``ties.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every way to choose does with a reward model that tells nothing apart, on the quickstart's world.
+"""What every way to choose does with a reward model that distinguishes nothing, on the quickstart's world.
 
 Run:  python experiments/bandits/ties.py
 Cost: about 10 s per fit and core, 17 fits.
@@ -129,13 +129,13 @@ def main(args: list[str] | None = None) -> None:
 
     command = shlex.join(["python", "experiments/bandits/ties.py", *(sys.argv[1:] if args is None else args)])
     brackets = [
-        "In brackets the same at commit 3a82160, before an arm that tells nothing apart was passed over and observed.",
+        "In brackets the same at commit 3a82160, before such an arm was passed over and observed.",
         "",
     ]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ties.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     page = [
-        "# A reward model that tells nothing apart",
+        "# A reward model that distinguishes nothing",
         "",
         f"Written by `{command}` on {date.today()}, at commit {checked_out(HERE)}, Python {platform.python_version()},"
         f" torch {torch.__version__}, in {time.perf_counter() - began:.0f} s.",

@@ -60,14 +60,14 @@ class Row:
 
 def our_step(model: Any, batch: Any, budget: int) -> Callable[[], float]:
     """What ``Policy.training_step`` does, and the backward pass."""
+    from laser_pl.logprobs.logprob_model import LogprobModel
     from laser_pl.objectives import Dpo
-    from laser_pl.reading.reader import ResponseReader
     from laser_pl.training.pair_step import batch_loss
 
-    reader = ResponseReader(model, budget)
+    logprob_model = LogprobModel(model, budget)
 
     def step() -> float:
-        loss, *_ = batch_loss(batch, reader, Dpo(BETA, 0.0), model.parameters())
+        loss, *_ = batch_loss(batch, logprob_model, Dpo(BETA, 0.0), model.parameters())
         loss.backward()
         model.zero_grad()
         return float(loss.detach())
@@ -79,8 +79,8 @@ def concatenated_step(model: Any, batch: Any, pairs_at_once: int) -> Callable[[]
     """Both texts of every pair, each behind its prompt."""
     import torch
 
+    from laser_pl.logprobs.padded import response_logprobs
     from laser_pl.objectives.dpo import dpo_loss
-    from laser_pl.reading.logprobs import response_logprobs
 
     pairs = batch.pairs
 

@@ -36,9 +36,9 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import WAYS, way_of
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.modes import evaluating
 from laser_pl.models.language_model import Lora
-from laser_pl.reading.modes import evaluating
-from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families
 
 HERE = Path(__file__).resolve().parent
@@ -111,13 +111,13 @@ def tried(family: str, dtype: torch.dtype) -> Found:
     batch = prompts()
     try:
         model = causal_families.make(family, dtype, **causal_families.drawing(family))
-        reader, way = ResponseReader(model, 1000), way_of(model)
+        logprob_model, way = LogprobModel(model, 1000), way_of(model)
         greedy = Sampling(n=RESPONSES, temperature=0, max_new_tokens=TOKENS)
         responses = sample_responses(model, TOKENIZER, batch, greedy, seed=0)
         of = torch.arange(len(LENGTHS)).repeat_interleave(RESPONSES)
         tokens, mask = responses.tokens.flatten(0, 1), responses.mask.flatten(0, 1)
-        reading = Reading(batch, of, tokens, mask)
-        logprobs = reader.all_logprobs(reading)
+        responses = ResponseBatch(batch, of, tokens, mask)
+        logprobs = logprob_model.all_logprobs(responses)
         nats = gap = 0.0
         for row, prompt in enumerate(of.tolist()):
             own = tokens[row][mask[row].bool()]
@@ -126,15 +126,17 @@ def tried(family: str, dtype: torch.dtype) -> Found:
             nats = max(nats, float((said - logits.logsumexp(-1)).sum().sub(logprobs[row]).abs()))
             logits[:, 0] = -torch.inf  # padding is never sampled
             gap = max(gap, float((logits.amax(-1) - said).max()))
-        margin = stepped(model, reading)
+        margin = stepped(model, responses)
     except ConfigurationError as error:
         return Found(f"refused: {error}")
     except Exception as error:  # is what this page is to find
         return Found(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", failed=True)
-    return Found("shared" if reader.shares else "each with its prompt", WORDS[WAYS.index(way)], nats, gap, margin)
+    return Found(
+        "shared" if logprob_model.shares else "each with its prompt", WORDS[WAYS.index(way)], nats, gap, margin
+    )
 
 
-def stepped(model: Any, reading: Reading) -> float:
+def stepped(model: Any, responses: ResponseBatch) -> float:
     """Differentiate the responses' log-probabilities as a step does, the policy in training mode.
 
     Returns:
@@ -144,12 +146,12 @@ def stepped(model: Any, reading: Reading) -> float:
         ArithmeticError: If no gradient reaches the adapter, or one that is not finite.
     """
     policy = Lora(dropout=0.0, targets="all-linear").wrap(model)
-    reader = ResponseReader(policy, 1000)
+    logprob_model = LogprobModel(policy, 1000)
     with evaluating(policy):
-        reference = reader.all_logprobs(reading)
+        reference = logprob_model.all_logprobs(responses)
     margin = 0.0
-    for group in reader.groups(reading):
-        found = reader.group_logprobs(reading, group, recompute=False)
+    for group in logprob_model.groups(responses):
+        found = logprob_model.group_logprobs(responses, group, recompute=False)
         found.sum().backward()
         rows = [row for part in group for row in part]
         margin = max(margin, float((found.detach() - reference[rows]).abs().max()))

@@ -196,8 +196,8 @@ def authors(model: str | None, work: Work, dtype: str, shape: dict[str, Any] | N
     """Seconds of the authors' form, scaled from a few calls and one prompt's pairs."""
     import torch
 
+    from laser_pl.logprobs.padded import response_logprobs
     from laser_pl.models.language_model import Lora
-    from laser_pl.reading.logprobs import response_logprobs
 
     base = load(model, dtype, shape)
     wrapped = Lora(dropout=0.0).wrap(base)

@@ -75,18 +75,18 @@ ROWS = {
 
 def measure(point: Point) -> Cost:
     """Do four steps; for the peak to mean anything, in a fresh process."""
+    from laser_pl.logprobs.logprob_model import LogprobModel
     from laser_pl.models.language_model import Lora
     from laser_pl.objectives import Dpo
-    from laser_pl.reading.reader import ResponseReader
     from laser_pl.training.pair_step import batch_loss
 
     model = Lora(dropout=0.0).wrap(load(None, "float32", SHAPE))
     batch = rollout_batch(model, 2, point.prompt, point.n, point.response, point.pairs)
-    reader = ResponseReader(model, point.budget)
+    logprob_model = LogprobModel(model, point.budget)
     before = resident()
 
     def step() -> None:
-        loss, *_ = batch_loss(batch, reader, Dpo(0.1, 1.0), model.parameters())
+        loss, *_ = batch_loss(batch, logprob_model, Dpo(0.1, 1.0), model.parameters())
         loss.backward()
         model.zero_grad()
 

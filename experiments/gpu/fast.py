@@ -160,7 +160,7 @@ def _trl_step(card: Card, sizes: Sizes, quantization: str) -> tuple[int, Step | 
 
 
 def iteration(card: Card, sizes: Sizes, quantization: str = "") -> Finding:
-    """One iteration of two steps by the command line, judged by two likelihoods; no weights touch the disk."""
+    """One iteration of two steps by the command line, scored by two likelihoods; no weights touch the disk."""
     # Testing before and after would move the weights to the host's memory and back, which is no part of an iteration.
     untested = mock.patch.object(LaserCLI, "_test_accuracy", return_value={})
     with tempfile.TemporaryDirectory() as scratch, made_not_loaded(card.device), untested:

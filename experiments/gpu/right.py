@@ -27,13 +27,13 @@ from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.way import FASTEST, REPLAYED, Dictation, Way, bare_generation_config
 from laser_pl.generation.ways import Choice
+from laser_pl.logprobs.kernel_trial import TOLERANCE, BothForms
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.modes import evaluating
+from laser_pl.logprobs.packing import Packing, pack
+from laser_pl.logprobs.ragged import kernel_on
+from laser_pl.logprobs.trial_texts import START
 from laser_pl.models.language_model import Lora, Weights
-from laser_pl.reading.kernel_trial import TOLERANCE, BothForms
-from laser_pl.reading.modes import evaluating
-from laser_pl.reading.packing import Packing, pack
-from laser_pl.reading.ragged import kernel_on
-from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.reading.trial_texts import START
 from laser_pl.rewards.likelihood import Likelihood
 from laser_pl.rewards.token_batches import log as log_of_batches
 
@@ -54,11 +54,11 @@ def logprobs(card: Card, sizes: Sizes) -> Finding:
     texts, holds, numbers = [], [], {}
     for dtype, wider in ((torch.float32, torch.float64), (torch.bfloat16, torch.float32)):
         base = make(sizes.small, dtype, card.device)
-        reading = _reading(base, sizes.short)  # since attention in float64 takes its time
-        true, _ = _read(base, reading, False, wider)
+        responses = _reading(base, sizes.short)  # since attention in float64 takes its time
+        true, _ = _read(base, responses, False, wider)
         errors = {}
         for share in (False, True):
-            found, shares = _read(base, reading, share, dtype)
+            found, shares = _read(base, responses, share, dtype)
             if share and not shares:
                 return Finding(f"{dtype}: prompts are not shared at all; the warning says why", False)
             errors[share] = [_distance(*pair) for pair in zip(found, true, strict=True)]
@@ -72,7 +72,7 @@ def logprobs(card: Card, sizes: Sizes) -> Finding:
     return Finding(f"{'; '.join(texts)}, as shares of the largest", all(holds), numbers)
 
 
-def _reading(model: Any, sizes: Sizes) -> Reading:
+def _reading(model: Any, sizes: Sizes) -> ResponseBatch:
     """Prompts and responses of unequal lengths."""
     generator, device = torch.Generator().manual_seed(1), model.device
     heads = torch.tensor([sizes.prompt - row % 3 for row in range(sizes.prompts)])
@@ -83,26 +83,26 @@ def _reading(model: Any, sizes: Sizes) -> Reading:
     responses = torch.randint(3, model.config.vocab_size, (len(tails), sizes.new), generator=generator)
     own = (torch.arange(sizes.new) < tails[:, None]).long()
     of = torch.arange(len(heads)).repeat_interleave(sizes.n)
-    return Reading(prompts, of.to(device), responses.to(device), own.to(device))
+    return ResponseBatch(prompts, of.to(device), responses.to(device), own.to(device))
 
 
-def _read(base: Any, reading: Reading, share: bool, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], bool]:
+def _read(base: Any, responses: ResponseBatch, share: bool, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], bool]:
     """Log-probabilities, and the gradient of their sum, with the weights in another type; and whether they shared."""
     model = Lora(dropout=0.0).wrap(copy.deepcopy(base).to(dtype))
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.requires_grad:  # one half of a fresh adapter is zero, and so would be the other's gradient
             parameter.data.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    reader = ResponseReader(model.eval(), budget=4096, share=share)
+    logprob_model = LogprobModel(model.eval(), budget=4096, share=share)
     total = []
-    for group in reader.groups(reading):
+    for group in logprob_model.groups(responses):
         rows = [row for part in group for row in part]
-        found = reader.group_logprobs(reading, group, recompute=False)
-        (found.sum() / len(reading.prompt)).backward()
+        found = logprob_model.group_logprobs(responses, group, recompute=False)
+        (found.sum() / len(responses.prompt)).backward()
         total += list(zip(rows, found.detach().double().unbind(), strict=True))
     logprobs = torch.stack([value for _, value in sorted(total, key=lambda pair: pair[0])])
     gradients = [p.grad.double().flatten() for p in model.parameters() if p.requires_grad and p.grad is not None]
-    return (logprobs, torch.cat(gradients)), reader.shares
+    return (logprobs, torch.cat(gradients)), logprob_model.shares
 
 
 def _distance(found: Tensor, true: Tensor) -> float:
@@ -140,8 +140,10 @@ def attention(card: Card, sizes: Sizes) -> Finding:
 
 def _packing(sizes: Sizes, device: torch.device, start: int) -> Packing:
     """Of random texts that begin alike."""
-    reading = _reading(SimpleNamespace(device=device, config=SimpleNamespace(vocab_size=100)), sizes)
-    return pack(reading.prompts.tokens, reading.prompts.mask, reading.prompt, reading.tokens, reading.mask, start)
+    responses = _reading(SimpleNamespace(device=device, config=SimpleNamespace(vocab_size=100)), sizes)
+    return pack(
+        responses.prompts.tokens, responses.prompts.mask, responses.prompt, responses.tokens, responses.mask, start
+    )
 
 
 def _states(packing: Packing, dtype: torch.dtype) -> list[Tensor]:

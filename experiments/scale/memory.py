@@ -25,8 +25,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from laser_pl.batches import Prompt, PromptBatch
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
 from laser_pl.models.language_model import Lora
-from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.runtime.sharding import own_piece, shard
 from laser_pl.training.summed_gradients import sum_with_gradients
 
@@ -50,13 +50,13 @@ def policy(width: int, layers: int, vocabulary: int) -> Any:
     return Lora(dropout=0.0).wrap(LlamaForCausalLM(config).eval())
 
 
-def texts(rank: int) -> Reading:
+def texts(rank: int) -> ResponseBatch:
     """A prompt and its responses, others in each process."""
     generator = torch.Generator().manual_seed(rank)
     tokens = torch.randint(2, 1000, (1, PROMPT), generator=generator)
     responses = torch.randint(2, 1000, (RESPONSES, RESPONSE), generator=generator)
     prompts = PromptBatch((Prompt("p", "", ""),), tokens, torch.ones_like(tokens))
-    return Reading(prompts, torch.zeros(RESPONSES, dtype=torch.long), responses, torch.ones_like(responses))
+    return ResponseBatch(prompts, torch.zeros(RESPONSES, dtype=torch.long), responses, torch.ones_like(responses))
 
 
 def resident(peak: bool = False) -> int:
@@ -80,16 +80,16 @@ def measure(rank: int, size: int, shape: tuple[int, int, int], folder: str) -> N
     count = sum(parameter.numel() for parameter in model.parameters())
     shard(model.get_base_model(), init_device_mesh("cpu", (size,)))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer, reader, reading = torch.optim.AdamW(trained), ResponseReader(model, 4096), texts(rank)
+    optimizer, logprob_model, responses = torch.optim.AdamW(trained), LogprobModel(model, 4096), texts(rank)
 
     def step() -> None:
-        groups = reader.groups_to_train(reading)
+        groups = logprob_model.groups_to_train(responses)
         losses = [partial(loss_of, group) for group in groups]
         sum_with_gradients(losses, trained).backward()
         optimizer.step()
 
     def loss_of(group: list[list[int]]) -> torch.Tensor:
-        return -reader.group_logprobs(reading, group, recompute=False).sum()
+        return -logprob_model.group_logprobs(responses, group, recompute=False).sum()
 
     step()  # so that all is there
     held = [*model.parameters(), *(parameter.grad for parameter in trained)]

@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from laser_pl.batches import Prompt
-from laser_pl.reading.padding import pad_right
+from laser_pl.logprobs.padding import pad_right
 from laser_pl.rewards.text import tokenize
 
 HERE = Path(__file__).resolve().parent

@@ -159,7 +159,7 @@ def table(found: dict[str, dict[int, Summary]]) -> list[str]:
 
 
 def shares(found: dict[str, dict[int, Summary]]) -> list[str]:
-    """Who judged what: a row for each way to choose and kind of question, where there was a choice."""
+    """Who scored what: a row for each way to choose and kind of question, where there was a choice."""
     choosing = {name: runs for name, runs in found.items() if name in CHOOSING and name != "mean"}
     if not choosing:
         return []
@@ -198,7 +198,7 @@ def page(out: Path, command: str) -> str:
         INTRODUCTION,
         *table(found),
         "",
-        "## Who judged what",
+        "## Who scored what",
         "",
         *shares(found),
         "",

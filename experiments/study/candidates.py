@@ -1,4 +1,4 @@
-"""Statistics of scores and likelihoods that could tell who judges rightly: the library's signals and others tried."""
+"""Statistics of scores and likelihoods that could say who judges rightly: the library's signals and others tried."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Bandit(ABC):
         """
 
     def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
-        """Learn from rewards, told how each came about. Most bandits need not know, and ``update`` themselves.
+        """Learn from rewards, knowing how each came about. Most bandits need not know, and ``update`` themselves.
 
         Args:
             contexts: Shape ``(O, d)``.

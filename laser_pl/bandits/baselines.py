@@ -13,7 +13,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.messages.suggestions import closest, perhaps
 
 
-class Unlearning(Bandit):
+class NonLearning(Bandit):
     """Has no expectations, so that it chooses after learning as it did before."""
 
     def without_exploring(self, contexts: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class Unlearning(Bandit):
         return self.select(contexts)[:, None]
 
 
-class Fixed(Unlearning):
+class Fixed(NonLearning):
     """Always the same arm: plain iterative DPO with one reward model.
 
     Args:
@@ -52,7 +52,7 @@ class Fixed(Unlearning):
         return torch.full((len(contexts),), -1)
 
 
-class Uniform(Unlearning):
+class Uniform(NonLearning):
     """Any arm with equal probability (the paper's "random" baseline)."""
 
     def select(self, contexts: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Uniform(Unlearning):
         return torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
 
 
-class RoundRobin(Unlearning):
+class RoundRobin(NonLearning):
     """One arm after the other (the paper's "sequential" baseline).
 
     Args:
@@ -98,7 +98,7 @@ class RoundRobin(Unlearning):
         self.decisions = state["decisions"]
 
 
-class Oracle(Unlearning):
+class Oracle(NonLearning):
     """The right arm of each category, for worlds in which it is known. Where categories are mixed, any arm.
 
     Args:
@@ -140,10 +140,10 @@ class Oracle(Unlearning):
         """The right arms.
 
         Raises:
-            ValueError: If other decisions were told of.
+            ValueError: If other decisions were announced.
         """
         if len(self._categories) != len(contexts):
-            raise ValueError(f"Oracle was told of {len(self._categories)} decisions and is asked for {len(contexts)}.")
+            raise ValueError(f"Oracle was given {len(self._categories)} decisions and is asked for {len(contexts)}.")
         anyone = torch.randint(len(self.arms), (len(contexts),), generator=self.generator)
         known = [-1 if name is None else self.arms.index(self.right[name]) for name in self._categories]
         right = torch.tensor(known, dtype=torch.long)

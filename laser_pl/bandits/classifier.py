@@ -19,7 +19,7 @@ KEPT = 1000
 class Classifier(Rivalry):
     """Multinomial logistic regression from the context to the arm that was best there.
 
-    It learns where the rewards of several arms at a context are known, as a check of all of them tells (``Trusted``,
+    It learns where the rewards of several arms at a context are known, as a check of all of them shows (``Trusted``,
     ``Cooling``, ``Majority``); arms that are equally good share the label. Until the first label it chooses at random,
     and afterwards it never explores. A label is about the arms that were there: it says nothing of one that gave no
     label, or that is new. The last 1,000 labels count.

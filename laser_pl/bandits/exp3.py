@@ -20,11 +20,11 @@ class Exp3(Rivalry):
     of the arm it is about by :math:`\exp(\gamma x / (K q_k))`. There :math:`q_k = p_k / \sum_{j \in R} p_j` is the
     chance that this arm was observed and none of its other rivals R, the arms that could have been observed in its
     place. A chosen arm's rivals are all that could be asked, so that :math:`q_k = p_k` where nobody is aside. One that
-    was asked after others told nothing apart has those for rivals that were left, so that each asking counts as a round
-    of its own. One that was seen since all were asked has none: :math:`q_k = 1`, whether all answered or not. Then
-    :math:`x / q_k`, and 0 for who was not observed, is unbiased for every arm. What could be observed of one arm alone
-    (that it told nothing apart, where the signal measures nobody's judgement) is no round, and changes nothing. Rewards
-    that come together are weighed by the probabilities at their choice.
+    was asked after others distinguished nothing has those for rivals that were left, so that each asking counts as a
+    round of its own. One that was seen since all were asked has none: :math:`q_k = 1`, whether all answered or not.
+    Then :math:`x / q_k`, and 0 for who was not observed, is unbiased for every arm. What could be observed of one arm
+    alone (that it distinguished nothing, where the signal measures nobody's judgement) is no round, and changes
+    nothing. Rewards that come together are weighed by the probabilities at their choice.
 
     Args:
         gamma: Share of choices at random, in (0, 1].

@@ -20,7 +20,7 @@ class Ridge:
 
     While there are fewer terms than dimensions they are kept as they are, :math:`A^{-1} = I / \lambda - U^\top U`: a
     question costs :math:`O(t d)`, an update twice that, and a checkpoint holds as little. From then on :math:`A^{-1}`
-    is a matrix, and both cost :math:`O(d^2)`. It is made from the contexts, which the terms still tell by a triangular
+    is a matrix, and both cost :math:`O(d^2)`. It is made from the contexts, which the terms still give by a triangular
     factor, :math:`c = \lambda (\sqrt{s}\, u + U^\top U c)`, since :math:`I / \lambda - U^\top U` has lost digits where
     contexts are large.
 

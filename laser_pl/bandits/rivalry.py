@@ -21,7 +21,7 @@ class Rivalry(Bandit):
 
     @abstractmethod
     def learn(self, contexts: Tensor, arms: Tensor, rewards: Tensor, rivals: Tensor) -> None:
-        """Learn from rewards, told how each came about."""
+        """Learn from rewards, knowing how each came about."""
 
     def update(self, contexts: Tensor, arms: Tensor, rewards: Tensor) -> None:
         """Learn from rewards of which nobody says how they came about."""

@@ -37,7 +37,7 @@ class Arguments(argparse.ArgumentParser):
                           " whoever made it as you trust a program.")  # fmt: skip
 
     def error(self, message: str) -> NoReturn:
-        """Tell the user.
+        """Print.
 
         Raises:
             ConfigurationError: Always.

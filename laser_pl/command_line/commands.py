@@ -45,6 +45,11 @@ OTHERS = {
     ),
 }
 """Commands that need no Lightning: the module whose ``main`` takes what stands behind them."""
+GONE = {
+    "push": "The hub's own command uploads a run's adapter and its card: hf upload OWNER/NAME RUN/adapter.",
+    "completion": "What completes with Tab was hardly used; --help lists settings, and a misspelt one is answered.",
+}
+"""Commands of the release before, and what there is now; for one release more."""
 SUMMARIES = LIGHTNING | {name: summary for name, (_, summary) in OTHERS.items()}
 
 
@@ -72,6 +77,8 @@ def refuse_other_command(words: Sequence[str]) -> None:
     """
     if not words:
         raise ConfigurationError(f"Name a command: {', '.join(SUMMARIES)}. See {PROGRAM} --help.")
+    if words[0] in GONE:
+        raise ConfigurationError(f"There is no command '{words[0]}' any more. {GONE[words[0]]}")
     if not words[0].startswith("-") and words[0] not in SUMMARIES:
         advice = perhaps(closest(words[0], SUMMARIES), f"See {PROGRAM} --help.")
         raise ConfigurationError(f"There is no command '{words[0]}'.{advice}")

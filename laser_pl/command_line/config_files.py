@@ -1,4 +1,4 @@
-"""What is wrong with a configuration as YAML, told with file and line before it is parsed."""
+"""What is wrong with a configuration as YAML, reported with file and line before it is parsed."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class LookedAt:
         ]
         for path in files:
             if path not in of_a_run:
-                with suppress(OSError, UnicodeDecodeError):  # told by whoever reads it next
+                with suppress(OSError, UnicodeDecodeError):  # reported by whoever reads it next
                     words.append(path.read_text(encoding="utf-8"))
         found = cls(command, of_a_run, words)
         for path in of_a_run:

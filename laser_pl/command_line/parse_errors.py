@@ -1,6 +1,6 @@
 """What the parser finds wrong, in one sentence that names what was perhaps meant.
 
-Jsonargparse's messages are the only thing it gives to tell mistakes apart. One that is not known here stays as it is.
+Jsonargparse's messages are the only thing it gives to distinguish mistakes. One that is not known here stays as it is.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _about_value(mistake: _Mistake) -> str | None:
 
 
 def _about_choice(mistake: _Mistake) -> str | None:
-    """A value of none of the kinds that a class takes, or one that it refuses; told by the innermost of them."""
+    """A value of none of the kinds that a class takes, or one that it refuses; reported by the innermost of them."""
     found = mistake.has(r".*Subtypes: \[(.*?)\] Errors: - (.*)$")
     if found is None:
         return None

@@ -47,7 +47,7 @@ class Parser(LightningArgumentParser):
         return super().parse_args(given, *others, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Tell the user.
+        """Print.
 
         Raises:
             ConfigurationError: Always.

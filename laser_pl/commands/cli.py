@@ -82,7 +82,7 @@ DEFAULTS = {
     "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 1.0}},
     "selection.context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
     "selection.signal": {"class_path": "laser_pl.feedback.signals.Loss"},
-    "selection.scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline"},
+    "selection.normalizer": {"class_path": "laser_pl.feedback.normalizers.ContextBaseline"},
     "selection.pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
 }
 
@@ -92,7 +92,7 @@ class LaserCLI(PredictCommand):
 
     Args:
         args: The command line; None takes the process's own.
-        interruption: Who is told when a signal asks the run to end.
+        interruption: Who is informed when a signal asks the run to end.
         looked_at: Whose configuration it is, where that does not follow from the command line.
     """
 
@@ -445,7 +445,7 @@ class LaserCLI(PredictCommand):
 
 @contextmanager
 def _trainer_in_one_sentence() -> Iterator[None]:
-    """Tell the user what Lightning says of the trainer's settings."""
+    """Print what Lightning says of the trainer's settings."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:

@@ -24,7 +24,7 @@ MOST_RESPONSES = 50
 
 
 def explain_step(args: Sequence[str], console: Console | None = None) -> list[Line]:
-    """Say why a step's prompts were judged by whom.
+    """Say why a step's prompts were scored by whom.
 
     Args:
         args: What stands behind ``explain`` on the command line.
@@ -86,7 +86,7 @@ def _print_step(console: Console, records: RunRecords, decisions: Sequence[Line]
 
 
 def about(decision: Line, questions: Mapping[str, str]) -> str:
-    """Who judged what.
+    """Who scored what.
 
     Args:
         decision: A line of ``selection.jsonl``.
@@ -104,7 +104,7 @@ def about(decision: Line, questions: Mapping[str, str]) -> str:
 
 
 def reason(decision: Line) -> str:
-    """Why the arm was chosen, as far as expectations and bonuses tell.
+    """Why the arm was chosen, as far as expectations and bonuses explain it.
 
     >>> reason({"arm": "a", "mean": {"a": 0.2, "b": 0.5}, "bonus": {"a": 0.9, "b": 0.1}})
     'Its expected reward, +0.200, is number 2 of 2; with its bonus of 0.900 for what is unknown it has the largest sum.'
@@ -145,7 +145,7 @@ def outcome(decision: Line) -> str:
     learned = f"The bandit learned: {rewards}." if rewards else "The bandit learned nothing of it."
     pairs, loss = decision.get("pairs"), decision.get("loss")
     if trained_nothing(decision):
-        nothing = "No responses were told apart" if pairs is None else "No pairs could be made"
+        nothing = "No responses were distinguished" if pairs is None else "No pairs could be made"
         return f"{nothing}, so it trained nothing. {learned}"
     number = "Scores" if pairs is None else "One pair" if pairs == 1 else f"{pairs} pairs"
     if loss is None or not math.isfinite(loss):

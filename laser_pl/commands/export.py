@@ -63,7 +63,7 @@ def _export(options: Namespace) -> int:
 
     def counted() -> Iterator[dict[str, Any]]:
         nonlocal written
-        for written, pair in enumerate(pairs, 1):  # noqa: B007 - how many is told at the end
+        for written, pair in enumerate(pairs, 1):  # noqa: B007 - how many is printed at the end
             yield pair
 
     with writable(out, "Set --out."):

@@ -1,4 +1,4 @@
-"""Which metrics a run logs, so that who waits for another one is told before it begins."""
+"""Which metrics a run logs, so that whoever waits for another one knows before it begins."""
 
 from __future__ import annotations
 

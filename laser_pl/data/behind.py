@@ -40,6 +40,6 @@ def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
 
 def plain_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     """Token ids of texts, without special tokens that do not stand in them."""
-    # verbose: how long a text may be is told elsewhere, in the user's own terms.
+    # verbose: how long a text may be is reported elsewhere, in the user's own terms.
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return ids

@@ -36,9 +36,9 @@ from laser_pl.generation.ends import end_ids, ends_of_turn
 from laser_pl.generation.sampling import Sampling
 from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.kept_lines import digest_of
+from laser_pl.run.line_cache import digest_of
 from laser_pl.runtime import progress
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class PreferenceData(LightningDataModule):
         self.too_long: dict[str, dict[str, int]] = {}
         self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
-        self._digests: dict[str, str] = {}  # what tells each split's prompts from others
+        self._digests: dict[str, str] = {}  # what distinguishes each split's prompts from others
         self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
         self.predicted: Collection[str] = ()
@@ -347,8 +347,8 @@ class PreferenceData(LightningDataModule):
         self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
         policy = self.policy
         policy.publish()
-        ranks = Ranks.of(self.trainer)
-        own = [(number, chunks[number]) for number in ranks.rows(len(chunks))]
+        processes = ProcessGroup.of(self.trainer)
+        own = [(number, chunks[number]) for number in processes.rows(len(chunks))]
         n = self.rollouts.n
         total = n * sum(len(prompts) for _, prompts in own)
         found = n * sum(len(prompts) for number, prompts in own if store.path(number).is_file())
@@ -362,7 +362,7 @@ class PreferenceData(LightningDataModule):
                         )
                     self._roll_out_chunk(store, iteration, number, prompts)
         self.trainer.strategy.barrier("after rollouts")
-        self.policy.engine.rest(ranks)
+        self.policy.engine.rest(processes)
 
     def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
         rows = store.read(chunk)
@@ -415,11 +415,11 @@ class PreferenceData(LightningDataModule):
 
     def _prompt_loader(self, split: str, sampling: Sampling, done: Collection[str] = ()) -> PromptLoader:
         assert self.trainer is not None
-        ranks, prompts = Ranks.of(self.trainer), self.prompts[split]
+        processes, prompts = ProcessGroup.of(self.trainer), self.prompts[split]
         batches = [self._encode(batch) for batch in split_every(prompts, self.evaluation_batch_size)]
         batches = [batch.part([]) if all(one.id in done for one in batch.prompts) else batch for batch in batches]
-        rounds = -(-len(batches) // ranks.size)
-        own = [batches[number] for number in ranks.rows(len(batches))]
+        rounds = -(-len(batches) // processes.size)
+        own = [batches[number] for number in processes.rows(len(batches))]
         own += [batch.part([]) for batch in batches[:1]] * (rounds - len(own))  # as many for every process
         return PromptLoader(own, sampling, self.categories, self.graded(split))
 

@@ -161,7 +161,7 @@ class BestWorst(Pairing):
     """The best response against the worst, against the second worst, and so on.
 
     One response per prompt is chosen. What a reward model puts first says most about it, so the loss of these pairs
-    tells reward models apart better than that of random pairs, in which mediocre responses are chosen as well.
+    distinguishes reward models better than that of random pairs, in which mediocre responses are chosen as well.
     """
 
     def most_used(self, n: int) -> int:

@@ -177,7 +177,7 @@ def _asked_beside(shown: Mapping[str, Any]) -> list[Any]:
 
 
 def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
-    """What tells prompts from others, or the same in another order: their rows, whatever a template makes of them."""
+    """What distinguishes prompts from others, or from another order: their rows, whatever a template makes of them."""
     plain = (str, int, float, type(None))  # what else a column may hold does not always print alike
     columns = [sorted((k, v) for k, v in prompt.columns.items() if isinstance(v, plain)) for prompt in prompts]
     rows = [(prompt.id, prompt.category, shown) for prompt, shown in zip(prompts, columns, strict=True)]
@@ -219,7 +219,7 @@ def prompt_ids(text: str, tokenizer: Any, special_tokens: bool = True) -> list[i
     Returns:
         The ids, with one BOS at most, and without the EOS that some tokenizers put behind every text.
     """
-    # verbose: how long a text may be is told elsewhere, in the user's own terms.
+    # verbose: how long a text may be is reported elsewhere, in the user's own terms.
     ids: list[int] = tokenizer(text, add_special_tokens=special_tokens, verbose=False)["input_ids"]
     return to_go_on_from(ids, text, tokenizer)
 

@@ -37,8 +37,8 @@ class Table:
     that an answer like ``007`` stays text.
 
     Attributes:
-        path: A ``.jsonl``, ``.json`` (lines, or one list), ``.csv`` or ``.parquet`` file, a folder saved by `datasets`,
-            or a hub name. All files but Parquet may be gzipped.
+        path: A file, a folder saved by ``datasets``, or a hub name. A file is ``.jsonl``, ``.json`` (lines, or one
+            list), ``.csv`` or ``.parquet``; all but Parquet may be gzipped.
         subset: The hub data set's configuration, where it has several.
         split: Which split of a folder or hub data set.
     """

@@ -1,1 +1,1 @@
-"""From a trained batch to the bandit's reward: context preparation, signals and scales."""
+"""From a trained batch to the bandit's reward: context preparation, signals and reward normalizers."""

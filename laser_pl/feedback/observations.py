@@ -29,7 +29,7 @@ class Observations:
     polled: bool = False
 
 
-def of_judges(batch: LabelledBatch, values: Tensor, chance: Tensor) -> Observations:
+def of_chosen_arms(batch: LabelledBatch, values: Tensor, chance: Tensor) -> Observations:
     """Observations about the arms that judged, one per prompt, leaving out prompts without a value.
 
     Args:

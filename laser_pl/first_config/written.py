@@ -115,7 +115,7 @@ def _sections(config: FirstConfig) -> Iterator[str]:
     yield _line(2, "rollouts", Guess(rollouts, f"responses to each prompt; {length.why}"))
     yield _line(2, "max_prompt_tokens", config.max_prompt_tokens)
     trained = max(1, round(config.rows * 0.8))
-    yield _line(2, "batch_size", Guess(min(BATCH, trained), "prompts per training step, judged by one reward model"))
+    yield _line(2, "batch_size", Guess(min(BATCH, trained), "prompts per training step, scored by one reward model"))
     if trained > PROMPTS_PER_ITERATION:
         yield _line(2, "prompts_per_iteration", Guess(PROMPTS_PER_ITERATION, f"of about {trained:,}, in turn"))
     yield "selection:"

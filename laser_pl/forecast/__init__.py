@@ -1,1 +1,1 @@
-"""What a run would take, told before anything is loaded."""
+"""What a run would take, found before anything is loaded."""

@@ -1,4 +1,4 @@
-"""``python -m laser_pl plan``: what ``fit`` would do, told before it loads, writes or asks anything."""
+"""``python -m laser_pl plan``: what ``fit`` would do, shown before it loads, writes or asks anything."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from laser_pl.runtime.noise import quieten
 HELP = """\
 usage: python -m laser_pl plan --config FILE [--config FILE ...] [--SETTING VALUE ...]
 
-Say what `fit` would do and need, without loading any weights. Nothing is written. It tells models and their sizes,
+Say what `fit` would do and need, without loading any weights. Nothing is written. It shows models and their sizes,
 memory at rest and at its peak, steps, tokens, reward-model forwards, files, and what looks wrong. Ends with code 2 if
-`fit` would refuse to run. With --resume the whole run is told, with what is done of it.
+`fit` would refuse to run. With --resume the whole run is shown, with what is done of it.
 All settings: python -m laser_pl fit --help\
 """
 
@@ -97,7 +97,7 @@ class PlanCLI(LaserCLI):
             if "accelerator" in options or self._get(self.config_init, "trainer").get("accelerator") in {"auto", "cpu"}:
                 raise
             trainer = self._trainer(**{**options, "accelerator": "cpu"})
-            self.found.append(Finding(f"{error} What follows is told as if for a CPU.", stops=True))
+            self.found.append(Finding(f"{error} What follows is computed as if for a CPU.", stops=True))
             return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:

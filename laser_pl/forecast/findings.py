@@ -69,16 +69,16 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
     judged, signal = setup.policy.objective.judged, setup.selector.signal
     if not judged:
         yield Finding(
-            "A supervised run samples nothing to train on and asks no reward model, so what is told of rollouts and"
+            "A supervised run samples nothing to train on and asks no reward model, so what is said about rollouts and"
             " judging is too much."
         )
     elif not isinstance(setup.policy.engine, TransformersEngine):
         yield Finding(
-            f"{type(setup.policy.engine).__name__} samples, so the memory told here has no sampling in it: where it"
+            f"{type(setup.policy.engine).__name__} samples, so the memory shown here has no sampling in it: where it"
             " runs there are the base model once more, and a KV cache."
         )
     if not setup.policy.objective.trains:
-        yield Finding("A frozen policy is not trained, so what is told of training's memory is too much.")
+        yield Finding("A frozen policy is not trained, so what is said about training's memory is too much.")
     categories = sorted({prompt.category for prompt in train})
     if judged and setup.selector.granularity == "category" and len(categories) == 1:
         why = "data.columns.category is null" if data.columns.category is None else f"all prompts are '{categories[0]}'"
@@ -108,13 +108,13 @@ def about_data(setup: Setup, work: Work) -> Iterator[Finding]:
         if (wrong := what_is_wrong(signal, setup.policy.objective)) is not None:
             yield Finding(wrong)
     if data.prompts["test"] and not data.graded("test"):
-        yield Finding("No test prompt has an answer, so no accuracy will be told.")
+        yield Finding("No test prompt has an answer, so no accuracy will be shown.")
     if work.trained == 0:
         yield Finding("Nothing would be trained. See trainer.max_epochs, max_steps and limit_train_batches.")
 
 
 def about_reward_models(setup: Setup) -> Iterator[Finding]:
-    """Of reward models, as far as their configuration tells; a supervised run asks none."""
+    """Of reward models, as far as their configuration says; a supervised run asks none."""
     if not setup.policy.objective.judged:
         return
     longest = setup.heads("train", 1)[0] + setup.data.rollouts.max_new_tokens
@@ -135,7 +135,7 @@ def about_quantization(setup: Setup) -> Iterator[Finding]:
     for name, weights in {"the policy": setup.policy.weights, **models}.items():
         try:
             how = weights.quantized_as
-        except ConfigurationError:  # not to be reached, which is told with the models
+        except ConfigurationError:  # not to be reached, which is reported with the models
             continue
         if how is not None:
             yield Finding(

@@ -1,4 +1,4 @@
-"""All that can be told of a run before it begins."""
+"""All that is known of a run before it begins."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Forecast:
 
 
 def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Forecast:
-    """Tell what a run would take.
+    """Forecast what a run would take.
 
     Args:
         setup: The run.

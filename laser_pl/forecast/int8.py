@@ -1,4 +1,4 @@
-"""What bitsandbytes' 8-bit layers keep for the backward pass, told on paper."""
+"""What bitsandbytes' 8-bit layers keep for the backward pass, computed on paper."""
 
 from __future__ import annotations
 

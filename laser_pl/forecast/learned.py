@@ -17,7 +17,7 @@ SMALL = 16
 
 
 def optimizer_state(make: Callable[[Any], torch.optim.Optimizer], size: int) -> int:
-    """Bytes of an optimizer's state over parameters of ``size`` bytes, told by a step of a small one.
+    """Bytes of an optimizer's state over parameters of ``size`` bytes, found by a step of a small one.
 
     For AdamW that is twice the parameters (Kingma and Ba 2015: both moments), for SGD with momentum once.
 
@@ -38,7 +38,7 @@ def bandit_state(bandit: Bandit, arms: list[str], context_size: int, observation
 
     What linear bandits keep grows with :math:`d^2`, or with :math:`t d` and :math:`t^2` until t reaches d (see
     ``laser_pl.bandits.ridge.Ridge``); all of these keep their proportions when d and t shrink together. So two small
-    ones are taught, and tell :math:`a + b d^2`.
+    ones are taught, and give :math:`a + b d^2`.
 
     Args:
         bandit: As it is configured; it is left alone.

@@ -85,12 +85,12 @@ def held(sizes: Sequence[int | None], budget: int | None) -> int | None:
 
 
 def free_on_host() -> int | None:
-    """Bytes of memory that could be had now, where the system tells."""
+    """Bytes of memory that could be had now, where the system says."""
     return _kilobytes("/proc/meminfo", "MemAvailable:")
 
 
 def resident() -> int | None:
-    """Bytes of this process that lie in memory, where the system tells."""
+    """Bytes of this process that lie in memory, where the system says."""
     return _kilobytes("/proc/self/status", "VmRSS:")
 
 

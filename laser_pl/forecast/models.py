@@ -41,7 +41,7 @@ class Loaded:
 
 
 def loaded(name: str, kind: str, weights: Weights, model_class: Any = AutoModelForCausalLM) -> Loaded:
-    """One model, told from its configuration alone.
+    """One model, described by its configuration alone.
 
     What a hub does not give away, because it cannot be reached, stays unknown.
 

@@ -15,7 +15,7 @@ def print_forecast(forecast: Forecast, command: str, console: Console | None = N
     """Print it.
 
     Args:
-        forecast: What there is to tell.
+        forecast: What to show.
         command: What it is about.
         console: Where to print; standard output if not given.
     """

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Paper:
     """One model on paper, as if it lay in the host's memory.
 
-    Running it tells what a formula per architecture would have to be told for each: which activations its layers keep
+    Running it shows what a formula per architecture would need for each: which activations its layers keep
     for the backward pass, adapter and mixed precision included.
 
     Args:

@@ -17,13 +17,13 @@ from laser_pl.generation.sampler import sampled_together
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.generation.way import FASTEST, SLOWER
-from laser_pl.reading.attention import attending
-from laser_pl.reading.groups import token_groups
-from laser_pl.reading.logprobs import full_width_logprobs
-from laser_pl.reading.manner import Manner
-from laser_pl.reading.packing import pack
-from laser_pl.reading.shared_prompt import packed_logprobs, windows_of
-from laser_pl.reading.text_decoder import text_decoder, without_wrapper
+from laser_pl.logprobs.attention import attending
+from laser_pl.logprobs.manner import Manner
+from laser_pl.logprobs.micro_batches import micro_batches
+from laser_pl.logprobs.packed import packed_logprobs, windows_of
+from laser_pl.logprobs.packing import pack
+from laser_pl.logprobs.padded import full_width_logprobs
+from laser_pl.logprobs.text_decoder import text_decoder, without_wrapper
 from laser_pl.training.adapter import train_adapter
 
 
@@ -47,9 +47,9 @@ class Question:
         return torch.arange(len(self.heads)).repeat_interleave(self.n)
 
     def groups(self, budget: int, shared: bool) -> list[list[list[int]]]:
-        """Which responses are read together, as ``laser_pl.reading.reader`` groups them."""
+        """Which responses are read together, as ``laser_pl.logprobs.logprob_model`` groups them."""
         lengths = torch.full((len(self.heads) * self.n,), self.tail)
-        return token_groups(torch.tensor(self.heads), self.prompt, lengths, budget, shared)
+        return micro_batches(torch.tensor(self.heads), self.prompt, lengths, budget, shared)
 
 
 def largest_part(question: Question, budget: int, shared: bool) -> list[int]:

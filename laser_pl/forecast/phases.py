@@ -9,7 +9,7 @@ from laser_pl.forecast.phase import Phase, largest, tried
 from laser_pl.forecast.scoring import scoring
 from laser_pl.forecast.setup import Setup
 from laser_pl.generation import TransformersEngine
-from laser_pl.reading.shared_prompt import why_not_by_configuration
+from laser_pl.logprobs.packed import why_not_by_configuration
 
 
 def phases(setup: Setup, adapted: Adapted) -> list[Phase]:

@@ -10,7 +10,7 @@ from laser_pl.forecast.paper import Paper
 from laser_pl.forecast.peaks import classifying, judging, reading_one
 from laser_pl.forecast.phase import Phase, largest, tried
 from laser_pl.forecast.setup import Setup
-from laser_pl.reading.shared_prompt import why_not_by_configuration
+from laser_pl.logprobs.packed import why_not_by_configuration
 from laser_pl.rewards.classifier import SequenceClassifier
 from laser_pl.rewards.judge import Judge
 from laser_pl.rewards.likelihood import Likelihood

@@ -85,7 +85,7 @@ class Forwards:
     """Reward-model forwards, of ensembles each member's.
 
     Attributes:
-        judging: At least and at most, by who is chosen: every response that is trained on is judged by one arm.
+        judging: At least and at most, by who is chosen: every response that is trained on is scored by one arm.
         polling: Beside that, where the signal asks all arms; at most.
         constraints: Beside that, of each constraint.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.generation.sampling import Sampling
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -33,7 +33,7 @@ class RolloutEngine(ABC):
         """
 
     @abstractmethod
-    def publish(self, model: PeftModel, tokenizer: Any, ranks: Ranks) -> None:
+    def publish(self, model: PeftModel, tokenizer: Any, processes: ProcessGroup) -> None:
         """Take up the policy as it is now: ``respond`` answers with it until the next time.
 
         Every process calls it at once: at the start of an iteration's rollouts, of a validation, a test, a prediction.
@@ -41,7 +41,7 @@ class RolloutEngine(ABC):
         Args:
             model: The language model with its adapter.
             tokenizer: Its tokenizer, with PAD.
-            ranks: The processes.
+            processes: The processes.
         """
 
     @abstractmethod
@@ -57,9 +57,9 @@ class RolloutEngine(ABC):
             On the prompts' device.
         """
 
-    def rest(self, ranks: Ranks) -> None:
+    def rest(self, processes: ProcessGroup) -> None:
         """Nobody asks until the policy is published again; every process calls it.
 
         Args:
-            ranks: The processes.
+            processes: The processes.
         """

@@ -78,23 +78,23 @@ class FixedCache(SharedCache):
     def seen(self, layer: Any, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:
         """As the parent's, in as few kernels as there is need for."""
         width = key.shape[2]
-        asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
+        asked = self.places.padded(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
         head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
         past = head.shape[-1]
         head = head.view(*shape[:4], past).transpose(1, 2)  # (B, n, H_kv, G, Tp)
         scores = query.new_empty(*query.shape[:3], past + width)  # (R, H_kv, G, Tp + t)
         if self.places.dense:
-            self.places.side_by_side(scores)[..., :past] = head
+            self.places.padded(scores)[..., :past] = head
         else:
-            scores[..., :past] = self.places.in_a_row(head)
+            scores[..., :past] = self.places.packed(head)
         own = scores[..., past:].flatten(0, 1)  # (R * H_kv, G, t)
         torch.bmm(query.flatten(0, 1), key.to(query.dtype).flatten(0, 1).transpose(1, 2), out=own)
         weights = scores.masked_fill_(self.hidden(window, past, width), -torch.inf).softmax(-1)
         to_prompt, to_own = torch.split(weights, [past, width], dim=-1)
-        asked = self.places.side_by_side(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
+        asked = self.places.padded(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
         seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
-        result: Tensor = self.places.in_a_row(self.places.side_by_side(to_own @ value) + seen)  # (R, H_kv, G, D)
+        result: Tensor = self.places.packed(self.places.padded(to_own @ value) + seen)  # (R, H_kv, G, D)
         return result
 
     def hidden(self, window: int | None, past: int, width: int) -> Tensor:

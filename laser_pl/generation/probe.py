@@ -1,4 +1,4 @@
-"""A text by which a server's base model is told from others."""
+"""A text by which a server's base model is distinguished from others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from laser_pl.reading.modes import evaluating
+from laser_pl.logprobs.modes import evaluating
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from laser_pl.batches import PromptBatch
-from laser_pl.reading.common_start import padded_right
-from laser_pl.reading.company import Turn
-from laser_pl.reading.logprobs import position_ids
-from laser_pl.reading.shared_prompt import windows_of
-from laser_pl.reading.text_decoder import decode, text_decoder
+from laser_pl.logprobs.company import Turn
+from laser_pl.logprobs.packed import windows_of
+from laser_pl.logprobs.padded import position_ids
+from laser_pl.logprobs.shared_prefix import padded_right
+from laser_pl.logprobs.text_decoder import decode, text_decoder
 
 
 def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
-    """The prompts with their common start in the same columns, and their padding between it and the rest.
+    """The prompts with their shared prefix in the same columns, and their padding between it and the rest.
 
     Reading them gives the same as before, since padding is hidden wherever it stands and positions do not count it.
     """
@@ -27,7 +27,7 @@ def side_by_side(prompts: PromptBatch, start: int) -> PromptBatch:
     return PromptBatch(prompts.prompts, tokens, mask.long())
 
 
-def may_share_start(model: Any, width: int) -> bool:
+def may_share_prefix(model: Any, width: int) -> bool:
     """Whether padding may lie between tokens: a sliding window counts columns, so it must span all ``width``.
 
     Nor may the start have other rotary frequencies when it is read by itself.

@@ -56,7 +56,7 @@ def refuse_rank(rank: int, highest: int | None) -> None:
 
     Args:
         rank: Of ours.
-        highest: The server's; None where it does not tell.
+        highest: The server's; None where it does not say.
 
     Raises:
         ConfigurationError: If not.

@@ -16,9 +16,9 @@ from laser_pl.generation.ends import lengths_to
 from laser_pl.generation.fixed_cache import FixedCache
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.ways import Choice
-from laser_pl.reading.attention import attending
-from laser_pl.reading.fused_norms import fused_norms
-from laser_pl.reading.trial_texts import difference
+from laser_pl.logprobs.attention import attending
+from laser_pl.logprobs.fused_norms import fused_norms
+from laser_pl.logprobs.trial_texts import difference
 from laser_pl.runtime import progress
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from laser_pl.generation.stop_strings import StopStrings
 from laser_pl.generation.text import unknown_ids
 from laser_pl.generation.way import AFRESH, Way, bare_generation_config, way_of
 from laser_pl.generation.ways import Choice
-from laser_pl.reading.company import Turn
-from laser_pl.reading.modes import evaluating
-from laser_pl.reading.reader import ResponseReader
-from laser_pl.reading.text_decoder import without_wrapper
+from laser_pl.logprobs.company import Turn
+from laser_pl.logprobs.logprob_model import LogprobModel
+from laser_pl.logprobs.modes import evaluating
+from laser_pl.logprobs.text_decoder import without_wrapper
 from laser_pl.runtime.seeds import derive_seed
 
 
@@ -61,13 +61,13 @@ def sample_responses(model: Any, tokenizer: Any, prompts: PromptBatch, sampling:
 def sample(model: Any, tokenizer: Any, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor]:
     """The responses, and the prompts' contexts ``(B, d)``, as before engines; it goes with the next release."""
     warnings.warn(
-        "laser_pl.generation.sampler.sample is sample_responses now, and contexts are ResponseReader.contexts.",
+        "laser_pl.generation.sampler.sample is sample_responses now, and contexts are LogprobModel.contexts.",
         FutureWarning,
         stacklevel=2,
     )
     responses = sample_responses(model, tokenizer, prompts, sampling, seed)
     with evaluating(model):
-        return responses, ResponseReader(model, sampling.tokens_at_once).contexts(prompts)
+        return responses, LogprobModel(model, sampling.tokens_at_once).contexts(prompts)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from laser_pl.reading.logprobs import position_ids
-from laser_pl.reading.packing import Places
+from laser_pl.logprobs.packing import Places
+from laser_pl.logprobs.padded import position_ids
 
 
 class SharedLayer(DynamicLayer):  # type: ignore[misc]
@@ -55,7 +55,7 @@ class SharedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class SharedCache(Cache):  # type: ignore[misc]
-    """All layers, and the attention that goes with them; see ``laser_pl.reading.attention.attending``.
+    """All layers, and the attention that goes with them; see ``laser_pl.logprobs.attention.attending``.
 
     Args:
         prompts: Keys and values of each layer, of all prompt tokens but the last.
@@ -106,19 +106,19 @@ class SharedCache(Cache):  # type: ignore[misc]
             key, value = key[:, :, -window:], value[:, :, -window:]
         own = query @ key.transpose(2, 3)  # (R, H_kv, G, t)
         # All responses of a prompt look at its keys in one product, so these are read once.
-        asked = self.places.side_by_side(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
+        asked = self.places.padded(query).permute(0, 2, 1, 3, 4)  # (B, H_kv, n, G, D)
         shape = asked.shape
         head = asked.flatten(2, 3) @ layer.prompt_keys.transpose(2, 3)  # (B, H_kv, n * G, Tp)
         mask = self.prompt_mask(window, layer.length, head.shape[-1])
         if mask is not None:
             head = head.masked_fill(mask, -torch.inf)
         head = head.view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, Tp)
-        scores = torch.cat([self.places.in_a_row(head), own], dim=-1)  # (R, H_kv, G, Tp + t)
+        scores = torch.cat([self.places.packed(head), own], dim=-1)  # (R, H_kv, G, Tp + t)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
         to_prompt, to_own = torch.split(weights, [head.shape[-1], own.shape[-1]], dim=-1)
-        asked = self.places.side_by_side(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
+        asked = self.places.padded(to_prompt).transpose(1, 2).flatten(2, 3)  # (B, H_kv, n * G, Tp)
         seen = (asked @ layer.prompt_values).view(*shape[:4], -1).transpose(1, 2)  # (B, n, H_kv, G, D)
-        result: Tensor = self.places.in_a_row(seen) + to_own @ value  # (R, H_kv, G, D)
+        result: Tensor = self.places.packed(seen) + to_own @ value  # (R, H_kv, G, D)
         return result
 
     def prompt_mask(self, window: int | None, length: int, width: int) -> Tensor | None:

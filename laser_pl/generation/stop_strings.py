@@ -50,7 +50,7 @@ def stopped(tokenizer: Any, ids: Sequence[int], ends: Collection[int], stops: Se
 
 
 class StopStrings(StoppingCriteria):  # type: ignore[misc]
-    """Tells ``generate`` which responses have come to a stop string, whenever ``TOKENS_BETWEEN_LOOKS`` more are there.
+    """Ends responses in ``generate`` that have come to a stop string; it looks every ``TOKENS_BETWEEN_LOOKS`` tokens.
 
     Only the newest tokens are decoded. A response that is found late is cut all the same, see ``stopped``.
 

@@ -8,7 +8,7 @@ from laser_pl.batches import PromptBatch, Responses
 from laser_pl.generation.engine import RolloutEngine
 from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -20,7 +20,7 @@ class TransformersEngine(RolloutEngine):
     def __init__(self) -> None:
         self._writes: tuple[Any, Any] | None = None
 
-    def publish(self, model: PeftModel, tokenizer: Any, ranks: Ranks) -> None:
+    def publish(self, model: PeftModel, tokenizer: Any, processes: ProcessGroup) -> None:
         """Note whose weights they are; what they become later counts at once."""
         self._writes = model.get_base_model(), tokenizer  # PEFT's wrapper adds nothing but time to every token
 

@@ -24,7 +24,7 @@ from laser_pl.generation.text import unknown_ids
 from laser_pl.generation.vllm_protocol import MOST_PROMPTS, Asked, Written
 from laser_pl.generation.vllm_server import VLLMServer
 from laser_pl.messages.places import absolute
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.runtime.sharding import gathered
 
@@ -105,7 +105,7 @@ class VLLMEngine(RolloutEngine):
             )
         refuse_rank(rank, self.server.highest_rank())
 
-    def publish(self, model: PeftModel, tokenizer: Any, ranks: Ranks) -> None:
+    def publish(self, model: PeftModel, tokenizer: Any, processes: ProcessGroup) -> None:
         """Wake the server, see that its base is ours, and have it load the adapter under a name of its own.
 
         The adapter before this one stays loaded until the next comes.
@@ -120,12 +120,12 @@ class VLLMEngine(RolloutEngine):
         trained = gathered(model)
         name, ours = name_of(model, trained), None if self._known else Probe.of(model, tokenizer)
         failed: str | None = None
-        if ranks.rank == 0:
+        if processes.rank == 0:
             try:
                 self._served = self._take_up(model, trained, name, ours)
             except ConfigurationError as error:
                 failed = str(error)
-        failed, self._served = ranks.gather((failed, self._served))[0]
+        failed, self._served = processes.gather((failed, self._served))[0]
         if failed is not None:
             raise ConfigurationError(failed)
         self._known = True
@@ -170,11 +170,11 @@ class VLLMEngine(RolloutEngine):
                 f" per token: it has other weights. {advice}"
             )
 
-    def rest(self, ranks: Ranks) -> None:
+    def rest(self, processes: ProcessGroup) -> None:
         """Put the server to sleep, if that is asked for, once no process has a request under way."""
         if self.sleep:
-            ranks.gather(None)
-            if ranks.rank == 0:
+            processes.gather(None)
+            if processes.rank == 0:
                 self.server.put_to_sleep()
 
     def respond(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> Responses:

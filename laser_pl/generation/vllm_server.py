@@ -60,7 +60,7 @@ class VLLMServer:
         return self._ask_one("/v1/models", None, Served.read)
 
     def highest_rank(self) -> int | None:
-        """The highest rank of an adapter that it takes; None where it does not tell.
+        """The highest rank of an adapter that it takes; None where it does not say.
 
         Raises:
             ConfigurationError: If it takes no adapters.

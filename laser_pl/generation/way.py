@@ -27,9 +27,9 @@ from laser_pl.generation.ways import (
     repeated,
     shared,
 )
-from laser_pl.reading.manner import manner_of, predicted
-from laser_pl.reading.shared_prompt import why_attention_is_its_own
-from laser_pl.reading.trial_texts import LONGEST, RESPONSES, START, TrialTexts, difference, unblurred
+from laser_pl.logprobs.manner import manner_of, predicted
+from laser_pl.logprobs.packed import why_attention_is_its_own
+from laser_pl.logprobs.trial_texts import LONGEST, RESPONSES, START, TrialTexts, difference, unblurred
 from laser_pl.runtime import progress
 from laser_pl.runtime.sharding import SHARED_OUT, is_sharded
 

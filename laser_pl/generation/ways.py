@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import PromptBatch
-from laser_pl.generation.prompt_reading import may_share_start, read_prompts, side_by_side
+from laser_pl.generation.prompt_reading import may_share_prefix, read_prompts, side_by_side
 from laser_pl.generation.shared_cache import SharedCache
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS, StopStrings
-from laser_pl.reading.attention import attending
-from laser_pl.reading.common_start import common_start, padded_right
-from laser_pl.reading.manner import manner_of
+from laser_pl.logprobs.attention import attending
+from laser_pl.logprobs.manner import manner_of
+from laser_pl.logprobs.shared_prefix import padded_right, shared_prefix
 from laser_pl.runtime import progress
 
 
@@ -93,7 +93,7 @@ def shared(base: Any, prompts: PromptBatch, choice: Choice, continued: Continued
         Tokens, with PAD behind the end, as of every way. Shape ``(B * n, T)``.
     """
     if start is None:
-        start = common_start(prompts.tokens, prompts.mask) if may_share_start(base, prompts.tokens.shape[1]) else 0
+        start = shared_prefix(prompts.tokens, prompts.mask) if may_share_prefix(base, prompts.tokens.shape[1]) else 0
     prompts = side_by_side(prompts, start)
     cache = read_prompts(base, prompts, start)
     if cache is None:  # prompts of one token have nothing to share

@@ -10,7 +10,7 @@ from pathlib import Path
 def closest(word: str, names: Iterable[str]) -> str | None:
     """The name that looks most like a word; None if none does.
 
-    Upper and lower case are not told apart.
+    Upper and lower case are not distinguished.
 
     >>> closest("LinUBC", ["Fixed", "LinUCB", "Thompson"])
     'LinUCB'

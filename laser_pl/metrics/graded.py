@@ -18,7 +18,7 @@ class Graded(Grader):
         answers: The column with a list of reference answers; null: the prompt has one.
         first_line: Compare the response's first line alone, as LongBench does where the prompt has examples, which the
             policy goes on with.
-        right_from: The grade from which a response counts as right where only right and wrong are told apart.
+        right_from: The grade from which a response counts as right where only right and wrong are distinguished.
     """
 
     def __init__(self, answers: str | None = None, first_line: bool = False, right_from: float = 0.5) -> None:
@@ -62,7 +62,7 @@ class TokenF1(Graded):
         """F1 of words, without case, punctuation and articles."""
         return token_f1(bare_words(response), bare_words(answer))
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The words that are compared."""
         return tuple(bare_words(self.graded_part(response))) or None
 
@@ -141,9 +141,9 @@ class ByCategory(Grader):
         """Whether the category's grader calls it right."""
         return self._of(prompt.category).is_right(response, prompt)
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """What the category's grader reads in it."""
-        return self._of(prompt.category).said(response, prompt)
+        return self._of(prompt.category).parsed_answer(response, prompt)
 
     def name_of(self, category: str) -> str:
         """The class of the category's grader."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import cast
 
 from laser_pl.batches import Prompt
 
@@ -13,7 +15,7 @@ class Grader(ABC):
     """Gives a response to a prompt with a reference answer a grade from 0 (wrong) to 1 (right).
 
     Attributes:
-        right_from: The grade from which a response counts as right where only right and wrong are told apart.
+        right_from: The grade from which a response counts as right where only right and wrong are distinguished.
     """
 
     right_from: float = 1.0
@@ -26,9 +28,14 @@ class Grader(ABC):
         """Whether it is right."""
         return self.grade(response, prompt) >= self.right_from
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """What ``response`` answers, in a form in which equal answers are equal; None where it answers nothing."""
-        return response.strip()
+        former = getattr(self, "said", None)
+        if former is None:
+            return response.strip()
+        what = f"{type(self).__name__}.said is parsed_answer now; the old name goes with the next release."
+        warnings.warn(what, FutureWarning, stacklevel=2)
+        return cast(Hashable, former(response, prompt))
 
     def name_of(self, category: str) -> str:
         """What the grade of prompts of a category is called."""
@@ -39,7 +46,7 @@ class Grader(ABC):
 
 
 def divided(grader: Grader, responses: Sequence[str], prompt: Prompt) -> list[bool] | None:
-    """Which responses are right, where some are and some are not; None where they say nothing of who can tell.
+    """Which responses are right, where some are and some are not; None where they say nothing of who knows better.
 
     Args:
         grader: Knows which are right.
@@ -52,7 +59,7 @@ def divided(grader: Grader, responses: Sequence[str], prompt: Prompt) -> list[bo
     return right if any(right) and not all(right) else None
 
 
-def most_said(grader: Grader, responses: Sequence[str], prompt: Prompt) -> int | None:
+def majority_answer(grader: Grader, responses: Sequence[str], prompt: Prompt) -> int | None:
     """Which response says what most of them say: the first that says it; of equally frequent answers, the first said.
 
     Args:
@@ -63,6 +70,6 @@ def most_said(grader: Grader, responses: Sequence[str], prompt: Prompt) -> int |
     Returns:
         Its index; None if none says anything.
     """
-    said = [grader.said(response, prompt) for response in responses]
+    said = [grader.parsed_answer(response, prompt) for response in responses]
     counts = Counter(answer for answer in said if answer is not None)
     return said.index(counts.most_common(1)[0][0]) if counts else None

@@ -33,7 +33,7 @@ class Matcher(grader.Grader):
         """1 or 0."""
         return 0.0 if prompt.answer is None else float(self.matches(response, prompt.answer))
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The answer in ``response``."""
         return self.extract(final_part(response))
 
@@ -89,7 +89,7 @@ class Number(Matcher):
         found, expected = self._read(response), self._read(answer)
         return found is not None and expected is not None and found.equals(expected)
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number in ``response``."""
         found = self._read(response)
         return None if found is None else found.value
@@ -122,9 +122,9 @@ class Mathematical(Number):
         formulas = _formula(response), _formula(answer)
         return formulas[0] == formulas[1] or equal(*formulas)
 
-    def said(self, response: str, prompt: Prompt) -> Hashable:
+    def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number, or the formula as it is written."""
-        number = super().said(response, prompt)
+        number = super().parsed_answer(response, prompt)
         return _formula(response) if number is None else number
 
 
@@ -199,6 +199,6 @@ class Regex(Matcher):
         expected = self.extract(answer)
         return found is not None and found == (answer.strip() if expected is None else expected)
 
-    def said(self, response: str, prompt: Prompt) -> str | None:
+    def parsed_answer(self, response: str, prompt: Prompt) -> str | None:
         """The last match in the whole response."""
         return self.extract(response)

@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.logprobs.modes import recompute_layers
 from laser_pl.messages.places import absolute, folder_or_name
 from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.models.causality import why_not_causal
 from laser_pl.models.saved_quantized import how_saved, size_by_bits, size_in_files
-from laser_pl.reading.modes import recompute_layers
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 from laser_pl.training.lora_targets import untrained_targets
 
@@ -83,7 +83,7 @@ class Weights:
         return model.eval()
 
     def size(self, model_class: Any = AutoModelForCausalLM) -> int:
-        """Bytes of the weights in memory, told from the model's configuration, without loading them.
+        """Bytes of the weights in memory, computed from the model's configuration, without loading them.
 
         Raises:
             ConfigurationError: If there is no such model.
@@ -218,7 +218,7 @@ class Weights:
             raise ConfigurationError(f"There is no folder '{self.name}'{where}.{advice}")
 
     def _refuse_unsound_files(self) -> None:
-        """Adapters alone, pickles, and files that are cut off; told by their heads, before a run begins."""
+        """Adapters alone, pickles, and files that are cut off; recognised by their heads, before a run begins."""
         if not Path(self.place).is_dir():
             return
         if (Path(self.place) / "adapter_config.json").is_file() and not (Path(self.place) / "config.json").is_file():

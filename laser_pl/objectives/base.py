@@ -141,7 +141,7 @@ class Objective(ABC):
             ``loss`` and the parts by name. Shape ``(B,)`` each.
         """
 
-    def tells(self, part: str) -> bool:
+    def informs(self, part: str) -> bool:
         """Whether ``loss`` or a part differs between good and bad labels before training moves the policy.
 
         A bandit can learn nothing from one that does not.

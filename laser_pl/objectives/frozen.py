@@ -66,6 +66,6 @@ class Frozen(Objective):
         """Its own."""
         return self.of.by_chance(batch)
 
-    def tells(self, part: str) -> bool:
+    def informs(self, part: str) -> bool:
         """If it does."""
-        return self.of.tells(part)
+        return self.of.informs(part)

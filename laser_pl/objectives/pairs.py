@@ -58,7 +58,7 @@ class PairObjective(Objective):
         of_pairs = mean_per_prompt(self.pair_losses(inputs), inputs.pairs.prompt, len(batch)).to(nll)
         return {LOSS: of_pairs + self.nll_weight * nll, self.name: of_pairs, NLL: nll}
 
-    def tells(self, part: str) -> bool:
+    def informs(self, part: str) -> bool:
         """The first term does not where it starts from the reference; nor does the loss, if that is all of it."""
         return not self.from_reference or part == NLL or (part == LOSS and self.nll_weight > 0)
 

@@ -84,7 +84,7 @@ class PolicyGradient(Objective):
         nothing = torch.zeros_like(batch.reference_logprobs[:, 0])
         return dict.fromkeys((LOSS, *self.parts), nothing)
 
-    def tells(self, part: str) -> bool:
+    def informs(self, part: str) -> bool:
         """None does."""
         return False
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.metrics.accuracy import CategoryAccuracy
-from laser_pl.metrics.grader import Grader, most_said
+from laser_pl.metrics.grader import Grader, majority_answer
 
 MAJORITY_FROM = 3
-"""Samples of which a majority is told; of fewer it is the first one's word."""
+"""Samples of which a majority is reported; of fewer it is the first one's word."""
 
 
 class Evaluation:
@@ -49,7 +49,7 @@ class Evaluation:
         grades = [self.grader.grade(text, prompt) for text in texts]
         self._note(kind, prompt.category, grades)
         if kind == "sampled" and "majority" in self.accuracy:
-            place = most_said(self.grader, texts, prompt)
+            place = majority_answer(self.grader, texts, prompt)
             self._note("majority", prompt.category, [0.0 if place is None else grades[place]])
 
     def _note(self, kind: str, category: str, grades: Sequence[float]) -> None:

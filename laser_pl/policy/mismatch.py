@@ -9,7 +9,7 @@ from torch import Tensor
 
 from laser_pl.batches import Responses
 from laser_pl.messages.mismatch import ADVICE, BOUND
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class Mismatch:
             self.nats += float((responses.logprobs - logprobs).abs().sum())
             self.tokens += float(responses.mask.sum())
 
-    def told(self, ranks: Ranks) -> float | None:
+    def told(self, processes: ProcessGroup) -> float | None:
         """Nats per token over all processes since the last time; None if nothing was counted. Warns of a large one."""
-        found = ranks.gather((self.nats, self.tokens))
+        found = processes.gather((self.nats, self.tokens))
         self.nats = self.tokens = 0.0
         nats, tokens = (math.fsum(values) for values in zip(*found, strict=True))
         if tokens == 0:

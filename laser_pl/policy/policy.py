@@ -19,6 +19,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation.engine import RolloutEngine
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.transformers_engine import TransformersEngine
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.modes import evaluating
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.models.language_model import Lora, Weights
@@ -26,14 +28,12 @@ from laser_pl.objectives.base import LossOutputs, Objective
 from laser_pl.policy.evaluation import Evaluation
 from laser_pl.policy.mismatch import Mismatch
 from laser_pl.policy.objective import objective_of
-from laser_pl.reading.modes import evaluating
-from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.runtime import progress
 from laser_pl.runtime.lockstep import Lockstep
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.runtime.sharding import ShardedStrategy, own_piece, shard
 from laser_pl.training.adapter import as_started, train_adapter
@@ -80,7 +80,7 @@ class Policy(LightningModule):
     Attributes:
         step: What became of the last training step.
         mismatch: How far the engine's model is from the policy.
-        origin: What tells the base and its tokenizer from others, once it is loaded.
+        origin: What distinguishes the base and its tokenizer from others, once it is loaded.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Policy(LightningModule):
         self.tokenizer = self.load_tokenizer(pad_token)
         self.language_model: Any = None  # a PeftModel, once it is loaded
         self.origin: dict[str, str] = {}
-        self._reader: ResponseReader | None = None
+        self._logprob_model: LogprobModel | None = None
         self._lockstep: Lockstep | None = None  # where processes share the weights out
         self.counts: Evaluation | None = None
         self.mismatch = Mismatch()
@@ -206,11 +206,11 @@ class Policy(LightningModule):
         return getattr(self.weights.load_config().get_text_config(), "max_position_embeddings", None)
 
     @property
-    def reader(self) -> ResponseReader:
+    def logprob_model(self) -> LogprobModel:
         """Reads responses with the model."""
-        if self._reader is None:
-            self._reader = ResponseReader(self.model, self.tokens_per_forward, self.share_prompts)
-        return self._reader
+        if self._logprob_model is None:
+            self._logprob_model = LogprobModel(self.model, self.tokens_per_forward, self.share_prompts)
+        return self._logprob_model
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, and the schedule where there is one."""
@@ -248,13 +248,13 @@ class Policy(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Log how far the engine that sampled the iteration's responses is from the policy, if it is another model."""
-        apart = self.mismatch.told(self._ranks)
+        apart = self.mismatch.told(self._processes)
         if apart is not None:
             self.log("rollouts/mismatch", apart)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make dropout follow from the position in the run, so that a resumed run repeats it."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._ranks.rank)
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.current_epoch, batch_idx) + self._processes.rank)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, Any]:
         """The objective on the batch's labels, or on written responses; each process trains its own rows.
@@ -279,19 +279,19 @@ class Policy(LightningModule):
             },
             batch_size=len(batch),
         )
-        ranks, labels = self._ranks, self.objective.labels(batch)
-        own = batch if ranks.size == 1 else batch.part(ranks.rows(len(batch)))
+        processes, labels = self._processes, self.objective.labels(batch)
+        own = batch if processes.size == 1 else batch.part(processes.rows(len(batch)))
         loss, losses, sums = self._own_loss(own, trained=int(self.objective.uses(batch).any(-1).sum()))
-        found = ranks.gather((loss.item(), sums))
+        found = processes.gather((loss.item(), sums))
         finite = all(math.isfinite(value) for value, _ in found)
         self.step.saw_loss(labels, finite, trains=self.objective.trains)
         by_name = losses.by_name()
-        values = ranks.together(torch.stack(list(by_name.values()), dim=-1), len(batch)).unbind(-1)  # (B,) each
+        values = processes.together(torch.stack(list(by_name.values()), dim=-1), len(batch)).unbind(-1)  # (B,) each
         every = PromptLosses(dict(zip(by_name, values, strict=True)), self.objective.by_chance(batch))
         if labels > 0:
             means = [sum(parts) / labels for parts in zip(*(own for _, own in found), strict=True)]
             logged = {
-                "train/loss": sum(value for value, _ in found) / ranks.size,
+                "train/loss": sum(value for value, _ in found) / processes.size,
                 **{f"train/{part}": every.values[part].nanmean() for part in self.objective.parts},
                 **{f"train/{name}": mean for name, mean in zip(self.objective.means, means, strict=True)},
                 f"train/{self.objective.needs}": float(labels),
@@ -322,8 +322,8 @@ class Policy(LightningModule):
         else:
             parameters = self.parameters() if differentiates_at_once(self._trainer) else None
             scale = loss_scale(self._trainer)
-            loss, losses, means = batch_loss(own, self.reader, objective, parameters, scale)
-        share = int(uses.any(-1).sum()) * self._ranks.size / trained
+            loss, losses, means = batch_loss(own, self.logprob_model, objective, parameters, scale)
+        share = int(uses.any(-1).sum()) * self._processes.size / trained
         labels = objective.labels(own)
         return loss * share, losses, [float(means[name]) * labels for name in objective.means]
 
@@ -350,9 +350,9 @@ class Policy(LightningModule):
         self.step.end()
 
     @property
-    def _ranks(self) -> Ranks:
+    def _processes(self) -> ProcessGroup:
         """The processes that train together."""
-        return Ranks() if self._trainer is None else Ranks.of(self.trainer)
+        return ProcessGroup() if self._trainer is None else ProcessGroup.of(self.trainer)
 
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
@@ -360,12 +360,12 @@ class Policy(LightningModule):
         """A block, of every process at once, with as many forwards as each needs: see ``Lockstep.together``."""
         if self._lockstep is None:
             return nullcontext()
-        assert self.reader.sharded  # it is made here, where all make it
+        assert self.logprob_model.sharded  # it is made here, where all make it
         return self._lockstep.together()
 
     def publish(self) -> None:
         """Let the engine answer with the policy as it is now; every process at once."""
-        self.engine.publish(self.model, self.tokenizer, self._ranks)
+        self.engine.publish(self.model, self.tokenizer, self._processes)
 
     def roll_out(self, prompts: PromptBatch, sampling: Sampling, seed: int) -> tuple[Responses, Tensor, Tensor]:
         """Sample responses and note what the policy thinks of them now, which makes it the reference later.
@@ -374,24 +374,24 @@ class Policy(LightningModule):
             The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
         """
         responses = self.engine.respond(prompts, sampling, seed)
-        logprobs = self.logprobs(Reading.of(prompts, responses)).view(len(prompts), sampling.n)
+        logprobs = self.logprobs(ResponseBatch.of(prompts, responses)).view(len(prompts), sampling.n)
         self.mismatch.see(responses, logprobs)
         return responses, self.contexts(prompts), logprobs
 
     def contexts(self, prompts: PromptBatch) -> Tensor:
         """What the policy as it is makes of prompts, by which a reward model is chosen. Shape ``(B, d)``, float32."""
         with evaluating(self.model):
-            return self.reader.contexts(prompts)
+            return self.logprob_model.contexts(prompts)
 
-    def logprobs(self, reading: Reading) -> Tensor:
+    def logprobs(self, responses: ResponseBatch) -> Tensor:
         """Log-probabilities of responses under the policy as it is, in nats, without gradient. Shape ``(R,)``."""
         with evaluating(self.model):
-            return self.reader.all_logprobs(reading)
+            return self.logprob_model.all_logprobs(responses)
 
-    def start_logprobs(self, reading: Reading) -> Tensor:
+    def start_logprobs(self, responses: ResponseBatch) -> Tensor:
         """The same under the policy that training started from: without the adapter, or with the one it began with."""
         with as_started(self.model, self.lora.start):
-            return self.logprobs(reading)
+            return self.logprobs(responses)
 
     # -- validation and test -----------------------------------------------------------------------------------------
 
@@ -409,7 +409,7 @@ class Policy(LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Nobody asks it any more."""
-        self.engine.rest(self._ranks)
+        self.engine.rest(self._processes)
 
     def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
         """Grade responses, greedy and sampled."""
@@ -423,12 +423,12 @@ class Policy(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self.engine.rest(self._ranks)
+        self.engine.rest(self._processes)
         self._log_accuracy("validation", self.trainer.val_dataloaders)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self.engine.rest(self._ranks)
+        self.engine.rest(self._processes)
         self._log_accuracy("test", self.trainer.test_dataloaders)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | tuple[()]:
@@ -437,7 +437,7 @@ class Policy(LightningModule):
             if len(batch) == 0:  # another process has one, or an earlier command had
                 return ()
             asked: Any = self.trainer.predict_dataloaders
-            seed = derive_seed(self.seed, "predict", batch_idx * self._ranks.size + self._ranks.rank)
+            seed = derive_seed(self.seed, "predict", batch_idx * self._processes.size + self._processes.rank)
             return self.engine.respond(batch, asked.sampling, seed), self.contexts(batch)
 
     def _start_counting(self, asked: Any) -> None:
@@ -449,11 +449,11 @@ class Policy(LightningModule):
     def _count(self, batch: PromptBatch, batch_idx: int) -> None:
         if len(batch) == 0 or self.counts is None:  # another process has one
             return
-        ranks = self._ranks
+        processes = self._processes
         asked = self.evaluation
         greedy = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
         for kind, sampling in (("greedy", greedy), ("sampled", asked)):
-            seed = derive_seed(self.seed, "evaluation", batch_idx * ranks.size + ranks.rank)
+            seed = derive_seed(self.seed, "evaluation", batch_idx * processes.size + processes.rank)
             responses = self.engine.respond(batch, sampling, seed)
             for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
                 self.counts.count(kind, prompt, texts)

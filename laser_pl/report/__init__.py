@@ -1,1 +1,1 @@
-"""What a run tells people."""
+"""What people read of a run."""

@@ -9,7 +9,7 @@ from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
 
 ALIKE = 0.95
-"""Share of pairs of responses that two reward models order alike from which on one of them tells nothing new; below
+"""Share of pairs of responses that two reward models order alike from which on one of them adds nothing new; below
 what is left of 1, one is the other's inverse."""
 MET_PROMPTS = 5
 MET_PAIRS = 30
@@ -23,7 +23,7 @@ def alike(records: RunRecords) -> Caution | None:
         return None
     return Caution(
         f"Reward models judge almost always alike: {told}.",
-        "One of them costs forwards and tells nothing new, and the bandit cannot tell them apart. Leave one out, or"
+        "One of them costs forwards and adds nothing new, and the bandit cannot distinguish them. Leave one out, or"
         " take one that differs.",
     )
 

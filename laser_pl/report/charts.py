@@ -9,7 +9,7 @@ from typing import Literal
 from laser_pl.report.series import Point, known
 
 PALETTE = ("#0072B2", "#C58700", "#009E73", "#B84300", "#C06A99", "#3294CB", "#666666", "#9A8F00")
-"""Okabe and Ito's, which colour-blind people tell apart, for white paper: the lighter ones are darker, and so is the
+"""Okabe and Ito's, which colour-blind people distinguish, for white paper: the lighter ones are darker, and so is the
 fourth, to differ from the second. Grey for black, which a dark page swallows."""
 
 DASHES = ("", "6 3", "2 3", "8 3 2 3")

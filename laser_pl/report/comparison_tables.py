@@ -64,7 +64,7 @@ def print_comparison(rows: Sequence[Row], baseline: str, console: Console | None
     for row in rows:
         averages.add_row(*map(as_markup, cells(row, columns)))
     console.print(averages)
-    details = Table("strategy", "category", "accuracy", "judged by")
+    details = Table("strategy", "category", "accuracy", "scored by")
     for row in rows:
         details.add_section()
         judges = dict(shares(row))
@@ -81,7 +81,7 @@ def markdown(rows: Sequence[Row], baseline: str) -> str:
     lines = ["# Comparison", "", safe(caption(rows, baseline)), ""]
     lines += table(headings(columns, baseline), [cells(row, columns) for row in rows])
     judged = [[row.name, category, text] for row in rows for category, text in shares(row)]
-    lines += ["", *table(["strategy", "category", "judged by"], judged), ""]
+    lines += ["", *table(["strategy", "category", "scored by"], judged), ""]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from laser_pl.report.text import visible
 from laser_pl.report.warnings import warnings_of
 
 SHOWN_SETTINGS = ("seed_everything", "model", "data", "selection", "optimizer", "lr_scheduler")
-"""Sections of the configuration that say how it was trained; the others say where, and who was told."""
+"""Sections of the configuration that say how it was trained; the others say where, and who was informed."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 

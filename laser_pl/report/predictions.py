@@ -21,7 +21,7 @@ from laser_pl.metrics.grader import Grader
 from laser_pl.report.statistics import interval, mean_and_interval
 from laser_pl.run.files import append_lines, writing
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.kept_lines import digest_of, lines_by_prompt
+from laser_pl.run.line_cache import digest_of, lines_by_prompt
 from laser_pl.selection.best import Best
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Predictions:
         """Take up what an interrupted command predicted for the same prompts, read in the same way.
 
         Args:
-            origin: What tells the tokenizer from others.
+            origin: What distinguishes the tokenizer from others.
             texts: What the policy reads, by prompt; a template may write the date.
         """
         self._unfinished = f"{self.path.stem}-unfinished-{digest_of([self._depends_on, origin, texts])}"
@@ -194,7 +194,7 @@ def print_predictions(summary: Mapping[str, Any], n: int, path: Path, console: C
     table.add_column("metric")
     for heading in ("prompts", f"best of {n}", "one sample"):
         table.add_column(heading, justify="right")
-    table.add_column("judged by")
+    table.add_column("scored by")
     for category, numbers in summary["categories"].items():
         best = "" if numbers["best_of_n"] is None else interval(*numbers["best_of_n"])
         sampled = "" if numbers["sampled"] is None else f"{numbers['sampled']:.3f}"

@@ -243,7 +243,7 @@ def _refuse_crowds(records: RunRecords) -> None:
 
 
 def trained_nothing(decision: Line) -> bool:
-    """Whether no responses of it were told apart: not a pair was made, or no scores differ that would be trained."""
+    """Whether no responses of it were distinguished: not a pair was made, or no scores differ that would be trained."""
     if decision.get("pairs", 0) is None:
         return bool(decision.get("prompts_without_pairs") == len(decision["prompt_ids"]))
     return decision.get("pairs") == 0

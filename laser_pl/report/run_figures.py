@@ -63,7 +63,7 @@ def accuracy_figure(records: RunRecords) -> Figure:
 
 
 def arms_figure(records: RunRecords) -> Figure:
-    """Who judged: along the run, and by category."""
+    """Who scored: along the run, and by category."""
     lines, arms = records.decisions, records.judges
     charts: list[Chart] = []
     if lines:
@@ -76,7 +76,7 @@ def arms_figure(records: RunRecords) -> Figure:
             charts.append(_heat(f"iteration {last + 1}, % of prompts", own, arms))
     return Figure(
         "arms",
-        "Who judged",
+        "Who scored",
         "Which reward model ranked the responses. Lines show where iterations begin.",
         charts,
         [(arm, key) for key, arm in enumerate(arms)],

@@ -1,4 +1,4 @@
-"""Finished runs, as their folders tell of them."""
+"""Finished runs, as their folders describe them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_STRATEGY = {
     ("name",), ("runs_dir",), ("resume",), ("config",), ("checkpoint_every",), ("keep_iterations",), ("quiet",),
     ("trainer", "logger"), ("trainer", "default_root_dir"), ("trainer", "enable_progress_bar"),
 }  # fmt: skip
-"""Settings that make no other strategy: seeds, and where a run lies and who is told. Exactly these: the ``name`` of
+"""Settings that make no other strategy: seeds, and where a run lies and who is informed. Exactly these: the ``name`` of
 weights, or a reward model's own ``seed``, makes another one."""
 
 
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def strategy(self) -> dict[str, Any]:
-        """All settings that tell it from another strategy."""
+        """All settings that distinguish it from another strategy."""
         found: dict[str, Any] = _without(self.config, NO_STRATEGY)
         return found
 
@@ -131,7 +131,7 @@ def read_run(folder: Path) -> Run:
 def by_strategy(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
     """Runs whose settings are the same but for the seed, by a name for them and by seed.
 
-    The name is that of their folders without the seed; settings are added where it takes them to tell strategies apart.
+    The name is that of their folders without the seed; settings are added where strategies need them.
 
     Raises:
         ConfigurationError: If two runs of one strategy have the same seed.

@@ -66,7 +66,7 @@ def never_tried(records: RunRecords) -> Caution | None:
 
 
 def never_judged(records: RunRecords) -> Caution | None:
-    """An arm whose turn came and that never judged: it failed, had no opinion, or told no two responses apart.
+    """An arm whose turn came and that never judged: it failed, had no opinion, or distinguished no two responses.
 
     Those whose scores tied again and again are ``told_nothing_apart``'s.
     """
@@ -91,7 +91,7 @@ def told_nothing_apart(records: RunRecords) -> Caution | None:
     if not odd:
         return None
     return Caution(
-        f"Reward models that tell no responses apart: {'; '.join(odd)}.",
+        f"Reward models that distinguish no responses: {'; '.join(odd)}.",
         "They cost forwards and made no pair; the next best judged in their place. Look at such a one's scores of the"
         " recorded prompts: at its template and scale, at selection.pairs.min_margin, or leave it out. More exploration"
         " does not help.",
@@ -142,7 +142,7 @@ def idle(records: RunRecords) -> Caution | None:
     if len(empty) <= IDLE * len(steps):
         return None
     scored = any(line.get("pairs", 0) is None for own in empty for line in own)
-    found = "No responses were told apart" if scored else "No pair could be made"
+    found = "No responses were distinguished" if scored else "No pair could be made"
     what = f"{found} in {len(empty)} of {len(steps)} steps, which trained nothing."
     if names := _forbidden(empty, _responses(records)):
         return Caution(
@@ -190,7 +190,7 @@ def noisy_rewards(records: RunRecords) -> Caution | None:
 
 
 def _clearer_rewards(records: RunRecords) -> str:
-    """What would tell arms apart that the run does not do yet."""
+    """What would distinguish arms that the run does not do yet."""
     selection, share = table(records.config, "selection"), _share(records)
     ways = ["more iterations"]
     if selection.get("granularity") != "prompt":
@@ -199,7 +199,7 @@ def _clearer_rewards(records: RunRecords) -> str:
         ways.insert(0, "a signal that asks all reward models (--config preset:cooling or preset:trusted)")
     elif share < 1:
         ways.insert(0, f"a selection.signal.share above {share:g}")
-    return f"What tells them apart better is {' or '.join([', '.join(ways[:-1]), ways[-1]] if ways[:-1] else ways)}."
+    return f"What distinguishes them better is {' or '.join([', '.join(ways[:-1]), ways[-1]] if ways[:-1] else ways)}."
 
 
 def _share(records: RunRecords) -> float | None:
@@ -242,7 +242,7 @@ _WHY = {
     "no label": "Labels were missing there, or reward models were put aside after failures; the log says why. Mend"
     " them, or leave them out.",
     "tied": "Scores tied there, or responses were the same: lower selection.pairs.min_margin, sample more or warmer"
-    " responses (data.rollouts.n, temperature), or leave out who tells nothing apart.",
+    " responses (data.rollouts.n, temperature), or leave out who distinguishes nothing.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Numbers along a run, made few enough to be drawn and to be told apart."""
+"""Numbers along a run, made few enough to be drawn and to be distinguished."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mean(values: Sequence[float]) -> float:
 def clear_change(before: Sequence[float], after: Sequence[float]) -> float:
     """How much the mean rose, if by more than two standard errors of the difference; otherwise 0.
 
-    Fewer than two values on either side tell nothing.
+    Fewer than two values on either side say nothing.
 
     >>> clear_change([1.0, 1.2], [3.0, 3.2]), clear_change([1.0, 3.0], [1.5, 3.5])
     (2.0, 0.0)

@@ -1,4 +1,4 @@
-"""What a strategy is called: by its runs' folders, and by its settings where these do not tell it from another."""
+"""What a strategy is called: by its runs' folders, and where these are not enough by its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Setting = tuple[str, ...]
 """Where it stands in a configuration."""
 
 SHOWN = 3
-"""So many settings a name has, unless it takes more to tell strategies apart."""
+"""So many settings a name has, unless it takes more to distinguish strategies."""
 LONGEST = 40
 """Characters of a setting's value; of a longer one the end is shown, in which paths differ."""
 
@@ -73,7 +73,7 @@ def _told_apart(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     values = {path: _texts(path, flat) for path in every}
     differing = sorted((path for path in every if len(set(values[path])) > 1), key=_section)
     chosen, parts = [], [""] * len(flat)
-    for path in differing:  # those that it takes to tell all apart
+    for path in differing:  # those that it takes to distinguish all
         split = [f"{part}\n{value}" for part, value in zip(parts, values[path], strict=True)]
         if len(set(split)) > len(set(parts)):
             parts = split

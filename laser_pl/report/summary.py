@@ -117,7 +117,7 @@ def _accuracy_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("category")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
-    table.add_column("judged by")
+    table.add_column("scored by")
     names = dict.fromkeys(name for part in (after, before, summary["arm_share"]) for name in part if name != "average")
     for category in [*names, *(["average"] if "average" in after or "average" in before else [])]:
         both = category in before and category in after
@@ -132,10 +132,10 @@ def _accuracy_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _judges_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
-    """Who judged, where nothing was tested."""
-    table = Table(title="Who judged", title_justify="left")
+    """Who scored, where nothing was tested."""
+    table = Table(title="Who scored", title_justify="left")
     table.add_column("category")
-    table.add_column("judged by")
+    table.add_column("scored by")
     for category, own in shares.items():
         table.add_row(as_markup(category), as_markup(", ".join(in_per_cent(own))))
     return table

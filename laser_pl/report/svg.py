@@ -18,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
 LETTER = 7.6
 """Room for a letter, at the size that a phone gets."""
 
-Scale = Callable[[float], float]
+RewardNormalizer = Callable[[float], float]
 
 
 @singledispatch
@@ -100,12 +100,12 @@ def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
     return _m(template, WIDTH, height, line(title), Markup("").join(parts))
 
 
-def _across(low: float, high: float) -> Scale:
+def _across(low: float, high: float) -> RewardNormalizer:
     span = (high - low) or 1.0
     return lambda value: LEFT + (value - low) / span * (WIDTH - LEFT - RIGHT)
 
 
-def _up(low: float, high: float) -> Scale:
+def _up(low: float, high: float) -> RewardNormalizer:
     span = (high - low) or 1.0
     return lambda value: HEIGHT - BOTTOM - (value - low) / span * (HEIGHT - TOP - BOTTOM)
 
@@ -124,12 +124,14 @@ def _number(value: float, percent: bool) -> str:
     return f"{value:.0%}" if percent else f"{round(value, 10) + 0.0:.4g}"
 
 
-def _marks(marks: Sequence[float], x: Scale, kind: str) -> Markup:
+def _marks(marks: Sequence[float], x: RewardNormalizer, kind: str) -> Markup:
     paths = [_m('<path class="{}" d="M{:.1f},{}V{}"/>', kind, x(mark), TOP, HEIGHT - BOTTOM) for mark in marks]
     return Markup("").join(paths)
 
 
-def _axes(name: str, x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float], percent: bool) -> Markup:
+def _axes(
+    name: str, x: RewardNormalizer, y: RewardNormalizer, xs: Sequence[float], ys: Sequence[float], percent: bool
+) -> Markup:
     bottom, parts = HEIGHT - BOTTOM, []
     for value in ys:
         parts.append(_m('<path class="grid" d="M{},{:.1f}H{}"/>', LEFT, y(value), WIDTH - RIGHT))
@@ -143,7 +145,7 @@ def _axes(name: str, x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float
     return Markup("").join(parts)
 
 
-def _series(series: Series, x: Scale, y: Scale, percent: bool) -> Markup:
+def _series(series: Series, x: RewardNormalizer, y: RewardNormalizer, percent: bool) -> Markup:
     color = f"c{series.key % len(PALETTE)}"
     pieces = unbroken(series.points)
     points = [point for piece in pieces for point in piece]
@@ -171,12 +173,12 @@ def _bands(series: Series) -> list[tuple[list[Point], list[Point]]]:
     return [([low for low, _ in piece], [high for _, high in piece]) for piece in found]
 
 
-def _places(points: Sequence[Point], x: Scale, y: Scale) -> str:
+def _places(points: Sequence[Point], x: RewardNormalizer, y: RewardNormalizer) -> str:
     """As a path has them."""
     return "L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
 
 
-def _ring(point: Point, color: str, name: str, x: Scale, y: Scale, percent: bool) -> Markup:
+def _ring(point: Point, color: str, name: str, x: RewardNormalizer, y: RewardNormalizer, percent: bool) -> Markup:
     return _m('<circle class="ring {}" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}: {}</title></circle>',
               color, x(point[0]), y(point[1]), line(name), _number(point[1], percent))  # fmt: skip
 

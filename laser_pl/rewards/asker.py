@@ -1,4 +1,4 @@
-"""Who asks reward functions: the run, as far as TRL lets functions see and tell it."""
+"""Who asks reward functions: the run, as far as TRL lets functions see it and log to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GIVEN = ("completion_ids", "trainer_state", "log_extra", "log_metric")
 
 
 class Asker:
-    """What a run gives reward functions, and what they told it since it last looked.
+    """What a run gives reward functions, and what they logged since it last looked.
 
     Args:
         encode: The policy's tokens of a text that was not sampled just now.
@@ -59,13 +59,13 @@ class Asker:
         }
 
     def told(self) -> dict[str, list[float]]:
-        """What was told by ``log_metric`` since the last time, by its name."""
+        """What was logged by ``log_metric`` since the last time, by its name."""
         told, self._told = self._told, {}
         return told
 
 
 def means(told: Iterable[Mapping[str, list[float]]]) -> dict[str, float]:
-    """The mean of what was told, as ``reward/<name>``.
+    """The mean of what was logged, as ``reward/<name>``.
 
     Args:
         told: In each process, since each asks about responses of its own.

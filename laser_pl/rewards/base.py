@@ -30,7 +30,7 @@ class RewardModel(ABC):
         """Learn what says how right a response is, ``model.matcher``; called before ``check``."""
 
     def asked_by(self, asker: Asker) -> None:
-        """Learn who asks, before the first ``score``; reward functions see and tell a run what TRL lets them."""
+        """Learn who asks, before the first ``score``; reward functions see and log what TRL lets them."""
 
     def check(self) -> None:
         """Find mistakes that can be found without loading weights; called before the first rollout.
@@ -54,7 +54,7 @@ class RewardModel(ABC):
         """
 
     def size(self) -> int:
-        """Bytes of weights it holds when it is loaded; to be told without loading them."""
+        """Bytes of weights it holds when it is loaded; known without loading them."""
         return 0
 
     def forwards_per_response(self, n: int) -> float:

@@ -12,10 +12,10 @@ from transformers import AutoModelForSequenceClassification
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.logprobs.company import Turn, apart, forget_longer_texts
+from laser_pl.logprobs.padding import pad_right
+from laser_pl.logprobs.trial_texts import TrialTexts, unblurred
 from laser_pl.models.language_model import Weights
-from laser_pl.reading.company import Turn, apart, forget_longer_texts
-from laser_pl.reading.padding import pad_right
-from laser_pl.reading.trial_texts import TrialTexts, unblurred
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import Text, kept_places, whole_texts
 

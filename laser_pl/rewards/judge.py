@@ -13,9 +13,9 @@ from laser_pl.batches import Prompt
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.templates import SandboxedText, chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.logprobs.padded import position_ids
+from laser_pl.logprobs.padding import pad_left
 from laser_pl.models.language_model import Weights
-from laser_pl.reading.logprobs import position_ids
-from laser_pl.reading.padding import pad_left
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import cut_text
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
+from laser_pl.logprobs.packed import shared_logprobs, why_not_shared
+from laser_pl.logprobs.padded import response_logprobs
+from laser_pl.logprobs.padding import pad_left, pad_right
 from laser_pl.models.language_model import Weights
-from laser_pl.reading.logprobs import response_logprobs
-from laser_pl.reading.padding import pad_left, pad_right
-from laser_pl.reading.shared_prompt import shared_logprobs, why_not_shared
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.text import continuations, cut_parts
 

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 from laser_pl.batches import Prompt
 from laser_pl.data.templates import chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
+from laser_pl.logprobs.positions import most_positions
 from laser_pl.models.language_model import Weights
-from laser_pl.reading.positions import most_positions
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.text import Side
 from laser_pl.rewards.token_batches import TokenBatches

@@ -18,7 +18,7 @@ from laser_pl.rewards.weighted_ensemble import WeightedEnsemble, weighted_mean
 Question = tuple[str, tuple[str, ...]]
 """A prompt's id and the responses to it."""
 REMEMBERED = 4096
-"""So many questions are remembered at most, the newest: who only predicts is never told to forget."""
+"""So many questions are remembered at most, the newest: who only predicts never forgets by itself."""
 
 
 class OnlineEnsemble(WeightedEnsemble):
@@ -71,7 +71,7 @@ class OnlineEnsemble(WeightedEnsemble):
     ) -> dict[int, Tensor]:
         """The exponents without the rate, ``(E,)`` for each prompt that had pairs.
 
-        A prompt that is in the batch twice has other responses there, by which its scores are told apart.
+        A prompt that is in the batch twice has other responses there, by which its scores are distinguished.
         """
         gains = {}
         for row, scores in enumerate(self._scores_of(prompts, responses)):

@@ -26,8 +26,8 @@ Rate how well the response serves the request, from 1 (not at all) to 5 (perfect
 class PointwiseJudge(Judge):
     r"""Scores a response by the rating to expect of a language model.
 
-    It is :math:`\sum_a v_a \, p(a \mid \text{template})` over the ratings; the expected value tells responses apart to
-    which the likeliest rating is the same.
+    It is :math:`\sum_a v_a \, p(a \mid \text{template})` over the ratings; the expected value
+    distinguishes responses to which the likeliest rating is the same.
 
     Args:
         weights: The model.

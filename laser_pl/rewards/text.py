@@ -22,7 +22,7 @@ class Text:
 
     Attributes:
         ids: Token ids.
-        types: Of each token which part it belongs to, where the tokenizer tells two apart; as long, or empty.
+        types: Of each token which part it belongs to, where the tokenizer distinguishes two; as long, or empty.
     """
 
     ids: list[int]

@@ -25,7 +25,7 @@ class Verifier(RewardModel):
         self._grader = matcher or Exact()
 
     def grade_by(self, grader: Grader) -> None:
-        """Take it, unless it was told which to use."""
+        """Take it, unless it was given one to use."""
         self._grader = self.matcher or grader
 
     def check_categories(self, categories: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 
 SECONDS = 10.0
 BYTES = 2**30
-"""More than what the process has already; where the system tells and takes such bounds."""
+"""More than what the process has already; where the system says and takes such bounds."""
 _LEAST, _TIMES = 2**32, 200
 """Bytes that a packed file's content may take, and how many times its own size: text has some ten times."""
 

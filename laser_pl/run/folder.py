@@ -101,7 +101,7 @@ class RunFolder:
             raise
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise ConfigurationError(
-                f"{self.config} cannot be read ({' '.join(str(error).split())}). Without it nothing can be told of a"
+                f"{self.config} cannot be read ({' '.join(str(error).split())}). Without it nothing can be said about a"
                 " run."
             ) from error
         return found if isinstance(found, dict) else {}

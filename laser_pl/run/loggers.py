@@ -83,13 +83,13 @@ _OF_LOGGERS = (
     "log_metrics", "log_hyperparams", "log_table", "log_graph", "save", "finalize", "after_save_checkpoint"
 )  # fmt: skip
 _told: WeakSet[Any] = WeakSet()
-"""Whose failure was told of."""
+"""Whose failure was reported."""
 
 OF_PROFILERS = ("describe",)
 
 
 def outlive(logger: Any, calls: Sequence[str] = _OF_LOGGERS) -> None:
-    """Let the failure of a logger's service cost its log, not the run: it is told of once, and nothing more logged.
+    """Let the failure of a logger's service cost its log, not the run: it is reported once, and nothing more logged.
 
     Args:
         logger: It, or a profiler, whose report may fail where too little was measured.

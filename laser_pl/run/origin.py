@@ -77,7 +77,7 @@ def _digest(value: Any) -> str:
 def refuse_other_origin(made_with: Origin, now: Origin, what: str, name: str) -> None:
     """See whether something was made with the weights and the tokenizer that are there now.
 
-    Another chat template is told and no more, like any other setting.
+    Another chat template is named and no more, like any other setting.
 
     Args:
         made_with: What it was made with; empty where nobody noted it.

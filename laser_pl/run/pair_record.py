@@ -19,7 +19,7 @@ def pair_lines(batch: LabelledBatch, step: int, judges: Sequence[str]) -> Iterat
     Args:
         batch: The labelled batch.
         step: The training step.
-        judges: Who judged each prompt.
+        judges: Who scored each prompt.
     """
     pairs = batch.pairs.to("cpu")
     for row, (prompt, judge) in enumerate(zip(batch.prompts.prompts, judges, strict=True)):

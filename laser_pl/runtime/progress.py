@@ -37,7 +37,7 @@ class Task:
 
 
 class Listener(Protocol):
-    """Is told of tasks, which lie within one another: the last one that began is the first one to end."""
+    """Hears of tasks, which lie within one another: the last one that began is the first one to end."""
 
     def begin(self, task: Task) -> None:
         """One begins."""
@@ -54,7 +54,7 @@ _listener: Listener | None = None
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a listener, instead of the one before, for as long as the block runs."""
+    """Inform a listener, instead of the one before, for as long as the block runs."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -65,7 +65,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def task(what: str, unit: str = "", total: float | None = None, found: float = 0.0) -> Iterator[None]:
-    """Tell the listener of the block as a task, see ``Task``."""
+    """Inform the listener of the block as a task, see ``Task``."""
     listener = _listener
     if listener is None:
         yield
@@ -78,6 +78,6 @@ def task(what: str, unit: str = "", total: float | None = None, found: float = 0
 
 
 def advance(count: float) -> None:
-    """Tell the listener that so many more are done of the innermost task."""
+    """Inform the listener that so many more are done of the innermost task."""
     if _listener is not None:
         _listener.advance(count)

@@ -11,6 +11,19 @@ from laser_pl.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 
+def in_new_words(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A selection's state with the names of now: the normalizer was its ``scale``, for one release more.
+
+    >>> in_new_words({"parts": {"scale": "Raw"}, "scale": {}})
+    {'parts': {'normalizer': 'Raw'}, 'normalizer': {}}
+    """
+
+    def new(names: Mapping[str, Any]) -> dict[str, Any]:
+        return {"normalizer" if name == "scale" else name: value for name, value in names.items()}
+
+    return {**new(state), "parts": new(state["parts"])} if "parts" in state else dict(state)
+
+
 def refuse_other_parts(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """See that the parts that learn are those of the checkpoint.
 

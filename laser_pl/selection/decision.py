@@ -30,11 +30,11 @@ class Decision:
         prompt_ids: The prompts it was made for: a batch's, or one.
         category: Their category; null for a mixed batch.
         arm: The reward model that judged.
-        passed_over: Those whose turn came before but were aside, gave no label, or told no responses apart.
+        passed_over: Those whose turn came before but were aside, gave no label, or distinguished no responses.
         mean: The bandit's expected reward of each arm.
         bonus: Its exploration bonus of each arm.
         pairs: Preference pairs made; null where the objective takes scores.
-        prompts_without_pairs: Prompts for which none could be made: whose responses nobody told apart.
+        prompts_without_pairs: Prompts for which none could be made: whose responses nobody distinguished.
         forbidden: Responses that failed each constraint, of the whole batch.
         reward_model_seconds: Time for loading and scoring, of the whole batch.
         reward_model_forwards: Forwards of each reward model, of the whole batch.
@@ -43,7 +43,7 @@ class Decision:
         parts: The parts of it by name, unweighted; in the file beside it, under their names.
         observed: What the signal said of each arm, unscaled.
         reward: What the bandit learned of each arm.
-        tied: Those passed over whose labels told no responses apart: the scores tied, or lay within ``min_margin``.
+        tied: Those passed over whose labels distinguished no responses: the scores tied, or lay within ``min_margin``.
     """
 
     iteration: int
@@ -122,7 +122,7 @@ def decide(
         judgement: Who was asked in each decision.
         forbidden: Responses that failed each constraint.
         costs: What the batch cost.
-        paired: Whether pairs are trained; else scores are, and those of ``judgement`` show what they tell apart.
+        paired: Whether pairs are trained; else scores are, and those of ``judgement`` show what they distinguish.
     """
     count = torch.bincount(judgement.pairs.prompt.cpu(), minlength=len(batch))  # (B,)
     passed_over = judgement.with_outcome(Outcome.ASIDE, Outcome.FAILED, Outcome.ABSTAINED, Outcome.TIED)

@@ -1,4 +1,4 @@
-"""Who judges: the arm that the bandit chose, or the next best where that one tells no responses apart."""
+"""Who scores: the arm that the bandit chose, or the next best where that one distinguishes no responses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Judgement:
     """How a batch was judged.
 
     Attributes:
-        arms: Who judged, for each decision. Where nobody's labels made a pair, the first that gave labels. ``(M,)``.
+        arms: Who scored, for each decision. Where nobody's labels made a pair, the first that gave labels. ``(M,)``.
         scores: Their labels; NaN is none. Shape ``(B, n)``, float64.
         pairs: Made from them.
         turns: Of each decision, in order.

@@ -9,27 +9,27 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 Granularity = Literal["batch", "category", "prompt", "rank"]
 
 
-def rows_of_decisions(prompts: Sequence[Prompt], granularity: Granularity, ranks: Ranks) -> list[list[int]]:
+def rows_of_decisions(prompts: Sequence[Prompt], granularity: Granularity, processes: ProcessGroup) -> list[list[int]]:
     """Which rows of a batch each decision is about, in the order of their first rows.
 
     Args:
         prompts: The batch's.
         granularity: What gets one arm.
-        ranks: The processes, to which rows are dealt out.
+        processes: The processes, to which rows are dealt out.
 
     >>> sums, words = Prompt("a", "", "", category="sums"), Prompt("b", "", "", category="words")
-    >>> rows_of_decisions([sums, words, sums], "category", Ranks())
+    >>> rows_of_decisions([sums, words, sums], "category", ProcessGroup())
     [[0, 2], [1]]
     """
     groups: dict[int | str, list[int]] = {}
     for row, prompt in enumerate(prompts):
         group: dict[Granularity, int | str] = {
-            "batch": 0, "category": prompt.category, "prompt": row, "rank": ranks.rank_of(row)
+            "batch": 0, "category": prompt.category, "prompt": row, "rank": processes.rank_of(row)
         }  # fmt: skip
         groups.setdefault(group[granularity], []).append(row)
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""What reward models that learn are told of their judgement."""
+"""What reward models that learn get to know of their judgement."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def teach(
         for learner in panel.pool.reward_models[name].learners():
             learners.append(learner)
             lessons.append(learner.lessons(batch.prompts.prompts, pairs, judged, batch.responses.texts))
-    every = panel.ranks.gather(lessons)
+    every = panel.processes.gather(lessons)
     for number, learner in enumerate(learners):
         learner.learn(dict(sorted(lesson for one in every for lesson in one[number].items())))

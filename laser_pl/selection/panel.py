@@ -9,7 +9,7 @@ import torch
 
 from laser_pl.batches import Prompt
 from laser_pl.rewards.pool import Answer, Pool
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.selection.fallback import Labels
 
 
@@ -20,12 +20,12 @@ class Panel:
     Attributes:
         pool: The reward models.
         device: Where they run.
-        ranks: The processes.
+        processes: The processes.
     """
 
     pool: Pool
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    ranks: Ranks = field(default_factory=Ranks)
+    processes: ProcessGroup = field(default_factory=ProcessGroup)
 
     def ask(self, name: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], rows: Sequence[int]) -> Labels:
         """One reward model's labels for some rows; none if it is aside.
@@ -39,15 +39,15 @@ class Panel:
         labels = torch.full((len(prompts), len(texts[0])), torch.nan, dtype=torch.float64)
         failed = False
         if self.pool.health.may_be_asked(name):
-            own = [row for row in rows if self.ranks.rank_of(row) == self.ranks.rank]
+            own = [row for row in rows if self.processes.rank_of(row) == self.processes.rank]
             answers = self.gathered(name, [prompts[row] for row in own], [texts[row] for row in own])
             self.pool.note(name, answers)
             failed = any(answer.failure is not None for answer in answers)
             for rank, answer in enumerate(answers):
-                theirs = [row for row in rows if self.ranks.rank_of(row) == rank]
+                theirs = [row for row in rows if self.processes.rank_of(row) == rank]
                 labels[theirs] = answer.labels.reshape(len(theirs), labels.shape[1])
         return Labels(labels[list(rows)], failed)
 
     def gathered(self, name: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[Answer]:
         """What one reward model says in every process to that one's own question. Nothing is counted yet."""
-        return self.ranks.gather(self.pool.ask(name, prompts, texts, self.device))
+        return self.processes.gather(self.pool.ask(name, prompts, texts, self.device))

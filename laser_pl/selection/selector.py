@@ -15,9 +15,9 @@ from laser_pl.bandits.context import ContextPreparation
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
 from laser_pl.data.pairs import BestWorst, Pairing
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.normalizers import RewardNormalizer
 from laser_pl.feedback.observations import mean_by_arm
-from laser_pl.feedback.scales import Scale
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.metrics.grader import Grader
 from laser_pl.objectives.base import Needs
@@ -34,7 +34,7 @@ from laser_pl.selection.accuracies import Accuracies
 from laser_pl.selection.agreement import probe
 from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by
-from laser_pl.selection.continued import changes_of_arms, refuse_other_parts
+from laser_pl.selection.continued import changes_of_arms, in_new_words, refuse_other_parts
 from laser_pl.selection.decision import Decision, category_of, conclude, decide
 from laser_pl.selection.fallback import Judgement, Outcome, first_open, judge, none_paired
 from laser_pl.selection.granularity import Granularity, decision_of_rows, rows_of_decisions
@@ -57,12 +57,12 @@ class _Labelling:
 class Selector:
     """A bandit over reward models: ``label`` a batch, train on it, and let it ``learn`` from the loss of each prompt.
 
-    What it chooses next follows from what it learned last. Where the chosen reward model tells no responses apart, the
-    next best is asked. It needs neither trainer nor policy. ``laser_pl.callbacks.RewardSelection`` trains by it:
+    What it chooses next follows from what it learned last. Where the chosen reward model distinguishes no responses,
+    the next best is asked. It needs neither trainer nor policy. ``laser_pl.callbacks.RewardSelection`` trains by it:
 
     >>> from laser_pl import bandits, batches, rewards
     >>> from laser_pl.data.pairs import BestWorst
-    >>> from laser_pl.feedback.scales import PooledQuantiles
+    >>> from laser_pl.feedback.normalizers import PooledQuantiles
     >>> from laser_pl.feedback.signals.loss import Loss
     >>> from laser_pl.objectives import Dpo
     >>> class Short(rewards.RewardModel):
@@ -84,7 +84,7 @@ class Selector:
     With several processes each holds the whole batch and the whole bandit, and scores the rows it trains; scores and
     losses are exchanged, so that all decide and learn the same.
 
-    On resume it takes up what was learned (bandit, context mean, scales, counts); what it is configured with comes from
+    On resume it takes up what was learned (bandit, context mean, normalizer, counts); its settings come from
     the configuration alone. An arm is known by its name: a new name starts fresh, a name that is gone is forgotten.
 
     Args:
@@ -92,7 +92,7 @@ class Selector:
         bandit: Chooses one of them.
         context: Prepares hidden states for the bandit.
         signal: What a trained batch says about its judges.
-        scale: Turns that into rewards.
+        normalizer: Turns that into rewards.
         pairs: Makes preference pairs from scores. For an objective of scores its ``truncated`` alone counts.
         granularity: What gets one arm. A ``batch``, each ``category`` in it, each ``prompt``, or what each process
             trains of the batch (``rank``); the context is the mean of the prompts'.
@@ -127,7 +127,7 @@ class Selector:
         bandit: Bandit,
         context: ContextPreparation,
         signal: Signal,
-        scale: Scale,
+        normalizer: RewardNormalizer,
         pairs: Pairing,
         granularity: Granularity = "batch",
         constraints: dict[str, Constraint] = {},  # noqa: B006 - nobody changes it
@@ -150,7 +150,7 @@ class Selector:
         self.context = context
         self.signal = signal
         signal.follow(seed)
-        self.scale = scale
+        self.normalizer = normalizer
         self.pairs = pairs
         self.granularity = granularity
         if agreement_probe < 0:
@@ -185,7 +185,7 @@ class Selector:
             prompts: All that will be asked about.
 
         Returns:
-            What reward functions see of the run, and tell it.
+            What reward functions see of the run, and log to it.
 
         Raises:
             ConfigurationError: If one is not, or cannot.
@@ -215,7 +215,7 @@ class Selector:
         before, self.polled = self.pool.costs, {}
         self.pool.health.step = step
         prompts, hidden = batch.prompts.prompts, batch.contexts.cpu()
-        rows = rows_of_decisions(prompts, self.granularity, self.panel.ranks)
+        rows = rows_of_decisions(prompts, self.granularity, self.panel.processes)
         contexts = self.context.prepare(torch.stack([hidden[own].mean(0) for own in rows]))  # (M, d)
         self.bandit.tell(batch.iteration, [category_of([prompts[row] for row in own]) for own in rows])
         why = self.bandit.explain(contexts)
@@ -238,8 +238,8 @@ class Selector:
         return labelled
 
     @torch.no_grad()
-    def learn(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments = Instruments()) -> None:  # noqa: B008
-        """Let the bandit learn from the step, and from what it did not train: who was asked and told nothing apart.
+    def learn(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries = Queries()) -> None:  # noqa: B008
+        """Let the bandit learn from the step, and from what it did not train: who was asked and distinguished nothing.
 
         Args:
             batch: The one that ``label`` gave last, on whatever device.
@@ -254,7 +254,7 @@ class Selector:
         rows, judgement = self._labelling.rows, self._labelling.judgement
         decision = decision_of_rows(rows)
         seen = self.signal.measure(batch, losses, replace(ask, scores=partial(self._poll, batch)))
-        seen = self.panel.ranks.gather(seen)[0]  # the same everywhere, but for the rounding of unlike devices
+        seen = self.panel.processes.gather(seen)[0]  # the same everywhere, but for the rounding of unlike devices
         if self.signal.measures_accuracy:
             self.accuracies.note(self.arms, seen)
         seen = mean_by_arm(seen, decision)
@@ -264,14 +264,14 @@ class Selector:
         chance = torch.stack([by_chance[own].nanmean() for own in rows])
         seen, rivals = observed(seen, judgement, chance, len(self.arms))
         contexts = self._labelling.contexts[seen.prompt]  # (O, d)
-        rewards = self.scale.rewards(contexts, seen.arm, seen.value, seen.chance)
+        rewards = self.normalizer.rewards(contexts, seen.arm, seen.value, seen.chance)
         self.bandit.learn(contexts, seen.arm, rewards, rivals)
         pairs = batch.pairs.to("cpu") if self.needs == "pairs" else every_pair(batch.scores)
         teach(self.panel, self.arms, batch, pairs, decision, seen, rewards)
         costs = self.pool.costs - self._labelling.before
         self.decisions = conclude(self.decisions, rows, self.arms, losses, seen, rewards, costs)
         if self.check_ranks:
-            self.panel.ranks.check_equal(self.state_dict(), "The selection")
+            self.panel.processes.check_equal(self.state_dict(), "The selection")
 
     @torch.no_grad()
     def best(self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], hidden: Tensor) -> Best:
@@ -316,7 +316,7 @@ class Selector:
     def _judge(self, batch: RolloutBatch, rows: list[list[int]], contexts: Tensor, allowed: Tensor) -> Judgement:
         """Ask the arms that the bandit chooses, or the next best."""
         prompts, texts = batch.prompts.prompts, batch.responses.texts
-        # A pair of each prompt's shows that its scores tell responses apart.
+        # A pair of each prompt's shows that its scores distinguish responses.
         pairing = self.pairs if self.needs == "pairs" else BestWorst(per_prompt=1, truncated=self.pairs.truncated)
         judgement = judge(
             self.bandit.select(contexts),
@@ -362,7 +362,7 @@ class Selector:
             "bandit": self.bandit.state_dict(),
             "context": self.context.state_dict(),
             "signal": self.signal.state_dict(),
-            "scale": self.scale.state_dict(),
+            "normalizer": self.normalizer.state_dict(),
             "pool": self.pool.state_dict(),
         }
 
@@ -374,10 +374,11 @@ class Selector:
         """
         if not state_dict:
             return
+        state_dict = in_new_words(state_dict)
         try:
             refuse_other_parts(state_dict["parts"], self._parts())
             self._start(state_dict["context_size"])
-            for part in ("bandit", "context", "signal", "scale", "pool"):
+            for part in ("bandit", "context", "signal", "normalizer", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
             self.measured = state_dict.get("measured", 0)
             self.verdicts.load(state_dict["verdicts"])
@@ -389,18 +390,18 @@ class Selector:
         except KeyError as error:
             raise ConfigurationError(
                 f"The checkpoint's selection has no {error}: it was written by another version of laser_pl, or with"
-                " another bandit, signal or scale than selection names now. Go on with those, or start a new run."
+                " another bandit, signal or normalizer than selection names now. Go on with those, or start a new run."
             ) from error
 
     def _parts(self) -> dict[str, str]:
         """Which classes learn."""
-        return {name: type(getattr(self, name)).__name__ for name in ("bandit", "context", "signal", "scale")}
+        return {name: type(getattr(self, name)).__name__ for name in ("bandit", "context", "signal", "normalizer")}
 
     def _start(self, context_size: int) -> None:
         if not self._started:
             self.bandit.start(self.arms, context_size, derive_seed(self.seed, "bandit"))
             self.signal.start(self.arms)
-            self.scale.start(self.arms)
+            self.normalizer.start(self.arms)
             self._started = True
         elif self.bandit.context_size != context_size:
             raise ConfigurationError(

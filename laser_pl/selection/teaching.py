@@ -42,7 +42,7 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
             f" {objective} trains has no part '{signal.part}'. It has"
             f" {' and '.join(objective.parts)}: set selection.signal to {_that_work(objective)}."
         )
-    if objective.tells(signal.part):
+    if objective.informs(signal.part):
         return None
     name = objective.parts[0] if signal.part == LOSS else signal.part
     first = "its first value is ln 2 whoever judged" if name == "dpo" else "its first value is the same whoever judged"
@@ -55,7 +55,7 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
 
 def _that_work(objective: Objective) -> str:
     """Signals that carry something under an objective, as advice."""
-    if objective.tells(LOSS):
+    if objective.informs(LOSS):
         return "laser_pl.feedback.signals.Loss, or another"
     if objective.needs == "scores":
         return "laser_pl.feedback.signals.Cooling, Majority or Trusted"

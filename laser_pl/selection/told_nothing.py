@@ -1,4 +1,4 @@
-"""Arms that were asked and told nothing apart, and how likely each observation was to be made."""
+"""Arms that were asked and distinguished nothing, and how likely each observation was to be made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from laser_pl.selection.fallback import Judgement
 
 
 def observed(seen: Observations, judgement: Judgement, chance: Tensor, arms: int) -> tuple[Observations, Tensor]:
-    """All that a batch's decisions teach: what the signal measured, and who told nothing apart.
+    """All that a batch's decisions teach: what the signal measured, and who distinguished nothing.
 
-    An arm that was asked and told nothing apart did as a judge by chance does. Were it not observed, a bandit would
+    An arm that was asked and distinguished nothing did as a judge by chance does. Were it not observed, a bandit would
     know nothing of it for ever, and go on asking it for that. Chance is neither praise nor blame: on a prompt to which
-    all responses are right, the best of judges tells none apart.
+    all responses are right, the best of judges distinguishes none.
 
     Beside a poll this is all that a decision can teach: nobody else's judgement is measured there. To a bandit that
     weighs observations by their chance it must not count as a round, or the arm that ties wins every round that is not

@@ -212,7 +212,7 @@ def contexts_of(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def told_and_asked(bandit: Bandit, contexts: Tensor) -> Tensor:
-    """The arms, after being told of the contexts' categories as the selection tells."""
+    """The arms, after hearing of the contexts' categories as the selection announces them."""
     bandit.tell(0, ["x" if m % 2 else "y" for m in range(len(contexts))])
     return bandit.select(contexts)
 

@@ -93,8 +93,8 @@ def chance_is_what_labels_at_random_give(objective: Objective) -> None:
         )
         alike = bool((first.std(0) < 1e-9).all())
         hold(
-            objective.tells(name) != alike,
-            f"tells('{name}') is {objective.tells(name)}, and before training moves the policy its values"
+            objective.informs(name) != alike,
+            f"informs('{name}') is {objective.informs(name)}, and before training moves the policy its values"
             f" {'are the same whoever judged' if alike else 'differ with who judged'}.",
         )
 

@@ -22,7 +22,7 @@ from laser_pl.training.logged import load_logged, logged_so_far
 
 
 class Keeper(Protocol):
-    """Is told when nothing is under way."""
+    """Is called when nothing is under way."""
 
     def batch_over(self, trainer: Trainer) -> None:
         """A batch that is not its iteration's last, with its validation and all else that belongs to it."""
@@ -35,7 +35,7 @@ class Keeper(Protocol):
 
 
 class FitLoop(_FitLoop):
-    """Lightning's, which tells a keeper when nothing is under way.
+    """Lightning's, which calls a keeper when nothing is under way.
 
     When a run goes on, callbacks are asked once more for the start of the iteration that began last, for what they set
     there and no checkpoint holds. They have the state then that they had there, and nothing is logged, since it was.
@@ -145,7 +145,7 @@ class FitLoop(_FitLoop):
 
 
 class EpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over an iteration's batches, which tells the keeper when one is over."""
+    """Lightning's loop over an iteration's batches, which calls the keeper when one is over."""
 
     goes_on = False
 

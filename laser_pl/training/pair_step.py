@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PairIndices
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.micro_batches import Part
 from laser_pl.objectives.base import LossInputs, LossOutputs, Objective
-from laser_pl.reading.groups import Part
-from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.training.summed_gradients import sum_with_gradients
 
 
 def batch_loss(
     batch: LabelledBatch,
-    reader: ResponseReader,
+    logprob_model: LogprobModel,
     objective: Objective,
     parameters: Iterable[torch.nn.Parameter] | None,
     loss_scale: float = 1.0,
@@ -25,12 +25,12 @@ def batch_loss(
     """The mean loss over the prompts that have one.
 
     Every response that the objective uses is computed once, however many pairs it is in. Prompts do not depend on one
-    another but for the mean, so a batch that exceeds the reader's budget is computed in groups of prompts.
+    another but for the mean, so a batch that exceeds the model's budget is computed in groups of prompts.
 
     Args:
         batch: A labelled batch, with something that the objective uses in this process or, where weights are shared
             out, in another.
-        reader: Reads the responses.
+        logprob_model: Computes log-probabilities of responses.
         objective: What is minimised.
         parameters: Where given, groups are differentiated with respect to these one after the other, at once. Otherwise
             they are all in one graph, and their activations are computed again in its backward pass.
@@ -42,18 +42,18 @@ def batch_loss(
     pairs, n, uses = batch.pairs, batch.responses.tokens.shape[1], objective.uses(batch)
     used = torch.nonzero(uses.flatten()).squeeze(-1)  # (U,)
     tokens, mask = batch.responses.tokens.flatten(0, 1)[used], batch.responses.mask.flatten(0, 1)[used]
-    reading = Reading(batch.prompts, used // n, tokens, mask)
+    responses = ResponseBatch(batch.prompts, used // n, tokens, mask)
     reference, lengths = batch.reference_logprobs.flatten()[used], mask.sum(-1)  # (U,), (U,)
     scores = batch.scores.flatten().to(used.device)[used]  # (U,)
     accuracy = batch.accuracy.to(used.device)  # (B,)
     prompts = int(uses.any(-1).sum())
-    groups = reader.groups_to_train(reading)
+    groups = logprob_model.groups_to_train(responses)
     seen: list[LossOutputs] = []
     of_each: list[dict[str, Tensor]] = []
 
     def loss_of(group: list[Part]) -> Tensor:
         if not any(group):
-            return reader.group_logprobs(reading, group, recompute=False).sum()
+            return logprob_model.group_logprobs(responses, group, recompute=False).sum()
         rows = torch.tensor([row for part in group for row in part], device=used.device)
         place = torch.full_like(uses.flatten(), -1, dtype=torch.long)  # (B n,)
         place[used[rows]] = torch.arange(len(rows), device=used.device)
@@ -61,7 +61,7 @@ def batch_loss(
         mine = chosen >= 0  # (M,)  all responses of a prompt are in one group
         its_pairs = PairIndices(pairs.prompt[mine], chosen[mine], rejected[mine])
         of = used[rows] // n
-        logprobs = reader.group_logprobs(reading, group, recompute=len(groups) > 1 and parameters is None)
+        logprobs = logprob_model.group_logprobs(responses, group, recompute=len(groups) > 1 and parameters is None)
         before = reference[rows].to(logprobs.dtype)
         inputs = LossInputs(its_pairs, logprobs, before, lengths[rows], len(batch), of, scores[rows], accuracy)
         losses = objective.loss(inputs)

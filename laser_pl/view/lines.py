@@ -20,8 +20,8 @@ class Lines:
     """Says on standard error what begins and what came of it, and how far it is when nothing was said for a minute.
 
     Args:
-        state: Tells the state of the moment.
-        now: Tells the time, in seconds.
+        state: Returns the state of the moment.
+        now: Returns the time, in seconds.
     """
 
     def __init__(self, state: Callable[[], State], now: Callable[[], float] = time.monotonic) -> None:

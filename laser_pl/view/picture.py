@@ -51,7 +51,7 @@ def picture(state: State, now: float, width: int, height: int) -> RenderableType
     # The last choice may take three lines, and the cursor stands below the picture.
     arms = _arms(state, roomy, room=height - len(rows) - 4)
     if arms is not None:
-        rows.append(("judged by", arms))
+        rows.append(("scored by", arms))
     return _with_labels(rows + last_rows, min(width, WIDEST) if roomy else None)
 
 
@@ -127,7 +127,7 @@ def _arms(state: State, roomy: bool, room: int) -> RenderableType | None:
 
 
 class _Bar:
-    """A thick line as long as a share of the room, and a thin one for the rest: to be told apart without colours.
+    """A thick line as long as a share of the room, and a thin one for the rest: to be distinguished without colours.
 
     Args:
         share: From 0 to 1; more is 1.

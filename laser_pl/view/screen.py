@@ -41,7 +41,7 @@ class Screen:
     """Draws a state that others replace. The picture goes at the end, and what was said stays.
 
     Args:
-        state: Tells the state of the moment.
+        state: Returns the state of the moment.
     """
 
     def __init__(self, state: Callable[[], State]) -> None:

@@ -76,9 +76,9 @@ def place(state: State) -> str:
 
 
 def decision_in_words(decision: Decision) -> str:
-    """Who judged what, and why: the bandit's expectation, what its uncertainty added, and who would have been next.
+    """Who scored what, and why: the bandit's expectation, what its uncertainty added, and who would have been next.
 
-    Bandits whose bonus is zero everywhere add none; those without any opinion have no reason to tell. One that draws
+    Bandits whose bonus is zero everywhere add none; those without any opinion have no reason to show. One that draws
     lots may choose an arm whose sum is smaller than another's.
     """
     category = "a mixed batch" if decision.category is None else decision.category
@@ -106,7 +106,7 @@ def iteration_in_words(state: State) -> str:
         found.append(f"validation accuracy {state.accuracy['validation'][-1]:.3f}")
     shares = ", ".join(in_per_cent(state.shares))
     if shares:
-        found.append(f"judged by {shares}")
+        found.append(f"scored by {shares}")
     return shown(f"{place(state).capitalize()}: {'; '.join(found) or 'nothing was trained'}")
 
 

@@ -150,7 +150,7 @@ class FinishedRun:
     def give_back_weights(self) -> None:
         """Free the memory of the policy's weights, which are not asked for again."""
         if self.policy.language_model is not None:
-            self.policy.language_model = self.policy._reader = None
+            self.policy.language_model = self.policy._logprob_model = None
             gc.collect()  # bitsandbytes' 4-bit layers hold themselves in cycles
             if self.policy.device.type == "cuda":
                 torch.cuda.empty_cache()

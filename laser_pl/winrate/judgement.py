@@ -18,7 +18,7 @@ from laser_pl.data.plan import split_every
 from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.pool import Pool
-from laser_pl.run.kept_lines import Line, digest_of, kept_lines
+from laser_pl.run.line_cache import Line, cached_lines, digest_of
 from laser_pl.run.pair_record import plain
 from laser_pl.winrate.responses import Responses
 
@@ -135,7 +135,7 @@ def compare(
     }
     path = folder / f"judgements-{digest_of(of_what)}.jsonl"
     try:
-        lines = kept_lines(path, split_every(prompts, PROMPTS_AT_ONCE), ask, "Judging")
+        lines = cached_lines(path, split_every(prompts, PROMPTS_AT_ONCE), ask, "Judging")
     finally:
         judge.unload()
     games = [

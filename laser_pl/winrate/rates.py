@@ -122,7 +122,7 @@ def length_term(longer: Tensor) -> Tensor:
 
     Returns:
         In (-1, 1), 0 for equal lengths; NaN where all differences are the same and none is 0: what is due to length
-        cannot be told then. Shape ``(N,)``.
+        is unknown then. Shape ``(N,)``.
 
     >>> length_term(torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64))
     tensor([-0.7616,  0.0000,  0.7616], dtype=torch.float64)

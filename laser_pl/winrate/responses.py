@@ -12,7 +12,7 @@ from laser_pl.batches import Prompt
 from laser_pl.data.tables import Table
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampling import Sampling
-from laser_pl.run.kept_lines import Line, digest_of, kept_lines
+from laser_pl.run.line_cache import Line, cached_lines, digest_of
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.winrate.finished_run import FinishedRun
 
@@ -23,7 +23,7 @@ Responses = dict[str, list[str]]
 def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Responses:
     """What a run's policy answers to its test prompts, kept in the run's folder under ``responses/``.
 
-    They are those whose accuracy the run's last test tells, from the same random numbers.
+    They are those whose accuracy the run's last test reports, from the same random numbers.
 
     Args:
         run: The run.
@@ -58,7 +58,7 @@ def responses_of(run: FinishedRun, sampled: bool, trained: bool = True) -> Respo
 
     path = run.folder.path / "responses" / f"{kind}-{digest_of(on_what)}.jsonl"
     n = sampling.n
-    lines = kept_lines(path, run.batches, answer, f"Responses of {run.folder.path.name}, {kind}", run.folder.path)
+    lines = cached_lines(path, run.batches, answer, f"Responses of {run.folder.path.name}, {kind}", run.folder.path)
     for line in lines:
         texts = line.get("responses")
         if not isinstance(texts, list) or len(texts) != n or not all(isinstance(text, str) for text in texts):

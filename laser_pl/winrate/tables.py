@@ -96,7 +96,7 @@ def markdown(found: WinRates) -> str:
 
 
 def as_json(found: WinRates) -> dict[str, Any]:
-    """All of it; null is what could not be told."""
+    """All of it; null is what is unknown."""
     rates = {category: _flat(rate) for category, rate in found.rates.items()}
     return {**asdict(found), "resamples": RESAMPLES, "rates": rates}
 

@@ -113,7 +113,7 @@ def test_second_reward_selection_is_refused(
         "bandit": {"class_path": "laser_pl.bandits.LinUCB"},
         "context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
         "signal": {"class_path": "laser_pl.feedback.signals.Loss"},
-        "scale": {"class_path": "laser_pl.feedback.scales.Raw"},
+        "normalizer": {"class_path": "laser_pl.feedback.normalizers.Raw"},
         "pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
     }
     callback = json.dumps([{"class_path": "laser_pl.callbacks.RewardSelection", "init_args": init_args}])

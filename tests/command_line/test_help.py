@@ -19,12 +19,12 @@ from laser_pl.command_line.known_classes import known_classes
 from laser_pl.command_line.setting_text import default_of, first_sentence, plain, summary
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data import pairs, tables, templates
-from laser_pl.feedback import scales, signals
+from laser_pl.feedback import normalizers, signals
 from laser_pl.metrics import matchers
 from laser_pl.rewards import protocols
 
-BASES = [bandits.Bandit, rewards.RewardModel, signals.Signal, scales.Scale, pairs.Pairing, matchers.Matcher,
-         templates.Template, protocols.Protocol]  # fmt: skip
+BASES = [bandits.Bandit, rewards.RewardModel, signals.Signal, normalizers.RewardNormalizer, pairs.Pairing,
+         matchers.Matcher, templates.Template, protocols.Protocol]  # fmt: skip
 
 
 def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -88,7 +88,7 @@ import laser_pl, laser_pl.commands.cli
 from laser_pl.command_line.known_classes import own_classes
 from laser_pl.bandits.base import Bandit
 from laser_pl.data.templates import Template
-from laser_pl.feedback.scales import Scale
+from laser_pl.feedback.normalizers import RewardNormalizer
 from laser_pl.feedback.signals import Signal
 from laser_pl.generation import RolloutEngine
 from laser_pl.metrics.grader import Grader
@@ -99,7 +99,7 @@ def named(below):
     found = [one for cls in below.__subclasses__() for one in [cls, *named(cls)]]
     return [one for one in found if one.__module__.startswith("laser_pl.") and not inspect.isabstract(one)]
 
-bases = [Bandit, Template, Scale, Signal, RolloutEngine, Grader, Objective, RewardModel]
+bases = [Bandit, Template, RewardNormalizer, Signal, RolloutEngine, Grader, Objective, RewardModel]
 before = {base: {*named(base)} for base in bases}
 for module in pkgutil.walk_packages(laser_pl.__path__, "laser_pl."):
     module.name.endswith("__main__") or importlib.import_module(module.name)

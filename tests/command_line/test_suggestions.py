@@ -190,6 +190,7 @@ def test_near_miss_of_a_reward_function(
     [
         (["fitt"], "There is no command 'fitt'. Did you mean 'fit'?"),
         (["raport", "runs/a"], "There is no command 'raport'. Did you mean 'report'?"),
+        (["push", "runs/a"], "There is no command 'push' any more. The hub's own command uploads"),
         (["zzz"], "There is no command 'zzz'. See python -m laser_pl --help."),
         ([], "Name a command: fit, validate, test, "),
         (["report", "runs/a", "--hlep"], "report: unrecognized arguments: --hlep. Did you mean '--help'?"),

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.data.pairs import RandomPairs
-from laser_pl.feedback.scales import PooledQuantiles
+from laser_pl.feedback.normalizers import PooledQuantiles
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "experiments" / "paper"
@@ -252,7 +252,7 @@ def assert_published(run: LaserCLI) -> None:
     assert isinstance(selection.pairs, RandomPairs)
     assert selection.pairs.per_prompt == 10
     assert selection.bandit.alpha == 0.1  # type: ignore[attr-defined]
-    assert isinstance(selection.scale, PooledQuantiles)
+    assert isinstance(selection.normalizer, PooledQuantiles)
     common = yaml.safe_load((PAPER / "common.yaml").read_text(encoding="utf-8"))
     assert (common["trainer"]["max_epochs"], common["data"]["rollouts"]["n"], common["data"]["batch_size"]) == (
         10,

@@ -57,11 +57,11 @@ def test_rollouts(benchmarks: Callable[[str], ModuleType], results: Path) -> Non
     ]
 
 
-def test_common_start(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+def test_shared_prefix(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
     """Read once or by every prompt, log-probabilities are the same."""
     sizes = ["--prompts", "2", "--prompt", "24", "--common", "20", "--n", "3", "--new", "5", "--repeats", "1"]
     words = ["--dtypes", "float32", *sizes, "--results", str(results)]
-    assert benchmarks("common_start").main(words, TINY) == 0
+    assert benchmarks("shared_prefix").main(words, TINY) == 0
     page = results.read_text()
     assert [row[1] for row in cells(page)] == ["sampling", "log-probabilities", "DPO step"]
     assert float(page.split("(nats): ")[1].split()[0]) < 1e-5

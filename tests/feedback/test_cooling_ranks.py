@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laser_pl.batches import PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals import Cooling
 from laser_pl.feedback.signals.cooling import covariance, gain_of_the_likelier, standing
 from tests.runs import Fit
@@ -42,7 +42,7 @@ def measured(signal: Cooling, batch: RolloutBatch, scores: Tensor) -> dict[tuple
 
     ones = torch.ones(len(batch.prompts.prompts))
     seen = signal.measure(
-        batch, PromptLosses({"loss": 2 * ones}, {"loss": ones}), Instruments(lambda _: scores, refuse, refuse)
+        batch, PromptLosses({"loss": 2 * ones}, {"loss": ones}), Queries(lambda _: scores, refuse, refuse)
     )
     assert seen.value.dtype == seen.chance.dtype == torch.float64
     assert not seen.chance.any()

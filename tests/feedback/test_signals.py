@@ -16,19 +16,19 @@ from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PairIndices, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, mean_by_arm
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals import Advantage, Cooling, Dpo, Gap, Loss, Majority, Nll, ProbeGain, Signal, Trusted
 from laser_pl.feedback.signals.cooling import covariance
 from laser_pl.feedback.signals.majority import agreement
 from laser_pl.feedback.signals.spread import Spread
 from laser_pl.feedback.signals.trusted import share_ordered_rightly
+from laser_pl.logprobs.logprob_model import ResponseBatch
 from laser_pl.metrics.graded import ByCategory, TokenF1
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact, Number
 from laser_pl.objectives import Dpo as DpoObjective
-from laser_pl.reading.reader import Reading
 from tests.runs import ThroughDisk
 
 Make = Callable[..., RolloutBatch]
@@ -58,12 +58,12 @@ def refuse(question: object) -> Tensor:
     raise AssertionError(f"asked about {question}")
 
 
-not_asked = Instruments(refuse, refuse, refuse)
+not_asked = Queries(refuse, refuse, refuse)
 
 
-def scoring(scores: Callable[[list[int]], Tensor]) -> Instruments:
+def scoring(scores: Callable[[list[int]], Tensor]) -> Queries:
     """Only the reward models may be asked."""
-    return Instruments(scores, refuse, refuse)
+    return Queries(scores, refuse, refuse)
 
 
 def listed(seen: Observations) -> list[tuple[int, int, float]]:
@@ -284,10 +284,10 @@ def test_who_is_right_is_said_by_the_runs_grader(
     def score(rows: list[int]) -> Tensor:
         return torch.ones(2, len(rows), 3)
 
-    def logprobs(reading: Reading) -> Tensor:
-        return torch.zeros(len(reading.tokens))
+    def logprobs(responses: ResponseBatch) -> Tensor:
+        return torch.zeros(len(responses.tokens))
 
-    ask = Instruments(score, logprobs, refuse, of_run)
+    ask = Queries(score, logprobs, refuse, of_run)
     seen = Trusted(1.0, own).measure(batch, losses([0.7] * 4, [1.0] * 4), ask)
     assert seen.prompt.tolist() == [row for row in rows for _ in range(2)]
     gain = ProbeGain(matcher=own)
@@ -504,11 +504,11 @@ def test_advantage_by_hand(rollouts: Make) -> None:
     batch = judged(rollouts, [1, 0, 1], [[3.0, 2.0, 1.0]] * 3, [(0, 0, 1), (0, 0, 2), (2, 1, 2)])
     read: list[tuple[int, int]] = []
 
-    def start_logprobs(reading: Reading) -> Tensor:
-        read.extend(zip(reading.prompt.tolist(), (reading.tokens[:, 0] - 5).tolist(), strict=True))
+    def start_logprobs(responses: ResponseBatch) -> Tensor:
+        read.extend(zip(responses.prompt.tolist(), (responses.tokens[:, 0] - 5).tolist(), strict=True))
         return torch.tensor([-10.0 * p - i for p, i in read])
 
-    seen = Advantage().measure(batch, losses([0.7, NAN, 0.7], [1.0] * 3), Instruments(refuse, refuse, start_logprobs))
+    seen = Advantage().measure(batch, losses([0.7, NAN, 0.7], [1.0] * 3), Queries(refuse, refuse, start_logprobs))
     assert sorted(read) == [(0, 0), (0, 1), (0, 2), (2, 1), (2, 2)]
     assert listed(seen) == [(0, 1, 1.5), (2, 1, 1.0)]
     assert seen.chance.tolist() == [0.0, 0.0]
@@ -518,14 +518,14 @@ def test_probe_gain_by_hand(rollouts: Make, through_disk: ThroughDisk) -> None:
     """Two probes are found in the first step and measured; from the second on, every judge gets the mean gain."""
     signal = ProbeGain(size=2, matcher=Number())
     batch = trusted_batch(rollouts)
-    readings: list[Reading] = []
+    readings: list[ResponseBatch] = []
     levels = iter([[1.0, 2.0, 0.0, 0.0], [1.5, 2.5, -1.0, 0.0], [1.5, 2.5, 0.0, 0.0]])
 
-    def logprobs(reading: Reading) -> Tensor:
-        readings.append(reading)
+    def logprobs(responses: ResponseBatch) -> Tensor:
+        readings.append(responses)
         return torch.tensor(next(levels))  # of the right responses, then of the wrong ones
 
-    ask = Instruments(refuse, logprobs, refuse)
+    ask = Queries(refuse, logprobs, refuse)
     assert listed(signal.measure(batch, losses([0.7] * 4, [1.0] * 4), ask)) == []
     # Prompt 0: response 0 is right, 1 is not. Prompt 2: 0 is right and 1 is not. Tokens 5 and 6, then the end.
     assert readings[0].tokens.tolist() == [[5, 1], [5, 1], [6, 1], [6, 1]]

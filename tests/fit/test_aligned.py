@@ -23,7 +23,14 @@ from laser_pl.bandits import (
 from laser_pl.bandits.aligned import aligned
 from laser_pl.bandits.context import ContextPreparation
 from laser_pl.bandits.ridge import Ridge
-from laser_pl.feedback.scales import ArmZScore, ContextBaseline, PooledQuantiles, Raw, RunningMean, Scale
+from laser_pl.feedback.normalizers import (
+    ArmZScore,
+    ContextBaseline,
+    PooledQuantiles,
+    Raw,
+    RewardNormalizer,
+    RunningMean,
+)
 from laser_pl.run.state import digest
 
 BANDITS: dict[str, Callable[[], Bandit]] = {
@@ -37,7 +44,7 @@ BANDITS: dict[str, Callable[[], Bandit]] = {
     "Exp3": Exp3,
     "Classifier": Classifier,
 }
-SCALES: dict[str, Callable[[], Scale]] = {
+SCALES: dict[str, Callable[[], RewardNormalizer]] = {
     "Raw": Raw,
     "PooledQuantiles": PooledQuantiles,
     "RunningMean": RunningMean,
@@ -108,10 +115,12 @@ def test_a_bandit_thinks_the_same_wherever_its_questions_lie(
 
 @offsets
 @pytest.mark.parametrize("make", SCALES.values(), ids=SCALES)
-def test_a_scale_gives_the_same_rewards_wherever_its_values_lie(make: Callable[[], Scale], offset: int) -> None:
+def test_a_scale_gives_the_same_rewards_wherever_its_values_lie(
+    make: Callable[[], RewardNormalizer], offset: int
+) -> None:
     here, there = make(), make()
-    for scale in (here, there):
-        scale.start(ARMS)
+    for normalizer in (here, there):
+        normalizer.start(ARMS)
     for step in range(12):
         given = numbers(3, SIZE, seed=step), numbers(3, seed=100 + step), numbers(3, seed=200 + step)
         contexts, values, chance = (placed(tensor, offset) for tensor in given)

@@ -29,7 +29,7 @@ def arm(name: str, **settings: Any) -> str:
 
 SELECTION = {"class_path": "laser_pl.callbacks.reward_selection.RewardSelection", "init_args": {
     "reward_models": {"a": JUDGE}, "bandit": "laser_pl.bandits.LinUCB", "context": {}, "seed": 0,
-    "signal": "laser_pl.feedback.signals.Loss", "scale": "laser_pl.feedback.scales.Raw",
+    "signal": "laser_pl.feedback.signals.Loss", "normalizer": "laser_pl.feedback.normalizers.Raw",
     "pairs": "laser_pl.data.pairs.RandomPairs",
 }}  # fmt: skip
 PLATEAU = {"class_path": "lightning.pytorch.cli.ReduceLROnPlateau", "init_args": {"monitor": "val_loss"}}

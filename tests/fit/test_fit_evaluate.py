@@ -92,7 +92,7 @@ def test_prompts_without_answers_are_not_answered_in_vain(
         done = fit(tmp_path, "--data.columns.answer=null")
     assert {*sampled} == {6}
     assert done.summary["accuracy"] == {"before": {}, "after": {}}
-    assert "Who judged" in capsys.readouterr().out
+    assert "Who scored" in capsys.readouterr().out
     told = [one.message for one in caplog.records if "No test prompt has an answer" in one.message]
     assert len(told) == 1
     assert told[0].endswith("python -m laser_pl winrate.")

@@ -134,7 +134,7 @@ def test_an_arm_that_fails_gives_way_to_the_next_best(
     preferred = [d for d in decisions if d["passed_over"] == ["a"]]
     assert preferred
     assert all(d["passed_over"] in ([], ["a"]) for d in decisions)
-    # To abstain is an answer, which told nothing apart; a fault is none.
+    # To abstain is an answer, which distinguished nothing; a fault is none.
     abstains = {"a"} if kind == "none" else set()
     assert all(set(d["reward"]) == {"b"} | (abstains & set(d["passed_over"])) for d in paired)
     asked = run.summary["reward_model_forwards"]["a"]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.reading.reader import ResponseReader
+from laser_pl.logprobs.logprob_model import LogprobModel
 from laser_pl.run.state import digest, run_state
 from tests.runs import Fit
 
@@ -71,7 +71,7 @@ def test_responses_are_not_read_again(fit: Fit, tmp_path: Path, monkeypatch: pyt
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a frozen policy was read in a step")
 
-    monkeypatch.setattr(ResponseReader, "group_logprobs", refuse)
+    monkeypatch.setattr(LogprobModel, "group_logprobs", refuse)
     with pytest.raises(AssertionError, match="was read in a step"):  # rollouts read with another method
         fit(tmp_path / "moving", "--model.objective=null")
     assert fit(tmp_path / "frozen").summary["steps"] == 8

@@ -1,4 +1,4 @@
-"""What a real run records for people, and what is told of it: the page, the explanation, the choices made again."""
+"""What a real run records for people, and what is said about it: the page, the explanation, the choices made again."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_likelihood_prefers_what_its_model_finds_likely(fit: Fit, tmp_path: Path
     spec = {**weights("policy"), "reduction": reduction}
     best = ["--selection.pairs=BestWorst", "--selection.pairs.per_prompt=1", "--selection.granularity=prompt"]
     run = fit(tmp_path, arms(likely=("Likelihood", spec)), *best, "--selection.signal=laser_pl.feedback.signals.Gap",
-              "--selection.scale=laser_pl.feedback.scales.Raw", "--data.prompts_per_iteration=4")  # fmt: skip
+              "--selection.normalizer=laser_pl.feedback.normalizers.Raw", "--data.prompts_per_iteration=4")  # fmt: skip
     model, tokenizer = (
         AutoModelForCausalLM.from_pretrained(WORLD / "policy"),
         AutoTokenizer.from_pretrained(WORLD / "policy"),

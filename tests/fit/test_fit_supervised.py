@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
-from laser_pl.reading.reader import Reading
+from laser_pl.logprobs.logprob_model import ResponseBatch
 from laser_pl.report.command import main as report
 from laser_pl.run.state import digest, metrics_without_clock
 from tests.runs import Fit
@@ -133,10 +133,10 @@ def test_laser_starts_where_it_ended(start: LaserCLI, fit: Fit, tmp_path: Path) 
 
     (batch,) = run.datamodule.test_dataloader()
     one = batch.part([0])
-    reading = Reading(one, torch.tensor([0]), torch.tensor([[5, 6, 1]]), torch.ones(1, 3, dtype=torch.long))
+    responses = ResponseBatch(one, torch.tensor([0]), torch.tensor([[5, 6, 1]]), torch.ones(1, 3, dtype=torch.long))
     now = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
-    assert run.model.start_logprobs(reading) == pytest.approx(start.model.logprobs(reading), rel=1e-6)
-    assert run.model.logprobs(reading) != pytest.approx(run.model.start_logprobs(reading), rel=1e-6)
+    assert run.model.start_logprobs(responses) == pytest.approx(start.model.logprobs(responses), rel=1e-6)
+    assert run.model.logprobs(responses) != pytest.approx(run.model.start_logprobs(responses), rel=1e-6)
     assert all(torch.equal(parameter, now[name]) for name, parameter in run.model.named_parameters())
 
 

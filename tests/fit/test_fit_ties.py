@@ -1,4 +1,4 @@
-"""Runs with a reward model that tells nothing apart: no step is lost to it, and the bandit learns to leave it."""
+"""Runs with a reward model that distinguishes nothing: no step is lost to it, and the bandit learns to leave it."""
 
 from __future__ import annotations
 

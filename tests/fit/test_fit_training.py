@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.errors import ConfigurationError
-from laser_pl.reading.modes import recomputes
+from laser_pl.logprobs.modes import recomputes
 from tests.runs import Fit
 
 WORLD = Path(__file__).resolve().parents[2] / "experiments" / "quickstart"

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.commands.cli import LaserCLI
-from laser_pl.reading.logprobs import response_logprobs
+from laser_pl.logprobs.padded import response_logprobs
 from tests.runs import Fit, decisions_of
 
 WORLD = Path(__file__).resolve().parents[2] / "experiments" / "quickstart"
@@ -70,7 +70,7 @@ def test_batch_equals_its_micro_batches_accumulated(fit: Fit, tmp_path: Path) ->
     """Plain gradient descent, so that the step is the gradient; float64, so that rounding is out of sight."""
     common = [
         "--selection.bandit=laser_pl.bandits.Fixed",
-        "--selection.scale=laser_pl.feedback.scales.Raw",
+        "--selection.normalizer=laser_pl.feedback.normalizers.Raw",
         "--selection.granularity=prompt",
         "--optimizer=torch.optim.SGD",
         "--optimizer.lr=1.0",

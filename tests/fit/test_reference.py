@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.commands.cli import LaserCLI
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.modes import evaluating, recomputes
 from laser_pl.models.language_model import Lora
-from laser_pl.reading.modes import evaluating, recomputes
-from laser_pl.reading.reader import Reading, ResponseReader
 from tests import causal_families
 from tests.runs import Fit
 
@@ -101,16 +101,18 @@ def test_policy_and_reference_are_one_model_in_every_family(family: str, dtype: 
     tokens = torch.randint(3, causal_families.VOCABULARY, (3, 12), generator=generator)
     lengths = torch.tensor([6, 2, 4])
     prompts = PromptBatch(tuple(Prompt(str(row), "", "") for row in range(2)), tokens[:2, :6], torch.ones(2, 6).long())
-    reading = Reading(prompts, torch.tensor([0, 0, 1]), tokens[:, 6:], (torch.arange(6) < lengths[:, None]).long())
-    reader = ResponseReader(model, 1000)
+    responses = ResponseBatch(
+        prompts, torch.tensor([0, 0, 1]), tokens[:, 6:], (torch.arange(6) < lengths[:, None]).long()
+    )
+    logprob_model = LogprobModel(model, 1000)
     with evaluating(model):
-        reference = reader.all_logprobs(reading)
-    (group,) = reader.groups(reading)
+        reference = logprob_model.all_logprobs(responses)
+    (group,) = logprob_model.groups(responses)
     order = [row for part in group for row in part]
-    found = reader.group_logprobs(reading, group, recompute=False)
+    found = logprob_model.group_logprobs(responses, group, recompute=False)
     assert found.requires_grad
     assert torch.equal(found.detach(), reference[order])
     with torch.no_grad():
         model.train()  # all of it, as it was once
         torch.manual_seed(0)
-        assert not torch.equal(reader.all_logprobs(reading), reference)
+        assert not torch.equal(logprob_model.all_logprobs(responses), reference)

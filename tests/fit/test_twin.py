@@ -100,7 +100,10 @@ def run_for_real(folder: Path, granularity: str) -> LaserCLI:
                 "class_path": "laser_pl.bandits.context.ContextPreparation",
                 "init_args": {"intercept": INTERCEPT},
             },
-            "scale": {"class_path": "laser_pl.feedback.scales.ContextBaseline", "init_args": {"penalty": PENALTY}},
+            "normalizer": {
+                "class_path": "laser_pl.feedback.normalizers.ContextBaseline",
+                "init_args": {"penalty": PENALTY},
+            },
             "pairs": {"class_path": "laser_pl.data.pairs.RandomPairs", "init_args": {"per_prompt": PER_PROMPT}},
             "granularity": granularity,
         },

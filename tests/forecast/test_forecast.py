@@ -200,7 +200,7 @@ def test_an_accelerator_that_is_not_here(config: dict[str, Any], told: Callable[
     else:
         config["trainer"]["accelerator"] = "gpu"
     found = told(config)
-    assert "What follows is told as if for a CPU." in sentences(found, stops=True)
+    assert "What follows is computed as if for a CPU." in sentences(found, stops=True)
     assert [device.name for device in found.devices] == ["CPU"]
 
 
@@ -378,7 +378,7 @@ def test_an_engine_elsewhere_samples_with_memory_of_its_own(
     (device,) = told(config).devices
     config["model"]["engine"] = "tests.forecast.test_forecast.Elsewhere"
     found = told(config)
-    assert "Elsewhere samples, so the memory told here has no sampling in it" in sentences(found, stops=False)
+    assert "Elsewhere samples, so the memory shown here has no sampling in it" in sentences(found, stops=False)
     assert [phase.name for phase in device.phases] == ["evaluation", "rollouts", "scoring", "training"]
     assert [phase.name for phase in found.devices[0].phases] == ["rollouts", "scoring", "training"]
 

@@ -1,4 +1,4 @@
-"""What bitsandbytes' 8-bit layers keep, told on paper and held against the layers."""
+"""What bitsandbytes' 8-bit layers keep, computed on paper and held against the layers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.generation import RolloutEngine, Sampling, TransformersEngine
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.training.adapter import as_started
 from laser_pl.winrate.command import main as winrate
 from tests.runs import Fit, decisions_of
@@ -31,8 +31,8 @@ class Watched(TransformersEngine):
 
     seen: ClassVar[list[tuple[str, int, float]]] = []
 
-    def publish(self, model: Any, tokenizer: Any, ranks: Ranks) -> None:
-        super().publish(model, tokenizer, ranks)
+    def publish(self, model: Any, tokenizer: Any, processes: ProcessGroup) -> None:
+        super().publish(model, tokenizer, processes)
         self.adapter = float(sum(p.detach().double().abs().sum() for p in model.parameters() if p.requires_grad))
         self.seen.append((PUBLISHED, 0, self.adapter))
 

@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM, MistralConfig
 
 from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.prompts import encode
-from laser_pl.generation.prompt_reading import may_share_start, side_by_side
+from laser_pl.generation.prompt_reading import may_share_prefix, side_by_side
 from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
-from laser_pl.reading.common_start import COMMON_START_FROM, common_start
-from laser_pl.reading.padding import pad_left
+from laser_pl.logprobs.padding import pad_left
+from laser_pl.logprobs.shared_prefix import SHARED_PREFIX_FROM, shared_prefix
 
 START = "(1+2)*3=9 (2+2)*2=8 "
 ENDS = ["abc", "xy", "a longer question than others", "(1+2)*3="]
@@ -42,9 +42,9 @@ def test_the_common_start_is_what_all_begin_with(start: list[int], rest: list[li
     same = 0
     while all(len(row) > same + 2 and row[same] == ids[0][same] for row in ids):
         same += 1
-    expected = same if same >= COMMON_START_FROM and len(ids) > 1 else 0
+    expected = same if same >= SHARED_PREFIX_FROM and len(ids) > 1 else 0
     batch = batch_of(ids)
-    assert common_start(batch.tokens, batch.mask) == expected
+    assert shared_prefix(batch.tokens, batch.mask) == expected
 
 
 @given(st.lists(tokens, max_size=40), rows)
@@ -62,9 +62,9 @@ def test_every_family_samples_the_same_as_prompt_by_prompt(
 ) -> None:
     model = causal_model(family, len(tokenizer))
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
-    assert common_start(prompts.tokens, prompts.mask) == len(START)
+    assert shared_prefix(prompts.tokens, prompts.mask) == len(START)
     found = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
-    monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
+    monkeypatch.setattr("laser_pl.logprobs.shared_prefix.SHARED_PREFIX_FROM", 10**6)
     expected = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
 
@@ -79,9 +79,9 @@ def test_a_window_that_spans_the_prompts_does_not_mind(
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(MistralConfig(**like_llama, sliding_window=window)).eval()
     prompts = prompts_of([START + end for end in ENDS], tokenizer)
-    assert may_share_start(model, prompts.tokens.shape[1]) is shares
+    assert may_share_prefix(model, prompts.tokens.shape[1]) is shares
     found = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
-    monkeypatch.setattr("laser_pl.reading.common_start.COMMON_START_FROM", 10**6)
+    monkeypatch.setattr("laser_pl.logprobs.shared_prefix.SHARED_PREFIX_FROM", 10**6)
     expected = sample_responses(model, tokenizer, prompts, SAMPLING, SEED)
     assert found.texts == expected.texts
 
@@ -104,6 +104,6 @@ def test_only_what_differs_is_read_of_each_prompt(causal_model: Callable[..., An
 def test_equal_prompts_keep_something_to_read(causal_model: Callable[..., Any], tokenizer: Any) -> None:
     model, greedy = causal_model("llama", len(tokenizer)), Sampling(n=1, temperature=0, max_new_tokens=20)
     prompts = prompts_of([START, START], tokenizer)
-    assert common_start(prompts.tokens, prompts.mask) == len(START) - 2
+    assert shared_prefix(prompts.tokens, prompts.mask) == len(START) - 2
     together, alone = (sample_responses(model, tokenizer, some, greedy, SEED) for some in (prompts, prompts.part([0])))
     assert list(together.texts) == [alone.texts[0]] * 2

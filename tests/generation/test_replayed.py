@@ -20,7 +20,7 @@ from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import FASTEST, REPLAYED, way_of
 from laser_pl.generation.ways import Choice
-from laser_pl.reading.modes import evaluating
+from laser_pl.logprobs.modes import evaluating
 from tests.generation.test_sampler import EOS, PAD, SEED, TEXTS, prefer, prompts_of
 
 

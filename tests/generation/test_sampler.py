@@ -18,7 +18,7 @@ from laser_pl.generation.sampler import sample, sample_responses
 from laser_pl.generation.sampling import Sampling
 from laser_pl.generation.stop_strings import TOKENS_BETWEEN_LOOKS
 from laser_pl.generation.way import WAYS
-from laser_pl.reading.reader import ResponseReader
+from laser_pl.logprobs.logprob_model import LogprobModel
 
 TEXTS = ["abc", "x", "a longer prompt than any window", "(1+2)*3=", "zz"]
 PAD, EOS, SEED = 0, 1, 11
@@ -149,7 +149,7 @@ def test_the_old_name_gives_responses_and_contexts_with_a_warning(llama: Any, to
     with pytest.warns(FutureWarning, match="sample is sample_responses now"):
         responses, contexts = sample(llama, tokenizer, prompts, sampling, SEED)
     assert torch.equal(responses.tokens, sample_responses(llama, tokenizer, prompts, sampling, SEED).tokens)
-    assert torch.equal(contexts, ResponseReader(llama, sampling.tokens_at_once).contexts(prompts))
+    assert torch.equal(contexts, LogprobModel(llama, sampling.tokens_at_once).contexts(prompts))
 
 
 @pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"]], ids=["one prompt", "three prompts"])
@@ -159,7 +159,7 @@ def test_prompts_of_one_token(model: Any, tokenizer: Any, texts: list[str]) -> N
     responses = sample_responses(model, tokenizer, prompts, Sampling(n=2, temperature=0, max_new_tokens=8), SEED)
     expected = [slow_greedy(model, tokenizer(text)["input_ids"], 8) for text in texts for _ in range(2)]
     assert responses_of(responses.tokens, responses.mask) == expected
-    assert ResponseReader(model, 100).contexts(prompts).shape == (len(texts), 32)
+    assert LogprobModel(model, 100).contexts(prompts).shape == (len(texts), 32)
 
 
 def prefer(model: Any, token: int, by: float = 50.0) -> None:

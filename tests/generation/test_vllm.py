@@ -24,9 +24,9 @@ from laser_pl.commands.cli import main
 from laser_pl.data.prompts import encode
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation import Sampling, TransformersEngine, VLLMEngine
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
 from laser_pl.models.language_model import Lora
-from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from tests.runs import Fit, decisions_of
 from tests.servable import make_servable
 from tests.vllm_stub import VLLMStub
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 TEXTS = ["12+30=", "9", "Rcba=", "abc"]
 GREEDY = Sampling(n=1, temperature=0, max_new_tokens=12)
 WARM = Sampling(n=3, temperature=1.0, max_new_tokens=12)
-ALONE = Ranks()
+ALONE = ProcessGroup()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_log_probabilities_are_the_trainers(
     model, engine, prompts = policy_of(folder), engine_of(url, tmp_path), prompts_of(tokenizer)
     engine.publish(model, tokenizer, ALONE)
     found = engine.respond(prompts, sampling, 0)
-    expected = ResponseReader(model.eval(), 1000).all_logprobs(Reading.of(prompts, found))
+    expected = LogprobModel(model.eval(), 1000).all_logprobs(ResponseBatch.of(prompts, found))
     assert found.logprobs is not None
     torch.testing.assert_close(found.logprobs.flatten(), expected, rtol=0, atol=1e-4)
     assert not (found.tokens[found.mask.bool()] == tokenizer.pad_token_id).any()

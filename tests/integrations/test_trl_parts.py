@@ -26,13 +26,13 @@ from laser_pl.integrations.trl import SelectedReward, SelectionCallback
 from laser_pl.integrations.trl.groups import Groups, Rows
 from laser_pl.integrations.trl.saved import read_state, write_state
 from laser_pl.integrations.trl.trained_policy import TrainedPolicy
-from laser_pl.reading.padding import pad_left, pad_right
-from laser_pl.reading.reader import Reading
+from laser_pl.logprobs.logprob_model import ResponseBatch
+from laser_pl.logprobs.padding import pad_left, pad_right
 from laser_pl.run.state import digest
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 
-class Pretended(Ranks):
+class Pretended(ProcessGroup):
     """A process among two; ``other`` is what the other one has."""
 
     def __init__(self, rank: int, other: Any) -> None:
@@ -89,13 +89,13 @@ def test_groups_may_lie_in_two_processes(rows: Rows) -> None:
 )  # fmt: skip
 def test_what_is_no_group_of_texts_is_refused(prompts: Any, completions: Any, told: str, rows: Rows) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        Groups.of_call(prompts, completions, [[3]] * len(prompts), {}, 2, rows, Ranks())
+        Groups.of_call(prompts, completions, [[3]] * len(prompts), {}, 2, rows, ProcessGroup())
 
 
 def test_columns_of_any_kind_are_compared(rows: Rows) -> None:
     columns = {"array": [np.ones(2), np.ones(2)], "same": [np.ones(2)] * 2, "list": [[1], [1]], "trainer": "no list",
                "environments": [object()] * 2}  # fmt: skip
-    groups = Groups.of_call(["p"] * 2, ["a", "bc"], None, columns, 2, rows, Ranks())
+    groups = Groups.of_call(["p"] * 2, ["a", "bc"], None, columns, 2, rows, ProcessGroup())
     assert set(groups.prompts[0].columns) == {"list", "same"}
     assert groups.ids == [rows.tokenizer(["a", "bc"])["input_ids"]]
 
@@ -114,7 +114,7 @@ def test_contexts_and_likelihoods_are_the_models(policy: TrainedPolicy, tokenize
     tokens, mask = pad_right(tails, 0, torch.device("cpu"))
     prompts = PromptBatch((Prompt("p", "", ""), Prompt("q", "", "")), *pad_left(heads, 0, torch.device("cpu")))
     contexts = policy.contexts(prompts)
-    found = policy.logprobs(Reading(prompts, torch.tensor([0, 0, 1, 1]), tokens, mask))
+    found = policy.logprobs(ResponseBatch(prompts, torch.tensor([0, 0, 1, 1]), tokens, mask))
     assert policy.trains
     policy.model.eval()
     with torch.no_grad():

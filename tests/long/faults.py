@@ -193,7 +193,7 @@ def run(granularity: str, rate: float, iterations: int, steps: int, seed: int = 
     )
     outcome.look_at("metrics", iter(metrics))
     (selection,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("RewardSelection"))
-    learned = [selection[part] for part in ("bandit", "context", "signal", "scale")]
+    learned = [selection[part] for part in ("bandit", "context", "signal", "normalizer")]
     learned[0].pop("generator")  # random bytes, finite whatever happens
     outcome.look_at("numbers of the bandit's state", numbers(learned))
     outcome.look_at(

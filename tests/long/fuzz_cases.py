@@ -195,7 +195,7 @@ SECTIONS = {
     "model.evaluation": ["n", "top_p"],
     "data": ["train", "test", "columns", "columns.answer", "template", "batch_size", "overlong", "test_fraction"],
     "data.rollouts": ["n", "temperature", "top_p", "max_new_tokens"],
-    "selection": ["bandit", "signal", "scale", "granularity", "constraints", "memory_budget", "cooldown"],
+    "selection": ["bandit", "signal", "normalizer", "granularity", "constraints", "memory_budget", "cooldown"],
     "selection.bandit": ["alpha", "class_path", "init_args"],
     "selection.pairs": ["per_prompt", "min_margin"],
     "selection.reward_models": ["numbers", "another"],

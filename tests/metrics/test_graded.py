@@ -12,7 +12,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.metrics.accuracy import CategoryAccuracy
 from laser_pl.metrics.graded import ByCategory, Classification, RougeL, TokenF1
-from laser_pl.metrics.grader import most_said
+from laser_pl.metrics.grader import majority_answer
 from laser_pl.metrics.matchers import Exact, Number, Regex
 from laser_pl.metrics.overlap import rouge_l
 
@@ -28,7 +28,7 @@ def test_f1_is_what_torchmetrics_computes_for_squad() -> None:
     compared = 0
     for _ in range(300):
         response, *answers = (" ".join(draw.choices(words, k=draw.randint(1, 6))) for _ in range(3))
-        if any(not TokenF1().said(text, prompt()) for text in (response, *answers)):
+        if any(not TokenF1().parsed_answer(text, prompt()) for text in (response, *answers)):
             continue  # of texts without a word SQuAD says that they are equal, LongBench that they share nothing
         target = {"id": "1", "answers": {"answer_start": [0, 0], "text": answers}}
         theirs = squad([{"prediction_text": response, "id": "1"}], [target])["f1"]
@@ -119,7 +119,7 @@ def test_every_category_has_its_own_grader() -> None:
     assert by.grade("4 eggs", prompt("4", "sums")) == 1
     assert by.grade("4 eggs", prompt("4", "qa")) == pytest.approx(2 / 3)
     assert (by.is_right("4 eggs", prompt("4", "qa")), by.is_right("5 eggs", prompt("4", "qa"))) == (True, False)
-    assert by.said("It is 4.0", prompt("4", "sums")) == 4
+    assert by.parsed_answer("It is 4.0", prompt("4", "sums")) == 4
     with pytest.raises(ConfigurationError, match=r"no grader for the category 'code', only for qa, sums\. Add one"):
         by.check(["qa", "code"])
 
@@ -140,13 +140,13 @@ def test_a_threshold_that_nothing_or_everything_passes_is_refused(threshold: flo
     ],
 )
 def test_most_said_is_counted_by_answers(responses: list[str], place: int | None) -> None:
-    assert most_said(Number(), responses, prompt()) == place
+    assert majority_answer(Number(), responses, prompt()) == place
 
 
 def test_what_is_said_is_what_the_matcher_reads() -> None:
-    assert Regex("<(.*?)>").said("final answer: <4> <5>", prompt()) == "5"
-    assert Exact().said(" 4 ", prompt()) == "4"
-    assert TokenF1(first_line=True).said("The Danube!\nmore", prompt()) == ("danube",)
+    assert Regex("<(.*?)>").parsed_answer("final answer: <4> <5>", prompt()) == "5"
+    assert Exact().parsed_answer(" 4 ", prompt()) == "4"
+    assert TokenF1(first_line=True).parsed_answer("The Danube!\nmore", prompt()) == ("danube",)
 
 
 def test_grades_are_averaged_by_category() -> None:

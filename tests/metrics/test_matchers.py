@@ -616,9 +616,11 @@ def test_responses_are_divided_into_right_and_wrong() -> None:
 
 
 def test_equal_numbers_are_said_equally() -> None:
-    said = {Number().said(text, Prompt("p", "?", "?", "0")) for text in ("1/2", "0.50", "Final answer: .5", "5e-1")}
+    said = {
+        Number().parsed_answer(text, Prompt("p", "?", "?", "0")) for text in ("1/2", "0.50", "Final answer: .5", "5e-1")
+    }
     assert said == {Fraction(1, 2)}
-    assert {Choice().said(text, Prompt("p", "?", "?")) for text in ("(b)", "B", "option B")} == {"B"}
+    assert {Choice().parsed_answer(text, Prompt("p", "?", "?")) for text in ("(b)", "B", "option B")} == {"B"}
 
 
 @pytest.mark.parametrize("letters", ["", "A1", "A B"])

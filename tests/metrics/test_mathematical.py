@@ -107,9 +107,11 @@ def test_it_works_in_a_thread() -> None:
 
 
 def test_what_is_said_is_counted_alike() -> None:
-    said = {Mathematical().said(text, Prompt("p", "?", "?")) for text in (r"\boxed{x+1}", "Final answer: $x+1$.")}
+    said = {
+        Mathematical().parsed_answer(text, Prompt("p", "?", "?")) for text in (r"\boxed{x+1}", "Final answer: $x+1$.")
+    }
     assert said == {"x+1"}
-    assert Mathematical().said("Final answer: 0", Prompt("p", "?", "?")) == 0
+    assert Mathematical().parsed_answer("Final answer: 0", Prompt("p", "?", "?")) == 0
 
 
 def test_a_missing_package_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

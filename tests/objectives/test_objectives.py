@@ -216,7 +216,7 @@ class NothingByChance(Dpo):
 
 
 class SaysThatItTells(Dpo):
-    def tells(self, part: str) -> bool:
+    def informs(self, part: str) -> bool:
         return True
 
 

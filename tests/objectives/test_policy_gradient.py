@@ -23,17 +23,17 @@ from laser_pl.commands.explain import outcome
 from laser_pl.data.pairs import BestWorst
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback import signals
-from laser_pl.feedback.scales import PooledQuantiles
+from laser_pl.feedback.normalizers import PooledQuantiles
 from laser_pl.forecast.command import plan
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
 from laser_pl.objectives import LossInputs, PolicyGradient, advantages
-from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.rewards import RewardModel
 from laser_pl.rewards.constraints import Constraint
 from laser_pl.selection.scores import every_pair
 from laser_pl.selection.teaching import what_is_wrong
 from laser_pl.testing import check_objective
 from laser_pl.training.pair_step import batch_loss, frozen_loss
-from tests.reading.test_reader import VOCABULARY, make_batch, model  # noqa: F401 - a fixture
+from tests.logprobs.test_logprob_model import VOCABULARY, make_batch, model  # noqa: F401 - a fixture
 from tests.runs import decisions_of
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -176,17 +176,17 @@ def scored() -> LabelledBatch:
 def test_memory_changes_neither_loss_nor_gradient(model: Any, budget: int, share: bool) -> None:  # noqa: F811
     objective, parameters = PolicyGradient("group_normalised"), [p for p in model.parameters() if p.requires_grad]
     # Ratios of an iteration's later step, which are not far from 1.
-    whole = ResponseReader(model, 10_000, share=False)
+    whole = LogprobModel(model, 10_000, share=False)
     batch = scored()
     with torch.no_grad():
         moved = torch.randn(4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         batch = relabelled(batch, all_logprobs(batch, whole) + 0.3 * moved)
 
-    def step(reader: ResponseReader) -> tuple[Any, ...]:
-        loss, outputs, means = batch_loss(batch, reader, objective, list(model.parameters()))
+    def step(logprob_model: LogprobModel) -> tuple[Any, ...]:
+        loss, outputs, means = batch_loss(batch, logprob_model, objective, list(model.parameters()))
         return loss.detach(), outputs.by_name(), means, torch.autograd.grad(loss, parameters)
 
-    expected, found = step(whole), step(ResponseReader(model, budget, share))
+    expected, found = step(whole), step(LogprobModel(model, budget, share))
     for one, other in zip(found[:3], expected[:3], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9, equal_nan=True)
     for one, other in zip(found[3], expected[3], strict=True):
@@ -195,10 +195,12 @@ def test_memory_changes_neither_loss_nor_gradient(model: Any, budget: int, share
     assert 0 < float(expected[2]["clipped"]) < 1
 
 
-def all_logprobs(batch: RolloutBatch, reader: ResponseReader) -> torch.Tensor:
+def all_logprobs(batch: RolloutBatch, logprob_model: LogprobModel) -> torch.Tensor:
     prompt = torch.arange(len(batch)).repeat_interleave(6)
-    reading = Reading(batch.prompts, prompt, batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1))
-    return reader.all_logprobs(reading).view(len(batch), 6)
+    responses = ResponseBatch(
+        batch.prompts, prompt, batch.responses.tokens.flatten(0, 1), batch.responses.mask.flatten(0, 1)
+    )
+    return logprob_model.all_logprobs(responses).view(len(batch), 6)
 
 
 def relabelled(batch: LabelledBatch, reference: torch.Tensor) -> LabelledBatch:
@@ -210,9 +212,9 @@ def relabelled(batch: LabelledBatch, reference: torch.Tensor) -> LabelledBatch:
 def test_where_the_policy_is_that_of_the_start_every_ratio_is_1_and_a_frozen_one_gives_the_same(
     model: Any,  # noqa: F811
 ) -> None:
-    reader, objective = ResponseReader(model, 10_000), PolicyGradient()
-    batch = relabelled(scored(), all_logprobs(scored(), reader))
-    loss, outputs, means = batch_loss(batch, reader, objective, list(model.parameters()))
+    logprob_model, objective = LogprobModel(model, 10_000), PolicyGradient()
+    batch = relabelled(scored(), all_logprobs(scored(), logprob_model))
+    loss, outputs, means = batch_loss(batch, logprob_model, objective, list(model.parameters()))
     assert float(means["ratio"]) == pytest.approx(1.0, abs=1e-12)
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-9)
     assert any(bool(g.any()) for g in torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad]))
@@ -223,13 +225,13 @@ def test_where_the_policy_is_that_of_the_start_every_ratio_is_1_and_a_frozen_one
 
 def test_each_process_gives_its_rows_share(model: Any) -> None:  # noqa: F811
     """What two processes give for their rows, weighed by their prompts that have a loss, is what one gives."""
-    reader, objective, batch = ResponseReader(model, 10_000), PolicyGradient("centred"), scored()
-    batch = relabelled(batch, all_logprobs(batch, reader) + 0.1)
-    whole = float(batch_loss(batch, reader, objective, None)[0].detach())
+    logprob_model, objective, batch = LogprobModel(model, 10_000), PolicyGradient("centred"), scored()
+    batch = relabelled(batch, all_logprobs(batch, logprob_model) + 0.1)
+    whole = float(batch_loss(batch, logprob_model, objective, None)[0].detach())
     parts = [batch.part([0, 2]), batch.part([1, 3])]
     shares = [objective.uses(part).any(-1).sum() for part in parts]
     assert shares == [1, 2]
-    losses = [float(batch_loss(part, reader, objective, None)[0].detach()) for part in parts]
+    losses = [float(batch_loss(part, logprob_model, objective, None)[0].detach()) for part in parts]
     assert sum(int(share) * loss for share, loss in zip(shares, losses, strict=True)) / 3 == pytest.approx(whole)
 
 
@@ -284,7 +286,7 @@ def test_where_all_tie_nothing_is_trained_and_the_record_says_so(rollouts: Calla
     assert PolicyGradient().labels(labelled) == 0
     (decision,) = made.decisions
     assert (decision.pairs, decision.prompts_without_pairs) == (None, 2)
-    assert outcome(decision.as_dict()).startswith("No responses were told apart, so it trained nothing.")
+    assert outcome(decision.as_dict()).startswith("No responses were distinguished, so it trained nothing.")
 
 
 @pytest.mark.parametrize(

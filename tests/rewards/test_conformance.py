@@ -27,9 +27,9 @@ from transformers import (
 )
 
 from laser_pl.batches import Prompt
+from laser_pl.logprobs.manner import manner_of
 from laser_pl.metrics.matchers import Number
 from laser_pl.models.language_model import Weights
-from laser_pl.reading.manner import manner_of
 from laser_pl.rewards import (
     AgreementEnsemble,
     ByCategory,

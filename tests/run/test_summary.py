@@ -50,7 +50,7 @@ def test_every_category_stands_in_a_row() -> None:
 
 def test_where_nothing_was_tested_it_says_who_judged() -> None:
     text = printed({**SUMMARY, "accuracy": {"before": {}, "after": {}}})
-    assert "Who judged" in text
+    assert "Who scored" in text
     assert row(text, "[sums]") == ["[sums]", "[b] 75%, a 25%"]
     assert "before" not in text
     assert "average" not in text

@@ -20,9 +20,9 @@ from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampler import sample_responses
 from laser_pl.generation.sampling import Sampling
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.padding import pad_left, pad_right
 from laser_pl.models.language_model import Lora
-from laser_pl.reading.padding import pad_left, pad_right
-from laser_pl.reading.reader import Reading, ResponseReader
 from laser_pl.runtime import lockstep
 from laser_pl.runtime.lockstep import Lockstep, as_many_everywhere
 from laser_pl.runtime.processes import refuse_other_processes, settle_processes, sharing_weights_out
@@ -63,28 +63,30 @@ def prompts() -> PromptBatch:
 
 
 @pytest.fixture
-def reading(prompts: PromptBatch) -> Reading:
+def responses(prompts: PromptBatch) -> ResponseBatch:
     tokens, mask = pad_right([[12, 13, 1], [14, 1], [15, 16, 17, 1], [18, 1]], 0, torch.device("cpu"))
-    return Reading(prompts, torch.tensor([0, 0, 1, 1]), tokens, mask)
+    return ResponseBatch(prompts, torch.tensor([0, 0, 1, 1]), tokens, mask)
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_texts_are_read_as_by_whole_weights(models: tuple[Any, Any], reading: Reading, share: bool) -> None:
-    whole_one, in_pieces = (ResponseReader(model, 12, share) for model in models)
+def test_texts_are_read_as_by_whole_weights(models: tuple[Any, Any], responses: ResponseBatch, share: bool) -> None:
+    whole_one, in_pieces = (LogprobModel(model, 12, share) for model in models)
     assert in_pieces.shares == whole_one.shares == share
     assert in_pieces.sharded
     assert not whole_one.sharded
-    torch.testing.assert_close(in_pieces.all_logprobs(reading), whole_one.all_logprobs(reading), atol=1e-5, rtol=0)
+    torch.testing.assert_close(in_pieces.all_logprobs(responses), whole_one.all_logprobs(responses), atol=1e-5, rtol=0)
     torch.testing.assert_close(
-        in_pieces.contexts(reading.prompts), whole_one.contexts(reading.prompts), atol=1e-5, rtol=0
+        in_pieces.contexts(responses.prompts), whole_one.contexts(responses.prompts), atol=1e-5, rtol=0
     )
 
 
 @pytest.mark.parametrize("models", [torch.bfloat16], indirect=True)
-def test_so_are_they_by_weights_of_16_bits(models: tuple[Any, Any], reading: Reading) -> None:
-    whole_one, in_pieces = (ResponseReader(model, 40) for model in models)
+def test_so_are_they_by_weights_of_16_bits(models: tuple[Any, Any], responses: ResponseBatch) -> None:
+    whole_one, in_pieces = (LogprobModel(model, 40) for model in models)
     assert in_pieces.shares
-    torch.testing.assert_close(in_pieces.all_logprobs(reading), whole_one.all_logprobs(reading), atol=0.1, rtol=0.02)
+    torch.testing.assert_close(
+        in_pieces.all_logprobs(responses), whole_one.all_logprobs(responses), atol=0.1, rtol=0.02
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -97,19 +99,19 @@ def test_the_same_responses_are_sampled(
 
 
 def test_gradients_are_those_of_whole_weights_taken_at_once_or_going_backward(
-    models: tuple[Any, Any], reading: Reading
+    models: tuple[Any, Any], responses: ResponseBatch
 ) -> None:
-    def of_group(reader: ResponseReader, group: list[list[int]]) -> torch.Tensor:
-        return reader.group_logprobs(reading, group, recompute=False).sum()
+    def of_group(logprob_model: LogprobModel, group: list[list[int]]) -> torch.Tensor:
+        return logprob_model.group_logprobs(responses, group, recompute=False).sum()
 
     found = []
     for model in models:
-        reader = ResponseReader(model, 8)
-        groups = reader.groups_to_train(reading)
+        logprob_model = LogprobModel(model, 8)
+        groups = logprob_model.groups_to_train(responses)
         assert len(groups) > 1
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for at_once in (True, False):
-            losses = [partial(of_group, reader, group) for group in groups]
+            losses = [partial(of_group, logprob_model, group) for group in groups]
             loss = sum_with_gradients(losses, trained, 4.0) if at_once else sum(compute() for compute in losses)
             loss.backward()
             found.append([whole(parameter.grad) for parameter in trained if parameter.grad is not None])

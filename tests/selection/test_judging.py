@@ -1,4 +1,4 @@
-"""Who is asked where an arm tells nothing apart, and what every bandit learns of it, without a language model."""
+"""Who is asked where an arm distinguishes nothing, and what every bandit learns of it, without a language model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from laser_pl.bandits import (
     Uniform,
 )
 from laser_pl.batches import PairIndices
+from laser_pl.feedback.normalizers import ContextBaseline, PooledQuantiles, RewardNormalizer
 from laser_pl.feedback.observations import Observations
-from laser_pl.feedback.scales import ContextBaseline, PooledQuantiles, Scale
 from laser_pl.selection.fallback import Judgement, Labels, Outcome, judge
 from laser_pl.selection.told_nothing import observed
 
@@ -171,12 +171,12 @@ def test_who_told_nothing_apart_is_observed_at_chance_unless_the_signal_saw_it()
 
 
 def world(
-    bandit: Bandit, scale: Scale, steps: int, polls: bool = False, mute: bool = False
+    bandit: Bandit, normalizer: RewardNormalizer, steps: int, polls: bool = False, mute: bool = False
 ) -> tuple[list[Judgement], list[int]]:
     """Steps of one prompt, whose first response is better. The good arm is worth 1 over chance, the poor one 0.5."""
     generator = torch.Generator().manual_seed(0)
     bandit.start(ARMS, 4, seed=0)
-    scale.start(ARMS)
+    normalizer.start(ARMS)
     found, asked = [], []
     for step in range(steps):
         context = torch.nn.functional.normalize(torch.randn(1, 3, generator=generator, dtype=torch.float64), dim=-1)
@@ -194,21 +194,21 @@ def world(
             about = about[1:]
         seen = Observations(torch.zeros_like(about), about, worth[about], chance.expand(len(about)), polls)
         seen, rivals = observed(seen, judgement, chance, 3)
-        rewards = scale.rewards(context.expand(len(seen.arm), -1), seen.arm, seen.value, seen.chance)
+        rewards = normalizer.rewards(context.expand(len(seen.arm), -1), seen.arm, seen.value, seen.chance)
         bandit.learn(context.expand(len(seen.arm), -1), seen.arm, rewards, rivals)
         found.append(judgement)
     return found, asked
 
 
 @pytest.mark.parametrize("mute", [False, True], ids=["ties", "abstains"])
-@pytest.mark.parametrize("scale", [ContextBaseline, PooledQuantiles])
+@pytest.mark.parametrize("normalizer", [ContextBaseline, PooledQuantiles])
 @pytest.mark.parametrize("make", BANDITS.values(), ids=BANDITS)
 def test_no_bandit_loses_a_step_to_an_arm_that_tells_nothing_apart(
-    make: Callable[[], Bandit], scale: Callable[[], Scale], mute: bool
+    make: Callable[[], Bandit], normalizer: Callable[[], RewardNormalizer], mute: bool
 ) -> None:
-    found, asked = world(make(), scale(), 40, mute=mute)
+    found, asked = world(make(), normalizer(), 40, mute=mute)
     assert all(len(judgement.pairs) == 1 for judgement in found)
-    assert len(asked) <= 80  # nobody else was asked about anything that was told apart
+    assert len(asked) <= 80  # nobody else was asked about anything that was distinguished
 
 
 @pytest.mark.parametrize("mute", [False, True], ids=["ties", "abstains"])

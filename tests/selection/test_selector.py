@@ -19,7 +19,7 @@ from laser_pl.batches import LabelledBatch, PairIndices, PromptLosses, RolloutBa
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.data.pairs import BestWorst
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.scales import PooledQuantiles
+from laser_pl.feedback.normalizers import PooledQuantiles
 from laser_pl.feedback.signals import Advantage, Loss
 from laser_pl.rewards import Constraint, RewardModel
 from laser_pl.selection.selector import Selector

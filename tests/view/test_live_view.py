@@ -158,7 +158,7 @@ def test_a_terminal_shows_a_run_while_it_goes_on(shown: Terminal) -> None:
     assert re.search(r"rollouts +━+ +\d+ of 96 responses, [\d.]+/s", frames)
     assert re.search(r"loss +\d\.\d+, mean of the iteration \d\.\d+", frames)
     assert re.search(r"accuracy +test before 0\.\d+, validation 0\.\d+", frames)
-    assert re.search(r"judged by +\w+ +\d+% +━+", frames)
+    assert re.search(r"scored by +\w+ +\d+% +━+", frames)
     assert re.search(r"last choice +a mixed batch: \w+, mean -?\d\.\d\d \+ bonus \d\.\d\d, next best", frames)
     assert "\x1b[?25" not in frames  # the cursor is never hidden, so that it cannot stay so
 
@@ -171,7 +171,7 @@ def test_what_came_of_it_stays_on_the_terminal_and_nothing_else(shown: Terminal,
     table = lines.index("Test accuracy of sampled responses")
     assert lines[table - 1].startswith("Test after: accuracy 0.")
     assert "".join(lines[table:]).endswith(f"Run: {folder / 'runs' / 'small'}")
-    assert not [line for line in lines if line.startswith(("run  ", "last choice", "judged by", "rollouts"))]
+    assert not [line for line in lines if line.startswith(("run  ", "last choice", "scored by", "rollouts"))]
 
 
 def test_on_a_narrow_terminal_names_that_are_commands_to_it_or_markup_are_shown_escaped(
@@ -255,7 +255,7 @@ def test_a_real_process_on_a_terminal_ends_at_ctrl_c(fit_command: Command, tmp_p
         assert process.wait(60) == 130
     terminal.close()
     assert "laser_pl: Interrupted by SIGINT. Go on with: python -m laser_pl fit" in "\n".join(terminal.lines)
-    assert not [line for line in terminal.lines if line.startswith(("run  ", "last choice", "judged by"))]
+    assert not [line for line in terminal.lines if line.startswith(("run  ", "last choice", "scored by"))]
 
 
 def test_the_picture_in_the_documentation_is_drawn_from_a_run(
@@ -282,7 +282,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def without_numbers(lines: list[str]) -> list[str]:
-    return [re.sub(r"(accuracy|loss) \d\.\d+", r"\1 x", line.split("; judged by")[0]) for line in lines]
+    return [re.sub(r"(accuracy|loss) \d\.\d+", r"\1 x", line.split("; scored by")[0]) for line in lines]
 
 
 def test_a_log_has_a_line_for_each_phase_and_result(

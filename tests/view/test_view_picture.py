@@ -84,7 +84,7 @@ def test_a_picture_says_phase_iteration_step_loss_accuracy_shares_and_the_last_c
     assert lines[3:5] == ["loss         0.500, mean of the iteration 0.500",
                           "accuracy     test before 0.460, validation 0.500"]  # fmt: skip
     shares = [(line[:13].strip(), *line[13:].split()[:2]) for line in lines[5:8]]
-    assert shares == [("judged by", "arm0", "75%"), ("", ESCAPED[:23] + "…", "25%"), ("", "arm1", "0%")]
+    assert shares == [("scored by", "arm0", "75%"), ("", ESCAPED[:23] + "…", "25%"), ("", "arm1", "0%")]
     assert lines[8] == f"last choice  {ESCAPED}: arm0"
 
 
@@ -136,7 +136,7 @@ def test_what_is_left_counts_down_until_something_is_done_and_is_not_told_when_i
 
 def test_an_iteration_is_told_by_what_came_of_it() -> None:
     state = under_way()
-    assert iteration_in_words(state) == f"Iteration 2 of 4: mean loss 0.500; judged by arm0 75%, {ESCAPED} 25%"
+    assert iteration_in_words(state) == f"Iteration 2 of 4: mean loss 0.500; scored by arm0 75%, {ESCAPED} 25%"
 
 
 def test_losses_and_shares_begin_again_with_an_iteration_and_a_step_without_pairs_has_no_loss() -> None:

@@ -179,7 +179,7 @@ def test_what_a_crash_left_is_completed(
     first, whole = main(command), kept(copy, "greedy")
     (path,) = (copy / "responses").iterdir()
     lines = path.read_text().splitlines(keepends=True)
-    marked = json.loads(lines[0]) | {"responses": ["0" * 50]}  # told apart from what would be sampled
+    marked = json.loads(lines[0]) | {"responses": ["0" * 50]}  # distinguished from what would be sampled
     path.write_text(json.dumps(marked) + "\n" + "".join(lines[1:9]) + lines[9][:20])
     again = main(command)
     assert kept(copy, "greedy") == {**whole, marked["prompt_id"]: ["0" * 50]}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations
+from laser_pl.feedback.queries import Queries
 
 
 class Signal(ABC):
@@ -41,7 +41,7 @@ class Signal(ABC):
         return []
 
     @abstractmethod
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """What this batch says.
 
         Args:
@@ -53,7 +53,7 @@ class Signal(ABC):
     def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
         """What it would measure of a judge that scores at random, for each prompt; known before anybody judged.
 
-        An arm that was asked and told nothing apart is taken to have done as well.
+        An arm that was asked and distinguished nothing is taken to have done as well.
 
         Returns:
             Shape ``(B,)``; zeros for differences that are as often above 0 as below.

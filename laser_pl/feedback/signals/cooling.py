@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses
-from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.feedback.signals.spread import Spread
@@ -89,7 +89,7 @@ class Cooling(Signal):
         """Those of the share."""
         return self.asked.rows(prompts)
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """The covariance over each asked prompt's responses of every arm."""
         rows = self.polled(batch.prompts.prompts)
         if not rows:

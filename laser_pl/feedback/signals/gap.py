@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.observations import Observations, of_chosen_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.feedback.signals.spread import Spread
 
@@ -19,8 +19,8 @@ from laser_pl.feedback.signals.spread import Spread
 class Gap(Signal):
     """The score gap of the judge's pairs over the spread of its scores so far.
 
-    A judge at home tells responses clearly apart; away from home its scores lie close together. It needs no labels and
-    no further forward, but a judge that is confident and wrong fools it.
+    A reward model at home distinguishes responses clearly; away from home its scores lie close together. It needs no
+    labels and no further forward, but a reward model that is confident and wrong fools it.
     """
 
     of_pairs = True
@@ -32,7 +32,7 @@ class Gap(Signal):
         """Learn the judges' names."""
         self._spread.start(arms)
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """The mean gap of each prompt's pairs in standard deviations of its judge."""
         arms, pairs = batch.arms, batch.pairs.to("cpu")
         scores = batch.scores.double().cpu()  # (B, n)
@@ -42,7 +42,7 @@ class Gap(Signal):
         gap = scores[pairs.prompt, pairs.chosen] - scores[pairs.prompt, pairs.rejected]  # (M,)
         count = torch.bincount(pairs.prompt, minlength=len(batch))
         mean = torch.zeros(len(batch), dtype=torch.float64).index_add(0, pairs.prompt, gap) / count  # (B,) NaN: no pair
-        return of_judges(batch, mean / spread, self.chance(batch, losses))
+        return of_chosen_arms(batch, mean / spread, self.chance(batch, losses))
 
     def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
         r"""The mean distance of two scores at random in their spreads, :math:`2 / \sqrt\pi` if they are normal."""

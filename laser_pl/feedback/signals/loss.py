@@ -1,7 +1,7 @@
 """The training loss as a signal, the paper's.
 
-It cannot tell a good reward model from a bad one by its DPO part: the reference is the policy at the iteration's start,
-so the first loss is ln 2 whoever judged. Its NLL part can: it is low for a reward model that prefers what the policy
+Its DPO part says nothing of how good a reward model is: the reference is the policy at the iteration's start, so the
+first loss is ln 2 whoever scored. Its NLL part can: it is low for a reward model that prefers what the policy
 finds likely already.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from laser_pl.batches import LOSS, LabelledBatch, PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.observations import Observations, of_chosen_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals.base import Signal
 
 
@@ -24,9 +24,9 @@ class Loss(Signal):
 
     part = LOSS
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """Minus the loss of each prompt, or the part of it."""
-        return of_judges(batch, -losses.values[self.part], self.chance(batch, losses))
+        return of_chosen_arms(batch, -losses.values[self.part], self.chance(batch, losses))
 
     def chance(self, batch: RolloutBatch, losses: PromptLosses) -> Tensor:
         """Minus what it is by chance."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals.base import Signal
 
@@ -36,7 +36,7 @@ class Majority(Signal):
         """Those of the share."""
         return self.asked.rows(prompts)
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """Every arm's share of pairs ordered as the others' majority orders them."""
         rows = self.polled(batch.prompts.prompts)
         if not rows:

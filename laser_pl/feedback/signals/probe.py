@@ -9,12 +9,12 @@ import torch
 
 from laser_pl.batches import LabelledBatch, Prompt, PromptBatch, PromptLosses, RolloutBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.observations import Observations, of_judges
+from laser_pl.feedback.observations import Observations, of_chosen_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals.base import Signal
+from laser_pl.logprobs.logprob_model import ResponseBatch
+from laser_pl.logprobs.padding import pad_left, pad_right
 from laser_pl.metrics.grader import Grader, divided
-from laser_pl.reading.padding import pad_left, pad_right
-from laser_pl.reading.reader import Reading
 
 Probe = tuple[list[int], list[int], list[int]]
 """Token ids of a prompt, of a right response and of a wrong one."""
@@ -48,7 +48,7 @@ class ProbeGain(Signal):
         if self.matcher is not None:
             self.matcher.check(categories)
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """The mean gain of all probes, about every judge of the step."""
         known = len(self.probes)
         self._collect(batch, self.matcher or ask.grader)
@@ -60,7 +60,7 @@ class ProbeGain(Signal):
             if known:
                 values[losses.loss.isfinite().cpu()] = sum(gains) / known
             self.margins = margins
-        return of_judges(batch, values, torch.zeros_like(values))
+        return of_chosen_arms(batch, values, torch.zeros_like(values))
 
     def _collect(self, batch: RolloutBatch, grader: Grader) -> None:
         prompts, responses = batch.prompts, batch.responses
@@ -86,10 +86,10 @@ class ProbeGain(Signal):
         self.margins = list(state["margins"])
 
 
-def _reading(probes: list[Probe], device: torch.device) -> Reading:
+def _reading(probes: list[Probe], device: torch.device) -> ResponseBatch:
     """All right responses, then all wrong ones."""
     heads = [head for head, _, _ in probes]
     tails = [right for _, right, _ in probes] + [wrong for _, _, wrong in probes]
     prompts = tuple(Prompt(str(i), "", "") for i in range(len(probes)))
     of = torch.arange(len(probes), device=device).repeat(2)
-    return Reading(PromptBatch(prompts, *pad_left(heads, 0, device)), of, *pad_right(tails, 0, device))
+    return ResponseBatch(PromptBatch(prompts, *pad_left(heads, 0, device)), of, *pad_right(tails, 0, device))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, Prompt, PromptLosses, RolloutBatch
-from laser_pl.feedback.instruments import Instruments
 from laser_pl.feedback.observations import Observations, of_all_arms
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.share import Share
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.metrics.grader import Grader, divided
@@ -51,7 +51,7 @@ class Trusted(Signal):
         """Those of the share with an answer, as far as they turn out to have right and wrong responses."""
         return [row for row in self.trusted.rows(prompts) if prompts[row].answer is not None]
 
-    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Instruments) -> Observations:
+    def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
         """Every arm's share of pairs ordered rightly, on the trusted prompts that have right and wrong responses."""
         rows: list[int] = []
         right: list[Tensor] = []

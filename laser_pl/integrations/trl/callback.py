@@ -15,14 +15,14 @@ from laser_pl.integrations.trl.record import Record
 from laser_pl.integrations.trl.saved import NAME, read_state, write_state
 from laser_pl.integrations.trl.selected import SelectedReward
 from laser_pl.run.folder import RunFolder
-from laser_pl.run.kept_lines import digest_of
+from laser_pl.run.line_cache import digest_of
 from laser_pl.selection.selector import Selector
 
 log = logging.getLogger(__name__)
 
 
 class SelectionCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells a ``SelectedReward`` what its trainer does: give the trainer both.
+    """Informs a ``SelectedReward`` of what its trainer does: give the trainer both.
 
     A generation batch may be trained by several micro-batches, and several times over (``steps_per_generation``,
     ``num_iterations``); the bandit learns from it once, after the last of them.
@@ -36,7 +36,7 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
     Args:
         reward: The reward function, which the trainer has as one of its ``reward_funcs``.
         resume_from_checkpoint: The folder that ``trainer.train(resume_from_checkpoint=...)`` is given, if it does
-            not lie in ``output_dir``; a trainer does not tell its callbacks.
+            not lie in ``output_dir``; a trainer does not say so to its callbacks.
 
     Attributes:
         record: What is written down, in the first process, once training has begun.
@@ -69,7 +69,7 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
             prompts = list(prompts_of_data(data, reward.rows))
             reward.prepare(prompts)
             reward.refuse_silence(prompts)
-        ranks = reward.selector.panel.ranks
+        ranks = reward.selector.panel.processes
         saved = read_state(self._checkpoint(args, state)) if state.global_step else None
         if saved is not None:
             self._refuse_other(saved, state, self._checkpoint(args, state))

@@ -11,7 +11,7 @@ from laser_pl.data.messages import refuse_unusable
 from laser_pl.data.prompts import content_hash, prompt_ids
 from laser_pl.data.templates import chat_text
 from laser_pl.errors import ConfigurationError
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 
 _OF_THE_CALL = ("prompt", "completion", "completion_ids", "environments")
 """What is no column of the prompt's; environments are live objects, one for each response."""
@@ -86,7 +86,7 @@ class Groups:
         columns: Mapping[str, Any],
         n: int,
         rows: Rows,
-        ranks: Ranks,
+        processes: ProcessGroup,
     ) -> Groups:
         """Put together what each process was asked about; all must call it.
 
@@ -100,7 +100,7 @@ class Groups:
             columns: The data set's other columns, as long as the prompts.
             n: Responses to a prompt.
             rows: How prompts are read.
-            ranks: The processes.
+            processes: The processes.
 
         Raises:
             ConfigurationError: If these are no groups of ``n`` responses to one prompt, or one is no single text.
@@ -113,8 +113,8 @@ class Groups:
             for name, value in columns.items()
             if name not in _OF_THE_CALL and isinstance(value, list) and len(value) == len(prompts)
         }
-        every = ranks.gather((list(prompts), texts, [list(map(int, own)) for own in completion_ids], shared))
-        before = sum(len(one[0]) for one in every[: ranks.rank])
+        every = processes.gather((list(prompts), texts, [list(map(int, own)) for own in completion_ids], shared))
+        before = sum(len(one[0]) for one in every[: processes.rank])
         asked = [prompt for one in every for prompt in one[0]]
         texts = [text for one in every for text in one[1]]
         ids = [own for one in every for own in one[2]]

@@ -129,7 +129,8 @@ def _parts(selector: Selector) -> dict[str, Any]:
         if isinstance(model, FunctionReward):
             models[name]["init_args"] = {"function": _path(model.function)}
     parts = {
-        part: {"class_path": _path(type(getattr(selector, part)))} for part in ("bandit", "context", "signal", "scale")
+        part: {"class_path": _path(type(getattr(selector, part)))}
+        for part in ("bandit", "context", "signal", "normalizer")
     }
     return {"reward_models": models, **parts, "granularity": selector.granularity, "seed": selector.seed}
 

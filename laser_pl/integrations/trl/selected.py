@@ -17,18 +17,18 @@ from laser_pl.bandits.linucb import LinUCB
 from laser_pl.batches import LOSS, LabelledBatch, Prompt, PromptBatch, PromptLosses, Responses, RolloutBatch
 from laser_pl.data.pairs import BestWorst
 from laser_pl.errors import ConfigurationError
-from laser_pl.feedback.instruments import Instruments
-from laser_pl.feedback.scales import ContextBaseline, Scale
+from laser_pl.feedback.normalizers import ContextBaseline, RewardNormalizer
+from laser_pl.feedback.queries import Queries
 from laser_pl.feedback.signals import Advantage, Cooling, Signal
 from laser_pl.integrations.trl.groups import Groups, Rows
 from laser_pl.integrations.trl.trained_policy import TrainedPolicy
+from laser_pl.logprobs.logprob_model import ResponseBatch
+from laser_pl.logprobs.padding import pad_left, pad_right
 from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
-from laser_pl.reading.padding import pad_left, pad_right
-from laser_pl.reading.reader import Reading
 from laser_pl.rewards import FunctionReward, RewardModel
 from laser_pl.rewards.asker import Asker
-from laser_pl.runtime.ranks import Ranks
+from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.selection.decision import Decision
 from laser_pl.selection.scores import NO_PAIRS
 from laser_pl.selection.selector import Selector
@@ -72,7 +72,7 @@ class SelectedReward:
         bandit: Chooses one of them; null for ``LinUCB()``.
         context: Prepares hidden states, or features, for the bandit; null for ``ContextPreparation()``.
         features: From prompts to numbers ``(B, d)`` that the bandit sees instead of the policy's hidden states.
-        scale: Turns what the signal says into the bandit's rewards; null for ``ContextBaseline()``.
+        normalizer: Turns what the signal says into the bandit's rewards; null for ``ContextBaseline()``.
         granularity: What gets one arm: a generation ``batch``, each ``category`` in it, or each ``prompt``.
         matcher: Says how right a response is, for signals and reward models that use answers; null for ``Exact()``.
         answer: The data set's column of reference answers.
@@ -99,7 +99,7 @@ class SelectedReward:
         bandit: Bandit | None = None,
         context: ContextPreparation | None = None,
         features: Features | None = None,
-        scale: Scale | None = None,
+        normalizer: RewardNormalizer | None = None,
         granularity: Granularity = "batch",
         matcher: Grader | None = None,
         answer: str = "answer",
@@ -110,10 +110,14 @@ class SelectedReward:
         cooldown: int = 20,
         seed: int = 0,
     ) -> None:
-        bandit, context, scale = bandit or LinUCB(), context or ContextPreparation(), scale or ContextBaseline()
+        bandit, context, normalizer = (
+            bandit or LinUCB(),
+            context or ContextPreparation(),
+            normalizer or ContextBaseline(),
+        )
         for name, part, kind in (
             ("signal", signal, Signal), ("bandit", bandit, Bandit), ("context", context, ContextPreparation),
-            ("scale", scale, Scale), ("matcher", matcher or Exact(), Grader),
+            ("normalizer", normalizer, RewardNormalizer), ("matcher", matcher or Exact(), Grader),
         ):  # fmt: skip
             if not isinstance(part, kind):
                 raise ConfigurationError(f"{name} must be a {kind.__name__}, made with its arguments, got {part!r}.")
@@ -128,7 +132,7 @@ class SelectedReward:
                 " Cooling or Gap of laser_pl.feedback.signals."
             )
         self.selector = Selector(
-            _arms(reward_models), bandit, context, signal, scale, BestWorst(per_prompt=1), granularity,
+            _arms(reward_models), bandit, context, signal, normalizer, BestWorst(per_prompt=1), granularity,
             memory_budget=memory_budget, spill=spill, max_failures=max_failures, cooldown=cooldown, seed=seed,
         )  # fmt: skip
         self.features = features
@@ -172,7 +176,7 @@ class SelectedReward:
                 "The signal Advantage asks the model that training started from, which only an adapter keeps. Train"
                 " with peft_config, or use another signal."
             )
-        self.selector.panel.ranks = Ranks(args.process_index, args.world_size)
+        self.selector.panel.processes = ProcessGroup(args.process_index, args.world_size)
         self.selector.panel.device = args.device
         self._policy = policy
         self._asker: Asker | None = None
@@ -233,7 +237,13 @@ class SelectedReward:
         if training:
             self.learn()  # which only a trainer that left its last batch behind has not done
         groups = Groups.of_call(
-            prompts, completions, completion_ids, columns, self._sizes[training], self.rows, self.selector.panel.ranks
+            prompts,
+            completions,
+            completion_ids,
+            columns,
+            self._sizes[training],
+            self.rows,
+            self.selector.panel.processes,
         )
         if self._asker is None:
             self.prepare(groups.prompts)
@@ -289,8 +299,8 @@ class SelectedReward:
                 )
             return found.detach().float().cpu()
         assert self._policy is not None
-        ranks = self.selector.panel.ranks
-        return ranks.together(self._policy.contexts(prompts.part(ranks.rows(len(prompts)))), len(prompts))
+        processes = self.selector.panel.processes
+        return processes.together(self._policy.contexts(prompts.part(processes.rows(len(prompts)))), len(prompts))
 
     def _batch(self, groups: Groups, iteration: int) -> RolloutBatch:
         prompts, cpu = self._encoded(groups), torch.device("cpu")
@@ -308,14 +318,14 @@ class SelectedReward:
         found = torch.full((count, n), torch.nan, dtype=torch.float64)
         if isinstance(self.selector.signal, Cooling):
             assert self._policy is not None
-            ranks, rows = self.selector.panel.ranks, self.selector.signal.polled(prompts.prompts)
-            own = [rows[place] for place in ranks.rows(len(rows))]
+            processes, rows = self.selector.panel.processes, self.selector.signal.polled(prompts.prompts)
+            own = [rows[place] for place in processes.rows(len(rows))]
             values = torch.zeros(0, n, dtype=torch.float64)
             if own:
                 device = self._policy.device
-                reading = Reading.of(prompts.part(own).to(device), responses.part(own).to(device))
+                reading = ResponseBatch.of(prompts.part(own).to(device), responses.part(own).to(device))
                 values = self._policy.logprobs(reading).double().cpu().view(-1, n)
-            found[rows] = ranks.together(values, len(rows))
+            found[rows] = processes.together(values, len(rows))
         return found
 
     # -- learning ----------------------------------------------------------------------------------------------------
@@ -335,9 +345,9 @@ class SelectedReward:
         # Trained, with a loss that is not known by prompt, and that says nothing.
         losses = PromptLosses({LOSS: torch.zeros(len(batch))}, {LOSS: torch.zeros(len(batch))})
         policy = self._policy
-        ask = Instruments(logprobs=policy.logprobs, start_logprobs=policy.start_logprobs, grader=self.matcher)
+        ask = Queries(logprobs=policy.logprobs, start_logprobs=policy.start_logprobs, grader=self.matcher)
         self.selector.learn(batch.to(policy.device), losses, ask)
-        # Pairs only showed whether responses are told apart.
+        # Pairs only showed whether responses are distinguished.
         decisions = [replace(decision, loss=None, pairs=None) for decision in self.selector.decisions]
         self._learned.append(Learned(self.batches, replace(batch, pairs=NO_PAIRS), decisions, self.selector.polled))
         self.batches += 1

@@ -13,9 +13,9 @@ from torch.distributed.tensor import DTensor
 
 from laser_pl.batches import PromptBatch
 from laser_pl.errors import ConfigurationError
-from laser_pl.reading.modes import evaluating
-from laser_pl.reading.reader import Reading, ResponseReader
-from laser_pl.reading.text_decoder import without_wrapper
+from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
+from laser_pl.logprobs.modes import evaluating
+from laser_pl.logprobs.text_decoder import without_wrapper
 
 _BUDGET = 8192
 """Tokens in one forward."""
@@ -33,7 +33,7 @@ class TrainedPolicy:
 
     @property
     def trains(self) -> bool:
-        """Whether TRL samples to train, not to evaluate; it tells by the same."""
+        """Whether TRL samples to train, not to evaluate; it decides by the same."""
         return bool(self.model.training)
 
     @property
@@ -64,7 +64,7 @@ class TrainedPolicy:
         if len(prompts) == 0:  # which a process has where there are more of them than prompts
             return torch.zeros(0, self.model.config.get_text_config().hidden_size)
         with self._as_made():
-            return ResponseReader(self.model, _BUDGET, share=False).contexts(prompts.to(self.device)).cpu()
+            return LogprobModel(self.model, _BUDGET, share=False).contexts(prompts.to(self.device)).cpu()
 
     @contextmanager
     def _as_made(self) -> Iterator[None]:
@@ -81,15 +81,15 @@ class TrainedPolicy:
             if over is not None:
                 base.__dict__["forward"] = over
 
-    def logprobs(self, reading: Reading) -> Tensor:
+    def logprobs(self, responses: ResponseBatch) -> Tensor:
         """Log-probability of each response in nats, at temperature 1. Shape ``(R,)``."""
         with self._as_made():
-            return ResponseReader(self.model, _BUDGET).all_logprobs(reading)
+            return LogprobModel(self.model, _BUDGET).all_logprobs(responses)
 
-    def start_logprobs(self, reading: Reading) -> Tensor:
+    def start_logprobs(self, responses: ResponseBatch) -> Tensor:
         """The same under the frozen model that training started from: without its adapter."""
         with self.model.disable_adapter():
-            return self.logprobs(reading)
+            return self.logprobs(responses)
 
     @property
     def knows_its_start(self) -> bool:
