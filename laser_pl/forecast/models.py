@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.int8 import keep_inputs
 from laser_pl.models.language_model import Lora, Weights
+from laser_pl.rewards.arm import Arm
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import Composite
 from laser_pl.rewards.implicit import ImplicitReward
@@ -74,7 +75,7 @@ def reward_models(named: Mapping[str, RewardModel]) -> Iterator[Loaded]:
             yield loaded(name, kind, model.weights, model.model_class)
             if isinstance(model, ImplicitReward) and model.reference is not None:
                 yield loaded(f"{name}/reference", kind, model.reference, model.model_class)
-        else:
+        elif not isinstance(model, Arm):  # which is listed under its own name
             yield Loaded(name, kind, parameters=0, size=model.size())
 
 
@@ -83,6 +84,8 @@ def leaves(model: RewardModel) -> Iterator[RewardModel]:
     if isinstance(model, Composite):
         for member in model.members:
             yield from leaves(member)
+    elif isinstance(model, Arm):
+        yield from leaves(model.model)
     else:
         yield model
 

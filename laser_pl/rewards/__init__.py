@@ -1,5 +1,6 @@
 """Reward models: anything that scores responses, behind one contract."""
 
+from laser_pl.rewards.arm import Arm
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.by_category import ByCategory
 from laser_pl.rewards.chat_judge import ChatJudge
@@ -19,6 +20,7 @@ from laser_pl.rewards.weighted_ensemble import WeightedEnsemble
 
 __all__ = [
     "AgreementEnsemble",
+    "Arm",
     "ByCategory",
     "CautiousEnsemble",
     "ChatJudge",

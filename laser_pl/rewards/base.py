@@ -53,6 +53,17 @@ class RewardModel(ABC):
             ConfigurationError: If it would fail on one of them.
         """
 
+    def arms(self) -> list[str]:
+        """Names of the arms that it asks, see ``Arm``."""
+        return []
+
+    def find_arms(self, arms: Mapping[str, RewardModel]) -> None:
+        """Find them among all arms; called when these are put together.
+
+        Raises:
+            ConfigurationError: If one is not there.
+        """
+
     def size(self) -> int:
         """Bytes of weights it holds when it is loaded; known without loading them."""
         return 0

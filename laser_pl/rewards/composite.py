@@ -47,6 +47,15 @@ class Composite(RewardModel):
         """Itself and those of all of them."""
         return [self, *(learner for member in self.members for learner in member.learners())]
 
+    def arms(self) -> list[str]:
+        """Those of all of them."""
+        return list(dict.fromkeys(name for member in self.members for name in member.arms()))
+
+    def find_arms(self, arms: Mapping[str, RewardModel]) -> None:
+        """Let all of them look."""
+        for member in self.members:
+            member.find_arms(arms)
+
     def check(self) -> None:
         """Check all of them."""
         for member in self.members:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -91,7 +91,7 @@ class Memory:
         """
         if self.budget is None:
             return
-        size = self._size_of(name)
+        size = sum(map(self._size_of, self._together(name)))
         if size > self.budget:
             raise ConfigurationError(
                 f"The reward model '{name}' has {show_bytes(size)} of weights, more than selection.memory_budget ="
@@ -99,7 +99,17 @@ class Memory:
             )
 
     def hold(self, name: str, device: torch.device) -> None:
-        """Have a reward model on the device, and remember that it was used."""
+        """Have a reward model on the device, the arms that it asks as well, and remember that they were used."""
+        together = self._together(name)
+        for each in together:
+            self._hold(each, together, device)
+
+    def _together(self, name: str) -> list[str]:
+        """Arms that it asks, those that these ask before them, and itself."""
+        before = [each for arm in self.reward_models[name].arms() for each in self._together(arm)]
+        return list(dict.fromkeys([*before, name]))
+
+    def _hold(self, name: str, together: Collection[str], device: torch.device) -> None:
         if name in self._sizes:
             self._sizes[name] = self._sizes.pop(name)
             return
@@ -108,7 +118,8 @@ class Memory:
         if self.budget is not None:
             size = self._size_of(name)
             while sum(self._sizes.values()) + size > self.budget:
-                self._evict(next(held for held, bytes_ in self._sizes.items() if bytes_), device)
+                others = (held for held, bytes_ in self._sizes.items() if bytes_ and held not in together)
+                self._evict(next(others), device)
         with progress.task(f"loading {name}"):
             reward_model.load(device)
         self._sizes[name] = size

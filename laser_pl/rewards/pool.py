@@ -16,6 +16,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.keys import masked
 from laser_pl.metrics.grader import Grader
+from laser_pl.rewards.arm import refuse_circles
 from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.composite import named
@@ -66,6 +67,9 @@ class Pool:
         seconds: Time spent in loading and scoring.
         spent: What each reward model used up, see ``RewardModel.spent``.
         checked: Whether ``check`` has found nothing wrong.
+
+    Raises:
+        ConfigurationError: If one asks an arm that is not there, or in a circle itself.
     """
 
     def __init__(
@@ -73,6 +77,10 @@ class Pool:
     ) -> None:
         self.reward_models = dict(reward_models)
         self.names = list(reward_models)
+        for name, reward_model in self.reward_models.items():
+            with named(name):
+                reward_model.find_arms(self.reward_models)
+        refuse_circles(self.reward_models)
         self.memory = memory or Memory(self.reward_models)
         self.health = health or Health(self.names)
         self.forwards = dict.fromkeys(self.names, 0)

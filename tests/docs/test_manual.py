@@ -108,7 +108,7 @@ def only_parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             del sys.modules[name]
 
 
-RECORDED = ("python", "make", "torchrun", "sbatch", "wandb", "pip")
+RECORDED = ("python", "make", "torchrun", "sbatch", "wandb", "pip", "hf")
 
 
 def commands_of(code: str) -> list[list[str]]:
@@ -148,6 +148,8 @@ def assert_accepted(command: list[str], capsys: pytest.CaptureFixture[str], monk
     elif program == "make":
         targets = re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE)
         assert set(words) <= set(targets)
+    elif program == "hf":  # of huggingface_hub: a repository, and a folder of ours
+        assert [words[0], *map(Path, words[2:])] == ["upload", RunFolder(Path("runs/quickstart")).adapter]
     elif program == "pip":
         extras = re.findall(r"^(\w+) = \[", Path("pyproject.toml").read_text(), re.MULTILINE)
         (extra,) = re.findall(r"^install laser_pl\[(\w+)\]$", " ".join(words))
