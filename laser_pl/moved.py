@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 ROOMS = {
     "commands": ("before_start", "cli", "compare", "explain", "export", "monitored", "planned_steps",
@@ -101,6 +102,24 @@ class OldNames(MetaPathFinder, Loader):
         new = import_module(new_name(module.__name__))
         names = {name: value for name, value in vars(new).items() if name[:2] != "__"}
         vars(module).update(names, **{old: names[now] for old, now in RENAMED.items() if now in names})
+
+
+def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module in which some things have other names now.
+
+    Args:
+        module: Its name.
+        names: Old name to new one.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        what = f"{module}.{name} is {names[name]} now; the old name goes with the next release."
+        warnings.warn(what, FutureWarning, stacklevel=2)
+        return getattr(sys.modules[module], names[name])
+
+    return find
 
 
 def warn(old: str, level: int = 2) -> None:

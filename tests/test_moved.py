@@ -51,6 +51,22 @@ def test_a_class_has_its_old_name_in_its_old_module(module: str, old: str) -> No
     assert getattr(former, old) is getattr(former, RENAMED[old])
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("laser_pl.feedback.observations", "of_judges", "of_chosen_arms"),
+        ("laser_pl.bandits.baselines", "Unlearning", "NonLearning"),
+        ("laser_pl.metrics.grader", "most_said", "majority_answer"),
+    ],
+)
+def test_a_function_has_its_old_name_in_its_module(module: str, old: str, new: str) -> None:
+    with pytest.warns(FutureWarning, match=f"{old} is {new} now"):
+        former = getattr(import_module(module), old)
+    assert former is getattr(import_module(module), new)
+    with pytest.raises(AttributeError, match="nothing"):
+        getattr(import_module(module), "nothing_here".removesuffix("_here"))
+
+
 def test_what_was_never_there_is_missed() -> None:
     with pytest.warns(FutureWarning), pytest.raises(ModuleNotFoundError):
         import_module("laser_pl.reading.nothing")

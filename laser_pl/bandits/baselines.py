@@ -11,6 +11,7 @@ from torch import Tensor
 from laser_pl.bandits.base import Bandit
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.suggestions import closest, perhaps
+from laser_pl.moved import former_names
 
 
 class NonLearning(Bandit):
@@ -148,3 +149,6 @@ class Oracle(NonLearning):
         known = [-1 if name is None else self.arms.index(self.right[name]) for name in self._categories]
         right = torch.tensor(known, dtype=torch.long)
         return torch.where(right < 0, anyone, right)
+
+
+__getattr__ = former_names(__name__, {"Unlearning": "NonLearning"})

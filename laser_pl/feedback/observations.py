@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import LabelledBatch
+from laser_pl.moved import former_names
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,6 @@ def mean_by_arm(seen: Observations, group: Tensor) -> Observations:
         return torch.zeros(len(arms), dtype=values.dtype).index_add(0, place, values) / count
 
     return Observations(where, arms, mean(seen.value), mean(seen.chance), seen.polled)
+
+
+__getattr__ = former_names(__name__, {"of_judges": "of_chosen_arms"})

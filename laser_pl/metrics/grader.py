@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing import cast
 
 from laser_pl.batches import Prompt
+from laser_pl.moved import former_names
 
 
 class Grader(ABC):
@@ -73,3 +74,6 @@ def majority_answer(grader: Grader, responses: Sequence[str], prompt: Prompt) ->
     said = [grader.parsed_answer(response, prompt) for response in responses]
     counts = Counter(answer for answer in said if answer is not None)
     return said.index(counts.most_common(1)[0][0]) if counts else None
+
+
+__getattr__ = former_names(__name__, {"most_said": "majority_answer"})

@@ -13,9 +13,10 @@ from laser_pl.rewards.base import RewardModel, Scores
 
 
 class Arm(RewardModel):
-    """Another reward model of the selection, by its name, so that an ensemble of arms holds no weights twice.
+    """Another reward model of the selection, by its name.
 
-    It is checked, loaded and counted as the arm that it is; a forward for an ensemble counts as the ensemble's.
+    An ensemble of arms holds no weights twice. It is checked, loaded and counted as the arm that it is; a forward for
+    an ensemble counts as the ensemble's.
 
     Args:
         name: The arm, a key of ``selection.reward_models``.
