@@ -75,4 +75,5 @@ def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: i
     yield Files("pairs.jsonl", 1, work.trained * scored)
     judged = min(60 * iterations, 240, work.trained)
     yield Files("judged.jsonl", 1, round(judged * (scored + prompt)))
-    yield Files("metrics.csv", 1, work.steps * CELL * (12 + 3 * arms))
+    rows = work.steps + 2  # and the names of columns, which are longer than numbers
+    yield Files("metrics.csv", 1, rows * CELL * (12 + 3 * arms))

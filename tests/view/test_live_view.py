@@ -267,7 +267,7 @@ def test_the_picture_in_the_documentation_is_drawn_from_a_run(
     live.draw(tmp_path / "drawn.svg", 0, 1, *[arg for arg in fit_command(tmp_path)[1:] if "runs_dir" not in arg])
     drawn, shipped = (path.read_text() for path in (tmp_path / "drawn.svg", QUICKSTART / "live.svg"))
     for text in (drawn, shipped):
-        for label in ("run", "training", "loss", "accuracy", "judged", "choice", "numbers", "longer"):
+        for label in ("run", "training", "loss", "accuracy", "scored", "choice", "numbers", "longer"):
             assert re.search(rf">{label}\b|&#160;{label}\b", text), label
         assert not re.search(r"@font-face|/(home|root|tmp|Users)/", text)
     assert "iteration&#160;3&#160;of&#160;4" in shipped
