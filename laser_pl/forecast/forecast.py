@@ -26,7 +26,8 @@ from laser_pl.models.language_model import Weights
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.implicit import ImplicitReward
 from laser_pl.rewards.local import LocalModel
-from laser_pl.runtime.sharding import ShardedStrategy, bytes_gathered
+from laser_pl.runtime.sharded_strategy import ShardedStrategy
+from laser_pl.runtime.sharding import bytes_gathered
 
 FILES = {".jsonl", ".json", ".csv", ".parquet", ".gz"}
 """Endings of tables that are files; what else is not here is looked for on a hub."""

@@ -35,7 +35,8 @@ from laser_pl.runtime import progress
 from laser_pl.runtime.lockstep import Lockstep
 from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
-from laser_pl.runtime.sharding import ShardedStrategy, own_piece, shard
+from laser_pl.runtime.sharded_strategy import ShardedStrategy
+from laser_pl.runtime.sharding import own_piece, shard
 from laser_pl.training.adapter import as_started, train_adapter
 from laser_pl.training.optimizers import make_optimizers
 from laser_pl.training.pair_step import batch_loss, frozen_loss, nothing_seen

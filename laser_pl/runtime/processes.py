@@ -22,7 +22,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.runtime.interruption import Interrupted
-from laser_pl.runtime.sharding import ShardedStrategy
+from laser_pl.runtime.sharded_strategy import ShardedStrategy
 
 _OTHERWISE_SHARDED = re.compile(r"fsdp|deepspeed", re.IGNORECASE)
 

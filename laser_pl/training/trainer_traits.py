@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from laser_pl.runtime.sharding import ShardedStrategy
+from laser_pl.runtime.sharded_strategy import ShardedStrategy
 
 
 def differentiates_at_once(trainer: Trainer | None) -> bool:

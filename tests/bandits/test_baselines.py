@@ -66,7 +66,7 @@ def test_an_oracle_needs_arms_that_are_there_and_categories_it_knows() -> None:
     bandit = started(Oracle({"math": "c"}))
     with pytest.raises(ConfigurationError, match=r"right says nothing of the category 'code'"):
         bandit.tell(0, ["math", "code"])
-    with pytest.raises(ValueError, match="told of 0 decisions and is asked for 2"):
+    with pytest.raises(ValueError, match="given 0 decisions and is asked for 2"):
         bandit.select(torch.zeros(2, 2))
 
 

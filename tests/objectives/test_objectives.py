@@ -229,7 +229,7 @@ class SaysThatItTells(Dpo):
         (OverTheBatch, "beside another one"),
         (NothingByChance, "labels at random give"),
         (UsesAll, "uses\\(\\) must be true"),
-        (SaysThatItTells, "tells\\('dpo'\\) is True"),
+        (SaysThatItTells, "informs\\('dpo'\\) is True"),
     ],
 )
 def test_an_objective_that_breaks_a_promise_is_told_which(make: Any, said: str) -> None:
