@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -25,6 +25,7 @@ from laser_pl.runtime.interruption import Interrupted
 from laser_pl.runtime.sharded_strategy import ShardedStrategy
 
 _OTHERWISE_SHARDED = re.compile(r"fsdp|deepspeed", re.IGNORECASE)
+_AVERAGING = ("StochasticWeightAveraging", "WeightAveraging")  # the second is in Lightning from 2.6 on
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def _refuse_otherwise_sharded(trainer: Trainer, strategy: ShardedStrategy) -> No
             " processes. Leave it out, or set it to their number."
         )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
+        if any(isinstance(callback, getattr(lightning_callbacks, name, ())) for name in _AVERAGING):
             raise ConfigurationError(
                 f"{type(callback).__name__} copies the policy, whose weights processes share out. Take it out of"
                 " trainer.callbacks, or set trainer.strategy to ddp."
