@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
+import lightning.pytorch.callbacks
 import torch.distributed
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -142,7 +142,7 @@ def _refuse_otherwise_sharded(trainer: Trainer, strategy: ShardedStrategy) -> No
             " processes. Leave it out, or set it to their number."
         )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if any(isinstance(callback, getattr(lightning_callbacks, name, ())) for name in _AVERAGING):
+        if any(isinstance(callback, getattr(lightning.pytorch.callbacks, name, ())) for name in _AVERAGING):
             raise ConfigurationError(
                 f"{type(callback).__name__} copies the policy, whose weights processes share out. Take it out of"
                 " trainer.callbacks, or set trainer.strategy to ddp."
