@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.feedback.normalizers import RewardNormalizer
 from laser_pl.feedback.queries import Queries
+from laser_pl.moved import renamed
 from laser_pl.policy.policy import Policy
 from laser_pl.rewards.asker import Asker, means
 from laser_pl.run.metrics_file import forget_last, last_logged
@@ -40,8 +40,7 @@ class RewardSelection(Callback):
 
     def __init__(self, scale: RewardNormalizer | None = None, **kwargs: Any) -> None:
         if scale is not None:
-            what = "selection.scale is selection.normalizer now; the old name goes with the next release."
-            warnings.warn(what, FutureWarning, stacklevel=2)
+            renamed("selection.scale", "selection.normalizer")
             kwargs["normalizer"] = scale
         self.selector = Selector(**kwargs)
         self.asker: Asker | None = None

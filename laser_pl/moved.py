@@ -115,8 +115,7 @@ def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        what = f"{module}.{name} is {names[name]} now; the old name goes with the next release."
-        warnings.warn(what, FutureWarning, stacklevel=2)
+        renamed(f"{module}.{name}", names[name])
         return getattr(sys.modules[module], names[name])
 
     return find
@@ -125,7 +124,18 @@ def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 def warn(old: str, level: int = 2) -> None:
     """Say what an old name is now."""
     new = _CLASSES.get(old) or new_name(old)
-    warnings.warn(f"{old} is {new} now; the old name goes with the next release.", FutureWarning, level)
+    renamed(old, new, level + 1)
+
+
+def renamed(old: str, new: str, level: int = 3) -> None:
+    """Warn whoever uses a name of the release before.
+
+    Args:
+        old: That name.
+        new: What it is now.
+        level: Whose line is shown: 2 is the caller's, 3 that of the caller's caller.
+    """
+    warnings.warn(f"{old} is {new} now; the old name goes with the next release.", FutureWarning, stacklevel=level)
 
 
 def present_name(text: str) -> str:

@@ -146,37 +146,34 @@ def _json_lines(path: Path) -> Iterator[Row]:
             yield from _json_list(path)
             return
         first = False
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(
-                f"{path}, line {number}: this is no JSON ({error.msg}, column {error.colno})."
-            ) from None
-        except ValueError:
-            raise ConfigurationError(f"{path}, line {number}: a whole number is too long to be read.") from None
-        except RecursionError:
-            raise ConfigurationError(f"{path}, line {number}: this JSON is nested too deeply.") from None
-        if not isinstance(row, dict):
-            raise ConfigurationError(f"{path}, line {number}: expected an object, got {type(row).__name__}.")
-        yield row
+        yield _object(_parsed(line, path, number), f"{path}, line {number}")
 
 
 def _json_list(path: Path) -> Iterator[Row]:
     """The objects of a file that is one list."""
-    try:
-        rows = json.loads("".join(line for _, line in _decoded(path)))
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"{path}, line {error.lineno}: this is no JSON ({error.msg}, column {error.colno})."
-        ) from None
-    except ValueError:
-        raise ConfigurationError(f"{path}: a whole number is too long to be read.") from None
-    except RecursionError:
-        raise ConfigurationError(f"{path}: this JSON is nested too deeply.") from None
+    rows = _parsed("".join(line for _, line in _decoded(path)), path)
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise ConfigurationError(f"{path}, row {number}: expected an object, got {type(row).__name__}.")
-        yield row
+        yield _object(row, f"{path}, row {number}")
+
+
+def _parsed(text: str, path: Path, line: int | None = None) -> Any:
+    """What JSON holds, of a whole file or of one of its lines."""
+    where = f"{path}" if line is None else f"{path}, line {line}"
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at = f"{path}, line {line or error.lineno}"
+        raise ConfigurationError(f"{at}: this is no JSON ({error.msg}, column {error.colno}).") from None
+    except ValueError:
+        raise ConfigurationError(f"{where}: a whole number is too long to be read.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{where}: this JSON is nested too deeply.") from None
+
+
+def _object(row: Any, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise ConfigurationError(f"{where}: expected an object, got {type(row).__name__}.")
+    return row
 
 
 def _csv(path: Path) -> Iterator[Row]:

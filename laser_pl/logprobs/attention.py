@@ -68,7 +68,7 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer."""
-    # Caps, sinks and biases that a model adds to its scores are not known here; see `shared_prompt.why_not_shared`.
+    # Caps, sinks and biases that a model adds to its scores are not known here; see `packed.why_not_shared`.
     for name in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(name) is not None:
             raise NotImplementedError(f"{type(module).__name__} wants attention with {name}")

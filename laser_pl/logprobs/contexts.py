@@ -29,11 +29,11 @@ def prompt_contexts(model: Any, tokens: Tensor, mask: Tensor, share: bool) -> Te
         In float32. Shape ``(B, d)``.
     """
     base = without_wrapper(model)
-    read = _in_a_row if share else _side_by_side
+    read = _from_packing if share else _from_padding
     return with_like_lengths(base, mask.sum(-1), lambda rows: read(base, tokens[rows], mask[rows]).float())
 
 
-def _in_a_row(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+def _from_packing(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     """By a packing with a response of one token to each prompt: the state that predicts it is the prompt's last."""
     responses = tokens[:, -1:], torch.ones_like(mask[:, -1:])
     prompt = torch.arange(len(tokens), device=tokens.device)
@@ -41,7 +41,7 @@ def _in_a_row(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     return packed_states(base, packing, kernel=kernel_suits(base))
 
 
-def _side_by_side(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+def _from_padding(base: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     lengths = mask.sum(-1)
     width = int(lengths.max())
     whole, whole_mask = padded_right(tokens, mask)[:, :width], mask.sort(dim=-1, descending=True).values[:, :width]

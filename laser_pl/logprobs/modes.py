@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.runtime.sharding import layers_of
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def recompute_layers(model: nn.Module) -> None:
     Raises:
         ConfigurationError: If the model has no such layers.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     if not layers:
         raise ConfigurationError(
             f"model.gradient_checkpointing: {type(model).__name__} has no layers that can be computed again. Set it to"
@@ -48,11 +48,7 @@ def recompute_layers(model: nn.Module) -> None:
 
 def recomputes(model: nn.Module) -> bool:
     """Whether it is done so in a model."""
-    return any("forward" in vars(layer) for layer in _layers(model))
-
-
-def _layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    return any("forward" in vars(layer) for layer in layers_of(model))
 
 
 def _computed_again(forward: Any, *args: Any, **kwargs: Any) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import cast
 
 from laser_pl.batches import Prompt
-from laser_pl.moved import former_names
+from laser_pl.moved import former_names, renamed
 
 
 class Grader(ABC):
@@ -34,8 +33,7 @@ class Grader(ABC):
         former = getattr(self, "said", None)
         if former is None:
             return response.strip()
-        what = f"{type(self).__name__}.said is parsed_answer now; the old name goes with the next release."
-        warnings.warn(what, FutureWarning, stacklevel=2)
+        renamed(f"{type(self).__name__}.said", "parsed_answer")
         return cast(Hashable, former(response, prompt))
 
     def name_of(self, category: str) -> str:

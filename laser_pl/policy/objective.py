@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import warnings
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.moved import renamed
 from laser_pl.objectives.base import Objective
 from laser_pl.objectives.dpo import Dpo
 from laser_pl.objectives.frozen import Frozen
@@ -46,10 +46,6 @@ def objective_of(
 
 
 def _formerly(name: str, objective: Objective) -> Objective:
-    warnings.warn(
-        f"model.{name}: true is model.objective: {{class_path: laser_pl.objectives.{type(objective).__name__}}} now;"
-        " the old name goes with the next release.",
-        FutureWarning,
-        stacklevel=2,
-    )
+    path = f"laser_pl.objectives.{type(objective).__name__}"
+    renamed(f"model.{name}: true", f"model.objective: {{class_path: {path}}}")
     return objective

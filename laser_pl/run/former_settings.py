@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from laser_pl.moved import new_name
+
 OBJECTIVES = "laser_pl.objectives"
 
 
@@ -39,5 +41,6 @@ def _with_normalizer(selection: dict[str, Any]) -> dict[str, Any]:
     if scale is None:
         return others
     if isinstance(scale, dict) and isinstance(path := scale.get("class_path"), str):
-        scale = {**scale, "class_path": path.replace("laser_pl.feedback.scales.", "laser_pl.feedback.normalizers.")}
+        module, _, name = path.rpartition(".")
+        scale = {**scale, "class_path": f"{new_name(module)}.{name}"} if new_name(module) else scale
     return {**others, "normalizer": scale}

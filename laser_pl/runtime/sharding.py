@@ -15,6 +15,11 @@ SHARED_OUT = "the processes of the run share its weights out"
 """Why something is not done."""
 
 
+def layers_of(model: torch.nn.Module) -> list[GradientCheckpointingLayer]:
+    """The layers of a Hugging Face model that transformers lets be computed again, from the outside in."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
 def shard(base: Any, mesh: DeviceMesh) -> None:
     """Share out the weights of a language model: those of each layer together, then what is left.
 
@@ -24,8 +29,7 @@ def shard(base: Any, mesh: DeviceMesh) -> None:
         base: A Hugging Face causal language model, without PEFT's wrapper, its adapter included.
         mesh: The processes.
     """
-    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for layer in reversed(layers):  # from the inside out
+    for layer in reversed(layers_of(base)):  # from the inside out
         fully_shard(layer, mesh=mesh)
     fully_shard(base, mesh=mesh, reshard_after_forward=True)
 
@@ -38,8 +42,7 @@ def bytes_gathered(base: Any) -> int:
     Args:
         base: The model before it is shared out; it may lie on torch's meta device.
     """
-    layers = [module for module in base.modules() if isinstance(module, GradientCheckpointingLayer)]
-    sizes: list[int] = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in layers]
+    sizes: list[int] = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in layers_of(base)]
     whole_model: int = sum(parameter.nbytes for parameter in base.parameters())
     return whole_model - sum(sizes) + sum(sorted(sizes)[-2:])
 
