@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,26 +16,50 @@ from unittest import mock
 
 import torch
 from card import Card, Finding, gib
-from runs import Seen, configuration, likelihood
+from runs import BUDGET, Seen, configuration, likelihood
 from shapes import folder_of, made_not_loaded, make, prompts_on, rollouts_on
 from sizes import Sizes
+from transformers import AutoModelForSequenceClassification
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.models.language_model import Lora
+from laser_pl.runtime.attention_kernels import kernels_for_any_shape
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from dpo_step import BETA, operations, our_step
 from peers import trl_dpo_step, trl_missing
 from rollouts import generate, ours
 
-BUDGET = 4096
-"""Tokens of a forward; the default of ``model.tokens_per_forward``."""
+WIDTHS = 12
 
 
 def peaks(card: Card, sizes: Sizes) -> Finding:
     """What the shares in the rows below are shares of."""
     text = f"copies {card.bandwidth / 1e9:.0f} GB/s, multiplies {card.rate / 1e12:.3g} TFLOP/s in bfloat16"
     return Finding(text, None, {"bandwidth": card.bandwidth, "rate": card.rate})
+
+
+def new_shapes(card: Card, sizes: Sizes) -> Finding:
+    """Forwards of a classifier over texts of lengths that it has not read before: by torch's choice, and in a run."""
+    model = make(sizes.middle, torch.bfloat16, card.device, AutoModelForSequenceClassification)
+    took = {}
+    for name, kernels in (("torch", nullcontext), ("run", kernels_for_any_shape)):
+        with kernels(), torch.no_grad():
+            forwards = [partial(_classified, model, width) for width in range(sizes.prompt, sizes.prompt + WIDTHS + 1)]
+            took[name] = [card.seconds(forward, warm_up=False) for forward in forwards][1:]  # the first loads kernels
+    middle, longest = ({name: call(times) for name, times in took.items()} for call in (statistics.median, max))
+    text = (
+        f"{WIDTHS} widths: {1e3 * middle['run']:.0f} ms each, the longest {1e3 * longest['run']:.0f} ms; as torch"
+        f" chooses kernels {1e3 * middle['torch']:.0f} ms and {1e3 * longest['torch']:.0f} ms"
+    )
+    return Finding(text, middle["run"] <= 1.2 * middle["torch"] if card.is_cuda else None, middle)
+
+
+def _classified(model: Any, width: int) -> None:
+    """16 texts, padded on the left, the longest of them that wide."""
+    lengths = torch.linspace(width // 2, width, 16, device=model.device).ceil()
+    mask = (torch.arange(width, device=model.device).flip(0) < lengths[:, None]).long()
+    model(input_ids=torch.full_like(mask, 3), attention_mask=mask)
 
 
 # -- rollouts ----------------------------------------------------------------------------------------------------------
@@ -159,8 +186,18 @@ def _trl_step(card: Card, sizes: Sizes, quantization: str) -> tuple[int, Step | 
 # -- an iteration ------------------------------------------------------------------------------------------------------
 
 
-def iteration(card: Card, sizes: Sizes, quantization: str = "") -> Finding:
-    """One iteration of two steps by the command line, scored by two likelihoods; no weights touch the disk."""
+def iteration(
+    card: Card, sizes: Sizes, quantization: str = "", budget: int = BUDGET, room: float = math.inf
+) -> Finding:
+    """One iteration of two steps by the command line, scored by two likelihoods; no weights touch the disk.
+
+    Args:
+        card: Where it runs.
+        sizes: Of the models and the batch.
+        quantization: Of the policy.
+        budget: Tokens of a forward of the policy's.
+        room: Bytes that it must fit.
+    """
     # Testing before and after would move the weights to the host's memory and back, which is no part of an iteration.
     untested = mock.patch.object(LaserCLI, "_test_accuracy", return_value={})
     with tempfile.TemporaryDirectory() as scratch, made_not_loaded(card.device), untested:
@@ -170,14 +207,15 @@ def iteration(card: Card, sizes: Sizes, quantization: str = "") -> Finding:
         if quantization:
             weights["quantization"] = quantization
         judges = {name: likelihood(middle, dtype="bfloat16") for name in "ab"}
-        path = configuration(Path(scratch), weights, judges, sizes, batches=2)
+        path = configuration(Path(scratch), weights, judges, sizes, batches=2, budget=budget)
         seen = Seen(card, [f"--config={path}"])
     spent = seen.summary["seconds"]
     split = ", ".join(f"{name} {spent[name]:.1f} s" for name in ("rollouts", "scoring", "steps", "other"))
     text = f"{split}; first DPO loss {seen.first_dpo:.4f}; {seen.memory}"
-    return Finding(text, seen.starts_at_ln_2 and (seen.as_forecast or not card.is_cuda), seen.numbers)
+    fits = seen.taken < room and seen.as_forecast
+    return Finding(text, seen.starts_at_ln_2 and (fits or not card.is_cuda), seen.numbers)
 
 
 rollouts_bf16, rollouts_nf4 = rollouts, partial(rollouts, quantization="nf4")
 step_bf16, step_nf4 = step, partial(step, quantization="nf4")
-iteration_bf16, iteration_nf4 = iteration, partial(iteration, quantization="nf4")
+iteration_bf16, iteration_nf4 = iteration, partial(iteration, quantization="nf4", budget=1024, room=24e9)

@@ -59,6 +59,7 @@ from laser_pl.run.metrics_file import MetricsFile, metrics_files
 from laser_pl.run.named_code import each_setting, nothing_of_its_own
 from laser_pl.run.users_files import give_checkpoints_folders, give_profile_file
 from laser_pl.runtime import progress
+from laser_pl.runtime.attention_kernels import kernels_for_any_shape
 from laser_pl.runtime.interruption import Interrupted, Interruption
 from laser_pl.runtime.noise import only_warnings, quieten
 from laser_pl.runtime.processes import (
@@ -379,7 +380,7 @@ class LaserCLI(PredictCommand):
 
     def fit(self, **kwargs: Any) -> None:
         """Measure, train, measure again, sum up."""
-        with self._no_folder_without_run(), ending_those_started(self.trainer):
+        with self._no_folder_without_run(), ending_those_started(self.trainer), self.model.staying():
             self.datamodule.continued = self.resumed
             self._check()
             if self.resumed and self.folder.checkpoint.exists():
@@ -494,7 +495,7 @@ def main(args: list[str] | None = None) -> LaserCLI:
     given = sys.argv[1:] if args is None else args
     interruption = Interruption()
     try:
-        with interruption.listening():
+        with interruption.listening(), kernels_for_any_shape():
             refuse_other_command(given)
             refuse_broken_yaml(given)
             return LaserCLI(args, interruption)

@@ -53,19 +53,28 @@ class Question:
 
 
 def largest_part(question: Question, budget: int, shared: bool) -> list[int]:
-    """The prompt of every response in the forward that has most tokens.
+    """The prompt of every response in the forward that has most tokens, however many of the responses are read.
+
+    With fewer responses to each, or shorter ones, more prompts fit the budget, and may fill it better.
 
     >>> largest_part(Question([5, 2], n=2, tail=3), budget=11, shared=True)
     [0, 0]
+    >>> largest_part(Question([5, 2], n=2, tail=3), budget=13, shared=True)
+    [1, 0]
     """
-    prompt = question.prompt.tolist()
 
     def tokens(part: list[int]) -> int:
-        heads = {prompt[row] for row in part} if shared else [prompt[row] for row in part]
+        heads = set(part) if shared else part
         return len(part) * question.tail + sum(int(question.heads[of]) for of in heads)
 
-    parts = [part for group in question.groups(budget, shared) for part in group]
-    return [prompt[row] for row in max(parts, key=tokens)]
+    # More of the longest prompts than the budget holds need not be looked at.
+    longest = sorted(range(len(question.heads)), key=lambda of: question.heads[of])[-(budget // question.tail + 1) :]
+    found: list[list[int]] = []
+    for n in range(1, question.n + 1):
+        some = Question([question.heads[of] for of in longest], n, question.tail)
+        prompt = [longest[of] for of in some.prompt.tolist()]
+        found += [[prompt[row] for row in part] for group in some.groups(budget, shared) for part in group]
+    return max(reversed(found), key=tokens)
 
 
 def reading(paper: Paper, question: Question, budget: int, shared: bool, training: bool) -> int:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from laser_pl.logprobs.attention import PackedAttention, attending
 from laser_pl.logprobs.modes import evaluating
@@ -57,7 +58,8 @@ def _why_not(base: Any) -> str | None:
     try:
         for packing in texts.packings():
             both = BothForms(packing)
-            with evaluating(base), attending(base, both):
+            # The plain form: of others a card's libraries prepare one for each shape, for seconds.
+            with evaluating(base), attending(base, both), sdpa_kernel(SDPBackend.MATH):
                 text_decoder(base)(
                     input_ids=packing.tokens[None], position_ids=packing.positions[None], use_cache=False
                 )

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from torch import Tensor
@@ -28,6 +27,7 @@ from laser_pl.objectives.base import LossOutputs, Objective
 from laser_pl.policy.evaluation import Evaluation
 from laser_pl.policy.mismatch import Mismatch
 from laser_pl.policy.objective import objective_of
+from laser_pl.policy.staying import StayingModule
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
@@ -47,7 +47,7 @@ from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale,
 log = logging.getLogger(__name__)
 
 
-class Policy(LightningModule):
+class Policy(StayingModule):
     """A language model that learns which of its own responses a reward model prefers.
 
     The reference of the loss is the policy at the iteration's start. Its log-probabilities arrive with the batch, so no

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import bitsandbytes
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -17,6 +19,7 @@ from laser_pl.commands.cli import LaserCLI
 from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.errors import ConfigurationError
 from laser_pl.logprobs.modes import recomputes
+from laser_pl.policy.policy import Policy
 from tests.runs import Fit
 
 WORLD = Path(__file__).resolve().parents[2] / "experiments" / "quickstart"
@@ -55,6 +58,27 @@ def test_quantised_policy_trains(fit: Fit, tmp_path: Path, quantization: str, la
     assert len(losses) == 2
     # Quantised kernels may round otherwise for other batch shapes, so the first DPO loss is near ln 2, not at it.
     assert all(math.log(2) - 0.3 < loss < math.log(2) + 5 for loss in losses)
+
+
+def test_a_run_keeps_the_policy_where_it_is_and_uses_kernels_for_any_shape(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a card Lightning would carry it to the host's memory after each stage, and cuDNN prepare for each shape."""
+    moved_away: list[LightningModule] = []
+    monkeypatch.setattr(LightningModule, "cpu", lambda self: moved_away.append(self) or self)
+    prepared: list[bool] = []
+    step = Policy.training_step
+
+    def noting(self: Policy, *rest: Any) -> Any:
+        prepared.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return step(self, *rest)
+
+    monkeypatch.setattr(Policy, "training_step", noting)
+    run = fit(tmp_path)
+    assert (moved_away, prepared) == ([], [False, False])
+    assert torch.backends.cuda.cudnn_sdp_enabled()  # as it was before
+    assert run.model.cpu() is run.model
+    assert moved_away == [run.model]
 
 
 def test_bfloat16_policy_keeps_its_adapter_in_float32(fit: Fit, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from laser_pl.forecast.learned import bandit_state
 from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.forecast.models import adapted
 from laser_pl.forecast.paper import Paper
-from laser_pl.forecast.peaks import Question, reading
+from laser_pl.forecast.peaks import Question, largest_part, reading
 from laser_pl.generation import RolloutEngine
 from laser_pl.models.language_model import Lora, Weights
 
@@ -459,6 +459,15 @@ def test_paper_needs_what_the_real_model_needs(
     told = reading(Paper(base.skeleton), question, 1000, shared, training=True)
     real = Real(lora.wrap(weights.load(AutoModelForCausalLM), checkpointing))
     assert told == pytest.approx(reading(real, question, 1000, shared, training=True), rel=0.02)
+
+
+def test_a_plan_counts_the_fullest_forward_that_may_come() -> None:
+    """Twenty responses to a prompt make forwards of 2,688 of 4,096 tokens; of fifteen, those of two prompts fit."""
+    question = Question([128] * 16, n=20, tail=128)
+    part = largest_part(question, 4096, shared=True)
+    assert 128 * (len(part) + len(set(part))) == 4096
+    alone = largest_part(question, 4096, shared=False)
+    assert 256 * len(alone) == 4096
 
 
 @pytest.mark.parametrize(("size", "seen"), [(9, 20), (40, 10), (40, 100), (400, 20)])
