@@ -1,4 +1,4 @@
-"""One fit of the study: run once, read ever after."""
+"""One fit of the study."""
 
 from __future__ import annotations
 
@@ -68,28 +68,21 @@ class Outcome:
     commit: str
 
 
-def run(job: Job, out: Path) -> Outcome:
-    """Fit, unless it was done before, and read the result.
+def run(job: Job, out: Path) -> tuple[Job, Outcome]:
+    """Fit, and read the result.
 
     Args:
         job: Which.
         out: Where the runs' folders lie.
     """
     folder = out / job.name
-    if not finished(job, out):
-        shutil.rmtree(folder, ignore_errors=True)
-        _fit(job, out)
-        (folder / "commit").write_text(checked_out(ROOT), encoding="utf-8")
-        for leftover in ("rollouts", "checkpoints"):
-            shutil.rmtree(folder / leftover)
-    outcome = read(job, folder)
+    shutil.rmtree(folder, ignore_errors=True)  # of a fit that was broken off
+    _fit(job, out)
+    for leftover in ("rollouts", "checkpoints"):
+        shutil.rmtree(folder / leftover)
+    outcome = read(job, folder, checked_out(ROOT))
     print(f"{job.name}: {outcome.before:.3f} -> {outcome.after:.3f}", flush=True)
-    return outcome
-
-
-def finished(job: Job, out: Path) -> bool:
-    """Whether it was done before."""
-    return (out / job.name / "commit").exists()
+    return job, outcome
 
 
 def _fit(job: Job, out: Path) -> None:
@@ -123,8 +116,8 @@ def _main(job: Job, out: Path, world: World, arms: Arms, more: list[str]) -> Non
             sys.stdout = shown
 
 
-def read(job: Job, folder: Path) -> Outcome:
-    """The result of a finished fit."""
+def read(job: Job, folder: Path, commit: str) -> Outcome:
+    """The result of a finished fit of the code at a commit."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     lines = (folder / "selection.jsonl").read_text(encoding="utf-8").splitlines()
     decisions = [json.loads(line) for line in lines]
@@ -140,7 +133,7 @@ def read(job: Job, folder: Path) -> Outcome:
         right=_right(decisions, right),
         right_at_last=_right([decision for decision in decisions if decision["iteration"] == last], right),
         forwards=done / responses,
-        commit=(folder / "commit").read_text(encoding="utf-8"),
+        commit=commit,
     )
 
 

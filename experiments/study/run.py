@@ -1,10 +1,11 @@
 """Every way to choose, at equal budget, in the worlds of this repository.
 
 Run:  python experiments/study/run.py --seeds 10
-Cost: about 20 s per fit and core; --parts says which parts. A fit that is in --out already is not run again, so the
-command can be stopped and started, and asked for more seeds later.
+Cost: about 40 s per fit and core; --parts says which parts. What came of a fit is a line of ``fits.jsonl``, and is not
+run again, so the command can be stopped and started, on another machine too, and asked for more seeds later.
 
-It writes ``RESULTS.md`` and ``alpha.png`` beside itself, or where --results says; each part rewrites its own section.
+It writes ``fits.jsonl``, ``RESULTS.md`` and ``alpha.png`` beside itself, or where --results says; each part rewrites
+its own section from all fits that are known.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from jobs import Job, finished, read, run
+from fits import Fits
+from jobs import Job, run
 from plots import plot_alphas
 from tables import Results, alphas, comparison, objectives, pools
 from worlds import ROOT, WORLDS
@@ -44,9 +46,9 @@ ADVERSE = ["inverted", "yes_man", "random_arm", "noise_0.1", "noise_0.3", "noise
 IN_POOLS = ["cooling", "cooling_ranks", "default", "paper", "random", "mean"]
 ALPHA_PRESETS = ["paper", "default"]
 BOTH = ["batch", "prompt"]
-OBJECTIVES = ["dpo", "grpo", "rloo", "ipo", "hinge", "robust", "simpo", "length_normalised"]
-UNDER_EACH = ["default", "cooling_ranks", "trusted", "random", "oracle"]
-MOST_SEEDS = 100
+OF_PAIRS = ["dpo", "ipo", "hinge", "robust", "simpo", "length_normalised"]
+OF_SCORES = ["grpo", "rloo"]
+UNDER_EACH = ["default", "trusted", "random", "oracle"]
 PARTS = ["quickstart", "second", "pools", "alpha"]
 """What is run where no part is named."""
 
@@ -77,6 +79,11 @@ class Part:
         return [Job(self.world, pool, strategy, granularity, seed, of) for of, strategy, granularity, pool in every]
 
 
+def under_each(objectives: list[str]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Strategies, pools, granularities and objectives of a part that compares what is trained."""
+    return UNDER_EACH, ["base"], ["batch"], objectives
+
+
 def parts() -> dict[str, Part]:
     """All parts of the study, by name."""
     singles = {name: [f"single_{arm}" for arm in world.arms] for name, world in WORLDS.items()}
@@ -88,12 +95,10 @@ def parts() -> dict[str, Part]:
         ),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
-        "objectives": Part(
-            "What is trained, the quickstart's world", "quickstart", UNDER_EACH, ["base"], ["batch"], OBJECTIVES
-        ),
-        "second_objectives": Part(
-            "What is trained, the second world", "second", UNDER_EACH, ["base"], ["batch"], OBJECTIVES
-        ),
+        "objectives": Part("Losses of pairs, the quickstart's world", "quickstart", *under_each(OF_PAIRS)),
+        "second_objectives": Part("Losses of pairs, the second world", "second", *under_each(OF_PAIRS)),
+        "policy_gradients": Part("Policy gradients, the quickstart's world", "quickstart", *under_each(OF_SCORES)),
+        "second_policy_gradients": Part("Policy gradients, the second world", "second", *under_each(OF_SCORES)),
     }
 
 
@@ -105,8 +110,8 @@ def section(name: str, part: Part, results: Results) -> list[str]:
             found = [*alphas(results, ALPHA_PRESETS, ALPHAS, granularity), "", "![Over alpha](alpha.png)"]
         elif part.objectives != ["dpo"]:
             note = (
-                "Accuracy, and seeds in brackets; DPO with many seeds is in the sections above. `default` learns from"
-                " the loss, which under a policy gradient says nothing."
+                "Accuracy, and seeds in brackets. `default` learns from the loss, which under a policy gradient says"
+                " nothing."
             )
             found = objectives(results, part.strategies, part.objectives, granularity)
             found = [note, "", *found] if found else []
@@ -150,22 +155,29 @@ Reward-model forwards are per sampled response.
 """
 
 
-if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
-    os.chdir(ROOT)  # the configurations name their files from here
+def fit_all(wanted: Sequence[Job], fits: Fits, out: Path, workers: int) -> None:
+    """Run the fits that are not known, each on a core, and note each as soon as it has ended."""
+    missing = [job for job in wanted if job not in fits.known]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for job, outcome in pool.imap_unordered(partial(run, out=out), missing):
+            fits.add(job, outcome)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run what is missing, and write what is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="0: only write what is there")
     parser.add_argument("--parts", nargs="+", choices=[*parts()], default=PARTS)
     parser.add_argument("--strategies", nargs="+", default=[], help="only these")
     parser.add_argument(
-        "--objective", nargs="+", default=[], choices=OBJECTIVES, help="of the last two parts, only these"
+        "--objective", nargs="+", default=[], choices=[*OF_PAIRS, *OF_SCORES], help="of the last four parts, only these"
     )
     parser.add_argument("--pools", nargs="+", default=[], help="only these")
     parser.add_argument("--granularities", nargs="+", choices=BOTH, default=BOTH)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "study", help="where the runs' folders lie")
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
-    options = parser.parse_args()
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md", help="fits.jsonl is beside it")
+    options = parser.parse_args(args)
     chosen = {name: parts()[name] for name in options.parts}
     wanted = [
         job
@@ -177,15 +189,20 @@ if __name__ == "__main__":
         and (not options.pools or job.pool in options.pools)
         and (not options.objective or job.objective in options.objective)
     ]
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        pool.map(partial(run, out=options.out), wanted, chunksize=1)
-    command = shlex.join(["python", "experiments/study/run.py", *sys.argv[1:]])
+    fits = Fits(options.results.with_name("fits.jsonl"))
+    fit_all(wanted, fits, options.out, options.workers)
+    command = shlex.join(["python", "experiments/study/run.py", *(sys.argv[1:] if args is None else args)])
     for name, part in chosen.items():
-        done = [job for seed in range(MOST_SEEDS) for job in part.jobs(seed) if finished(job, options.out)]
-        results = {job: read(job, options.out / job.name) for job in done}
+        results = {job: outcome for job, outcome in fits.known.items() if job in part.jobs(job.seed)}
         lines = section(name, part, results)
         commits = [outcome.commit for outcome in results.values()]
         write_part(options.results, name, [*lines, stamp(command, commits)])
         print("\n".join(lines))
         if name == "alpha":
             plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
+    os.chdir(ROOT)  # the configurations name their files from here
+    main()
