@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from inspect import signature
@@ -15,21 +14,20 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 
 from laser_pl.callbacks.judged_sample import JudgedSample
 from laser_pl.callbacks.live_view import showing, view_of
-from laser_pl.callbacks.reward_selection import RewardSelection
 from laser_pl.callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.callbacks.run_record import RunRecord
-from laser_pl.command_line.changed_settings import changes_since, tell_of_changes
 from laser_pl.command_line.commands import LIGHTNING, refuse_other_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.command_line.looked_at import LookedAt
 from laser_pl.command_line.parser import Parser
 from laser_pl.commands.before_start import checks, connect
 from laser_pl.commands.fit_summary import summary_of_fit
-from laser_pl.commands.predict import PredictCommand
+from laser_pl.commands.folder import FolderCommand
+from laser_pl.commands.going_on import how_to_go_on
+from laser_pl.commands.settings import add_settings
 from laser_pl.commands.trainer_settings import callbacks_of, refuse_settings
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
@@ -43,7 +41,7 @@ from laser_pl.report.command import report_after_fit
 from laser_pl.report.summary import print_end
 from laser_pl.rewards.characters import characters_of
 from laser_pl.run.checkpoints import check_checkpoint
-from laser_pl.run.files import write_json, write_whole
+from laser_pl.run.files import write_json
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.loggers import (
     OF_PROFILERS,
@@ -51,6 +49,7 @@ from laser_pl.run.loggers import (
     go_offline_without_key,
     go_on_with_versions,
     log_end,
+    loggers_of,
     note_versions,
     outlive,
     refuse_own_folder,
@@ -75,20 +74,8 @@ from laser_pl.training.fit_loop import FitLoop
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-6, "weight_decay": 0.0}},
-    "model.matcher": {"class_path": "laser_pl.metrics.matchers.Exact"},
-    "data.template": {"class_path": "laser_pl.data.templates.Plain"},
-    # The preset `default`; `config ls` names it and the others, which are overlays.
-    "selection.bandit": {"class_path": "laser_pl.bandits.LinUCB", "init_args": {"alpha": 1.0}},
-    "selection.context": {"class_path": "laser_pl.bandits.context.ContextPreparation"},
-    "selection.signal": {"class_path": "laser_pl.feedback.signals.Loss"},
-    "selection.normalizer": {"class_path": "laser_pl.feedback.normalizers.ContextBaseline"},
-    "selection.pairs": {"class_path": "laser_pl.data.pairs.RandomPairs"},
-}
 
-
-class LaserCLI(PredictCommand):
+class LaserCLI(FolderCommand):
     """LightningCLI with a ``selection`` section, a run's folder, and test accuracy before and after ``fit``.
 
     Args:
@@ -151,32 +138,7 @@ class LaserCLI(PredictCommand):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The sections that are ours."""
-        parser.add_lightning_class_args(RewardSelection, "selection")
-        parser.add_optimizer_args(nested_key="optimizer", link_to="model.optimizer")
-        parser.add_lr_scheduler_args(nested_key="lr_scheduler", link_to="model.lr_scheduler")
-        parser.add_argument("--name", type=str, default="laser", help="Name of the run and of its folder.")
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder of the runs' folders.")
-        parser.add_argument(
-            "--resume",
-            type=bool | str,
-            default=False,
-            nargs="?",
-            const=True,
-            help="Continue the unfinished run of that name, or in that folder.",
-        )
-        parser.add_argument("--checkpoint_every", type=int, default=50,
-                            help="Batches between checkpoints within an iteration.")  # fmt: skip
-        parser.add_argument("--keep_iterations", type=int | None, default=None,
-                            help="Ended iterations whose rollouts stay on disk; null: all.")  # fmt: skip
-        parser.add_argument("--quiet", type=bool, default=False, nargs="?", const=True,
-                            help="Say nothing but warnings, errors and where the run lies.")  # fmt: skip
-        for section in ("model", "data", "selection"):
-            parser.link_arguments("seed_everything", f"{section}.seed")
-        for action in parser._actions:
-            # A data file's path is no path of a config: without this jsonargparse reads a CSV file and takes its text.
-            if action.dest in {"data.train", "data.validation", "data.test"}:
-                action._enable_path = False  # type: ignore[attr-defined]
-        parser.set_defaults(DEFAULTS)
+        add_settings(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -238,7 +200,7 @@ class LaserCLI(PredictCommand):
         refuse_settings(configured)
         self._open_folder()
         self.record = RunRecord(self.folder, self.selector)
-        loggers = _loggers(configured.get("logger"), self.folder)
+        loggers = loggers_of(configured.get("logger"), self.folder)
         versions = self.folder.path / "loggers.json"
         go_on_with_versions(loggers, versions)
         with self._no_folder_without_run():
@@ -288,67 +250,6 @@ class LaserCLI(PredictCommand):
         # Lightning's own would end a step without saving it, and broadcasts within the handler.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
-
-    def _open_folder(self) -> None:
-        name, runs_dir = self._get(self.config, "name"), str(absolute(self._get(self.config, "runs_dir")))
-        if self.resumed:
-            self.folder = self._resumed_folder(runs_dir, name)
-            if process_number() == 0:
-                self.until_end.enter_context(self.folder.held())  # before anything is written to it
-                tell_of_changes(self.folder.config, self._resolved())
-            refuse_unsound_checkpoint(self.folder)
-        elif process_number() > 0:
-            self.folder = RunFolder(Path(runs_dir, name))  # the first one's may have another number; only it writes
-        else:
-            resolved = self._resolved()  # takes a while, in which a run that is killed would leave an empty folder
-            self.folder = RunFolder.claim(runs_dir, name)
-            with self._no_folder_without_run():
-                write_whole(self.folder.config, resolved, self.folder.path)
-            self.until_end.enter_context(self.folder.held())
-        self.interruption.run = self.folder.path
-
-    @property
-    def resumed(self) -> bool:
-        """Whether a run is to go on."""
-        return bool(self._get(self.config, "resume"))
-
-    def _resumed_folder(self, runs_dir: str, name: str) -> RunFolder:
-        where = self._get(self.config, "resume")
-        if isinstance(where, str):
-            return RunFolder.unfinished_at(absolute(where))
-        now = self._resolved()
-        return RunFolder.unfinished(runs_dir, name, lambda folder: changes_since(folder.config, now) == [])
-
-    def _resolved(self) -> str:
-        """The whole configuration, as YAML."""
-        resolved: str = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False)
-        return resolved
-
-    @contextmanager
-    def _no_folder_without_run(self) -> Iterator[None]:
-        """Take the new folder away again if the user has something to mend before anything was made."""
-        try:
-            yield
-        except (ConfigurationError, MisconfigurationException):
-            self._discard_new_folder()
-            raise
-        except OSError as error:
-            if not self.folder.is_what_cannot_be_written(error):
-                raise
-            self._discard_new_folder()
-            begun = self.folder.path.exists()
-            advice = (
-                "What was saved is intact: make room and go on with --resume."
-                if begun
-                else "Make room or set --runs_dir."
-            )
-            raise ConfigurationError(
-                f"Cannot write '{error.filename or self.folder.path}': {error.strerror}. {advice}"
-            ) from error
-
-    def _discard_new_folder(self) -> None:
-        if not self.resumed and process_number() == 0:
-            self.folder.discard_unused()
 
     def before_instantiate_classes(self) -> None:
         """Find out what is missing before anything is loaded.
@@ -453,30 +354,6 @@ def _trainer_in_one_sentence() -> Iterator[None]:
         raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def refuse_unsound_checkpoint(folder: RunFolder) -> None:
-    """See that a run can go on from its checkpoint, if it has one.
-
-    Raises:
-        ConfigurationError: If it cannot.
-    """
-    if folder.checkpoint.exists():
-        check_checkpoint(
-            folder.checkpoint,
-            True,
-            "Put a sound copy in its place, or delete it: --resume then begins again, with the rollouts that are"
-            " there.",
-        )
-
-
-def _loggers(configured: Any, folder: RunFolder) -> list[Logger]:
-    """What the user asked for, and always metrics.csv, unless logging is off."""
-    if configured is False:
-        return []
-    own = [logger for logger in (configured if isinstance(configured, list) else [configured])
-           if isinstance(logger, Logger)]  # fmt: skip
-    return [*own, MetricsFile(folder.metrics)]
-
-
 def main(args: list[str] | None = None) -> LaserCLI:
     """Run a command.
 
@@ -505,27 +382,13 @@ def main(args: list[str] | None = None) -> LaserCLI:
     except Interrupted as end:
         if process_number() > 0:
             raise SystemExit(0) from end  # the first one speaks for all
-        _say(f"{end}.{_how_to_go_on(given, interruption.run)}")
+        _say(f"{end}.{how_to_go_on(given, interruption.run)}")
         raise SystemExit(128 + end.signum) from end
     except RuntimeError as error:
         if not is_loss_of_a_process(error):
             raise
-        _say(f"Another process of the run ended, or did not answer in time.{_how_to_go_on(given, interruption.run)}")
+        _say(f"Another process of the run ended, or did not answer in time.{how_to_go_on(given, interruption.run)}")
         raise SystemExit(1) from error
-
-
-def _how_to_go_on(given: Sequence[str], run: Path | None) -> str:
-    if "predict" in given:
-        return " What was predicted is kept: the same command goes on."
-    if "fit" not in given or run is None:
-        return ""
-    words: list[str] = []
-    for before, word in zip(["", *given], given, strict=False):
-        of_resume = before == "--resume" and not word.startswith("-")
-        if not of_resume and word != "--resume" and not word.startswith("--resume="):
-            words.append(word)
-    # By its folder, since others may have its name.
-    return f" Go on with: {shlex.join(['python', '-m', 'laser_pl', *words, '--resume', briefly(run)])}"
 
 
 def _say(what: str) -> None:

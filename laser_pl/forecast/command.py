@@ -16,7 +16,8 @@ from laser_pl.callbacks.run_checkpoint import RunCheckpoint
 from laser_pl.command_line.arguments import run_command
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.commands.before_start import connect
-from laser_pl.commands.cli import LaserCLI, refuse_unsound_checkpoint
+from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.folder import refuse_unsound_checkpoint
 from laser_pl.commands.trainer_settings import refuse_settings
 from laser_pl.errors import ConfigurationError
 from laser_pl.forecast.findings import Finding

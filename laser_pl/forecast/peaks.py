@@ -52,14 +52,14 @@ class Question:
         return micro_batches(torch.tensor(self.heads), self.prompt, lengths, budget, shared)
 
 
-def largest_part(question: Question, budget: int, shared: bool) -> list[int]:
+def largest_micro_batch(question: Question, budget: int, shared: bool) -> list[int]:
     """The prompt of every response in the forward that has most tokens, however many of the responses are read.
 
     With fewer responses to each, or shorter ones, more prompts fit the budget, and may fill it better.
 
-    >>> largest_part(Question([5, 2], n=2, tail=3), budget=11, shared=True)
+    >>> largest_micro_batch(Question([5, 2], n=2, tail=3), budget=11, shared=True)
     [0, 0]
-    >>> largest_part(Question([5, 2], n=2, tail=3), budget=13, shared=True)
+    >>> largest_micro_batch(Question([5, 2], n=2, tail=3), budget=13, shared=True)
     [1, 0]
     """
 
@@ -87,7 +87,9 @@ def reading(paper: Paper, question: Question, budget: int, shared: bool, trainin
         shared: Whether a prompt is read once for its responses.
         training: Whether gradients are taken, group by group.
     """
-    return reading_one(paper, question.heads, largest_part(question, budget, shared), question.tail, shared, training)
+    return reading_one(
+        paper, question.heads, largest_micro_batch(question, budget, shared), question.tail, shared, training
+    )
 
 
 def reading_one(paper: Paper, heads: Sequence[int], of: Sequence[int], tail: int, shared: bool, training: bool) -> int:

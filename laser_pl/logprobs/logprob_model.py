@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from laser_pl.batches import PromptBatch, Responses
 from laser_pl.logprobs.contexts import prompt_contexts
 from laser_pl.logprobs.manner import manner_of
-from laser_pl.logprobs.micro_batches import Part, micro_batches
+from laser_pl.logprobs.micro_batches import MicroBatch, micro_batches
 from laser_pl.logprobs.packed import shared_logprobs, why_not_shared
 from laser_pl.logprobs.padded import response_logprobs
 from laser_pl.logprobs.shared_prefix import shared_prefix
@@ -68,13 +68,13 @@ class LogprobModel:
         if reason is not None:
             log.warning("Each response is read with a prompt of its own, which is slower than sharing one: %s.", reason)
 
-    def groups(self, responses: ResponseBatch) -> list[list[Part]]:
+    def groups(self, responses: ResponseBatch) -> list[list[MicroBatch]]:
         """Which responses go through the model together."""
         heads, tails = responses.prompts.mask.sum(-1), responses.mask.sum(-1)
         start = shared_prefix(responses.prompts.tokens, responses.prompts.mask) if self.shares else 0
         return micro_batches(heads - start, responses.prompt, tails, self.budget - start, self.shares)
 
-    def groups_to_train(self, responses: ResponseBatch) -> list[list[Part]]:
+    def groups_to_train(self, responses: ResponseBatch) -> list[list[MicroBatch]]:
         """The same; where weights are shared out, as many as every other process has. Empty ones may be among them."""
         groups = self.groups(responses)
         return as_many_everywhere(groups) if self.sharded else groups
@@ -84,7 +84,7 @@ class LogprobModel:
         """Whether processes share the model's weights out, so that all have to make equally many forwards."""
         return is_sharded(without_wrapper(self.model))
 
-    def logprobs(self, responses: ResponseBatch, part: Part) -> Tensor:
+    def logprobs(self, responses: ResponseBatch, part: MicroBatch) -> Tensor:
         """Log-probability of some of the responses in nats, by one forward. Shape ``(len(part),)``."""
         if not part:  # others have one
             return one_token(without_wrapper(self.model)).flatten()[:0].float()
@@ -98,7 +98,7 @@ class LogprobModel:
         prompts = responses.prompts.tokens[used], responses.prompts.mask[used]
         return shared_logprobs(self.model, *prompts, prompt, tokens, mask)
 
-    def group_logprobs(self, responses: ResponseBatch, group: list[Part], recompute: bool) -> Tensor:
+    def group_logprobs(self, responses: ResponseBatch, group: list[MicroBatch], recompute: bool) -> Tensor:
         """The same for a group, part after part.
 
         Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-Part = list[int]
+MicroBatch = list[int]
 """Rows of responses of one forward."""
 
 
 def micro_batches(
     prompt_lengths: Tensor, prompt: Tensor, lengths: Tensor, budget: int, shared: bool
-) -> list[list[Part]]:
+) -> list[list[MicroBatch]]:
     """Groups of whole prompts whose forwards keep to a budget of tokens.
 
     Prompts of like length go together, so that what has to be padded is padded little. A prompt whose responses do not
@@ -43,7 +43,7 @@ def micro_batches(
     def cost(of: int, part: list[int]) -> int:
         return int(sum(tails[row] for row in part) + heads[of] * (1 if shared else len(part)))
 
-    groups: list[list[Part]] = []
+    groups: list[list[MicroBatch]] = []
     filled = budget + 1  # tokens in the group that is still open
     for of in sorted(rows, key=lambda of: (heads[of], max(tails[row] for row in rows[of]), of)):
         tokens = cost(of, rows[of])
@@ -59,9 +59,9 @@ def micro_batches(
     return groups
 
 
-def _split(rows: list[int], tails: list[int], head: int, budget: int, shared: bool) -> list[Part]:
+def _split(rows: list[int], tails: list[int], head: int, budget: int, shared: bool) -> list[MicroBatch]:
     """The responses of one prompt in parts that keep to the budget, in order of their length."""
-    parts: list[Part] = []
+    parts: list[MicroBatch] = []
     filled = budget
     for row in sorted(rows, key=lambda row: (tails[row], row)):
         tokens = tails[row] + (0 if shared else head)

@@ -6,6 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from laser_pl.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,10 @@ class Health:
     def may_be_asked(self, name: str) -> bool:
         """Whether it is not aside in this step."""
         return self.step >= self._aside_until[name]
+
+    def open(self, names: Sequence[str]) -> Tensor:
+        """Which of them are not aside. Shape ``(K,)``, bool."""
+        return torch.tensor([self.may_be_asked(name) for name in names])
 
     def succeeded(self, name: str) -> None:
         """A call brought at least one label."""

@@ -20,6 +20,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.messages.places import absolute, briefly
 from laser_pl.run.files import read_text, write_json
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.metrics_file import MetricsFile
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,15 @@ SAMPLE_COLUMNS = (
 
 _MOST_BYTES = 2**20
 _GO_ON = (TensorBoardLogger, WandbLogger, MLFlowLogger)
+
+
+def loggers_of(configured: Any, folder: RunFolder) -> list[Logger]:
+    """What the user asked for, and always metrics.csv, unless logging is off."""
+    if configured is False:
+        return []
+    own = [logger for logger in (configured if isinstance(configured, list) else [configured])
+           if isinstance(logger, Logger)]  # fmt: skip
+    return [*own, MetricsFile(folder.metrics)]
 
 
 def go_offline_without_key() -> None:

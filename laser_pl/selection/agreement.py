@@ -6,9 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from laser_pl.batches import RolloutBatch
+from laser_pl.errors import ConfigurationError
 from laser_pl.run.pair_record import plain
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.panel import Panel
+
+
+def count_of_probes(count: int) -> int:
+    """How many prompts are asked about, as it was set.
+
+    Raises:
+        ConfigurationError: If it is negative.
+    """
+    if count < 0:
+        raise ConfigurationError(
+            f"agreement_probe must be >= 0, got {count}. Set selection.agreement_probe in the config."
+        )
+    return count
 
 
 def probe(

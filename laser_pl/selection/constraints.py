@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
+from laser_pl.errors import ConfigurationError
 from laser_pl.rewards.constraints import Constraint
 from laser_pl.selection.panel import Panel
 
@@ -86,3 +87,18 @@ def allowed_by(
         if not panel.pool.health.may_be_asked(name):
             unchecked = f"The constraint '{name}' cannot be checked; {panel.pool.health.last_reason}."
     return Allowed(allowed, forbidden, unchecked)
+
+
+def refuse_shared_names(arms: Sequence[str], constraints: Sequence[str]) -> None:
+    """See that there are reward models, and that each name is one thing's.
+
+    Raises:
+        ConfigurationError: If not.
+    """
+    if not arms:
+        raise ConfigurationError("selection.reward_models is empty. Name at least one reward model.")
+    both = sorted(set(arms) & set(constraints))
+    if both:
+        raise ConfigurationError(
+            f"'{both[0]}' names a reward model and a constraint. Give one of them, under selection, another name."
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from laser_pl.batches import Prompt
 from laser_pl.rewards.pool import Answer, Pool
@@ -47,6 +48,12 @@ class Panel:
                 theirs = [row for row in rows if self.processes.rank_of(row) == rank]
                 labels[theirs] = answer.labels.reshape(len(theirs), labels.shape[1])
         return Labels(labels[list(rows)], failed)
+
+    def ask_all(
+        self, names: Sequence[str], prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], rows: Sequence[int]
+    ) -> Tensor:
+        """Several reward models' scores of the same rows. Shape ``(K, len(rows), n)``."""
+        return torch.stack([self.ask(name, prompts, texts, rows).scores for name in names])
 
     def gathered(self, name: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[Answer]:
         """What one reward model says in every process to that one's own question. Nothing is counted yet."""

@@ -31,9 +31,9 @@ from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.selection.accuracies import Accuracies
-from laser_pl.selection.agreement import probe
+from laser_pl.selection.agreement import count_of_probes, probe
 from laser_pl.selection.best import Best
-from laser_pl.selection.constraints import Verdicts, allowed_by
+from laser_pl.selection.constraints import Verdicts, allowed_by, refuse_shared_names
 from laser_pl.selection.continued import changes_of_arms, in_new_words, refuse_other_parts
 from laser_pl.selection.decision import Decision, category_of, conclude, decide
 from laser_pl.selection.fallback import Judgement, Outcome, first_open, judge, none_paired
@@ -141,7 +141,7 @@ class Selector:
     ) -> None:
         self.arms = list(reward_models)
         self.constraints = constraints
-        _refuse_names(self.arms, list(self.constraints))
+        refuse_shared_names(self.arms, list(self.constraints))
         models = {**reward_models, **{name: c.reward_model for name, c in self.constraints.items()}}
         health = Health(list(models), max_failures, cooldown)
         self.pool = Pool(models, Memory(models, memory_budget, spill), health)
@@ -153,11 +153,7 @@ class Selector:
         self.normalizer = normalizer
         self.pairs = pairs
         self.granularity = granularity
-        if agreement_probe < 0:
-            raise ConfigurationError(
-                f"agreement_probe must be >= 0, got {agreement_probe}. Set selection.agreement_probe in the config."
-            )
-        self.agreement_probe = agreement_probe
+        self.agreement_probe = count_of_probes(agreement_probe)
         self.check_ranks = check_ranks
         self.seed = seed
         self.needs: Needs = "pairs"
@@ -292,8 +288,8 @@ class Selector:
             self._start(size)
         if size != self.bandit.context_size:
             raise ConfigurationError(
-                f"The checkpoint's bandit has contexts of size {self.bandit.context_size}, this policy's have"
-                f" {size}. Predict with the policy and the selection.context of the run."
+                f"The checkpoint's bandit has contexts of size {self.bandit.context_size}, this policy's have {size}."
+                " Predict with the policy and the selection.context of the run."
             )
         contexts = self.context.prepare(hidden.cpu())
         self.bandit.tell(0, [prompt.category for prompt in prompts])
@@ -303,7 +299,7 @@ class Selector:
             order[:, 0],
             lambda waiting, open_: first_open(order[waiting], open_),
             [[row] for row in range(len(prompts))],
-            self._may_be_asked(),
+            self.pool.health.open(self.arms),
             lambda arm, rows: self.panel.ask(self.arms[arm], prompts, texts, rows),
             none_paired,  # an opinion is enough
             torch.zeros(len(prompts), dtype=torch.bool),
@@ -315,32 +311,26 @@ class Selector:
 
     def _judge(self, batch: RolloutBatch, rows: list[list[int]], contexts: Tensor, allowed: Tensor) -> Judgement:
         """Ask the arms that the bandit chooses, or the next best."""
-        prompts, texts = batch.prompts.prompts, batch.responses.texts
         # A pair of each prompt's shows that its scores distinguish responses.
         pairing = self.pairs if self.needs == "pairs" else BestWorst(per_prompt=1, truncated=self.pairs.truncated)
         judgement = judge(
             self.bandit.select(contexts),
             lambda waiting, open_: self.bandit.next_best(contexts[waiting], open_),
             rows,
-            self._may_be_asked(),
-            lambda arm, own: self.panel.ask(self.arms[arm], prompts, texts, own),
+            self.pool.health.open(self.arms),
+            lambda arm, own: self.panel.ask(self.arms[arm], batch.prompts.prompts, batch.responses.texts, own),
             lambda scores: pairing.pair(batch, scores, self.seed, allowed),
             pairing.can_pair(batch, allowed),
             batch.reference_logprobs.shape[1],
         )
-        if not judgement.asked or not self._may_be_asked().any():
-            last = self.pool.health.last_reason
-            self.stuck = f"No reward model is left that can judge; the last one that failed was {last}."
+        health = self.pool.health
+        if not judgement.asked or not health.open(self.arms).any():
+            self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
         return judgement
-
-    def _may_be_asked(self) -> Tensor:
-        """Which arms are not aside. Shape ``(K,)``, bool."""
-        return torch.tensor([self.pool.health.may_be_asked(name) for name in self.arms])
 
     def _poll(self, batch: RolloutBatch, rows: list[int]) -> Tensor:
         """Every reward model's labels for some rows ``(K, len(rows), n)``."""
-        prompts, texts = batch.prompts.prompts, batch.responses.texts
-        scores = torch.stack([self.panel.ask(name, prompts, texts, rows).scores for name in self.arms])
+        scores = self.panel.ask_all(self.arms, batch.prompts.prompts, batch.responses.texts, rows)
         self.polled |= dict(zip(rows, scores.unbind(1), strict=True))
         return scores
 
@@ -408,13 +398,3 @@ class Selector:
                 f"The checkpoint's bandit has contexts of size {self.bandit.context_size}, this configuration's have"
                 f" {context_size}. Resume with the policy and the selection.context the run was started with."
             )
-
-
-def _refuse_names(arms: list[str], constraints: list[str]) -> None:
-    if not arms:
-        raise ConfigurationError("selection.reward_models is empty. Name at least one reward model.")
-    both = sorted(set(arms) & set(constraints))
-    if both:
-        raise ConfigurationError(
-            f"'{both[0]}' names a reward model and a constraint. Give one of them, under selection, another name."
-        )

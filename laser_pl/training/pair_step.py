@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laser_pl.batches import LabelledBatch, PairIndices
 from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
-from laser_pl.logprobs.micro_batches import Part
+from laser_pl.logprobs.micro_batches import MicroBatch
 from laser_pl.objectives.base import LossInputs, LossOutputs, Objective
 from laser_pl.training.summed_gradients import sum_with_gradients
 
@@ -51,7 +51,7 @@ def batch_loss(
     seen: list[LossOutputs] = []
     of_each: list[dict[str, Tensor]] = []
 
-    def loss_of(group: list[Part]) -> Tensor:
+    def loss_of(group: list[MicroBatch]) -> Tensor:
         if not any(group):
             return logprob_model.group_logprobs(responses, group, recompute=False).sum()
         rows = torch.tensor([row for part in group for row in part], device=used.device)

@@ -31,7 +31,7 @@ from laser_pl.forecast.learned import bandit_state
 from laser_pl.forecast.live_bytes import LiveBytes
 from laser_pl.forecast.models import adapted
 from laser_pl.forecast.paper import Paper
-from laser_pl.forecast.peaks import Question, largest_part, reading
+from laser_pl.forecast.peaks import Question, largest_micro_batch, reading
 from laser_pl.generation import RolloutEngine
 from laser_pl.models.language_model import Lora, Weights
 
@@ -464,9 +464,9 @@ def test_paper_needs_what_the_real_model_needs(
 def test_a_plan_counts_the_fullest_forward_that_may_come() -> None:
     """Twenty responses to a prompt make forwards of 2,688 of 4,096 tokens; of fifteen, those of two prompts fit."""
     question = Question([128] * 16, n=20, tail=128)
-    part = largest_part(question, 4096, shared=True)
+    part = largest_micro_batch(question, 4096, shared=True)
     assert 128 * (len(part) + len(set(part))) == 4096
-    alone = largest_part(question, 4096, shared=False)
+    alone = largest_micro_batch(question, 4096, shared=False)
     assert 256 * len(alone) == 4096
 
 
