@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import writable
 from laser_pl.messages.terminal import shown
 from laser_pl.report.comparison import Row, compare
+from laser_pl.report.comparison_figures import Records
+from laser_pl.report.comparison_page import comparison_page
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
-from laser_pl.report.records import told_of
-from laser_pl.report.runs import by_strategy, read_run, refuse_different_budgets, strategy_called
+from laser_pl.report.records import read_records, told_of
+from laser_pl.report.runs import Run, by_strategy, read_run, refuse_different_budgets, strategy_called
 from laser_pl.run.files import write_whole
 
 
 def compare_runs(args: Sequence[str]) -> list[Row]:
-    """Read runs, print the comparison, and write it as ``comparison.md`` and ``.csv``.
+    """Read runs, print the comparison, and write it as ``comparison.md`` and ``.csv``, and as a page where asked.
 
     Args:
         args: What stands behind ``compare`` on the command line.
@@ -33,6 +35,7 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
         "--baseline", help="The strategy to compare with, or one of its runs; the first's if not given."
     )
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
+    parser.add_argument("--html", action="store_true", help="Write a page with curves as well.")
     parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
     options = parser.parse_args(args)
     with told_of(options.runs[0]):
@@ -49,8 +52,14 @@ def _compare(options: Namespace) -> list[Row]:
     with writable(options.out, "Set --out."):
         write_whole(options.out / "comparison.md", markdown(rows, baseline))
         write_whole(options.out / "comparison.csv", tidy_csv(rows))
-    print(f"Written: {shown(str(options.out))}/comparison.md, .csv")
+        if options.html:
+            write_whole(options.out / "comparison.html", comparison_page(rows, baseline, _records(strategies)))
+    print(f"Written: {shown(str(options.out))}/comparison.md, .csv{', .html' if options.html else ''}")
     return rows
+
+
+def _records(strategies: Mapping[str, Mapping[int, Run]]) -> Records:
+    return {name: [read_records(run.folder) for run in runs.values()] for name, runs in strategies.items()}
 
 
 def main(args: Sequence[str]) -> list[Row]:

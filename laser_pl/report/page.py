@@ -25,45 +25,48 @@ from laser_pl.run.files import read_text
 
 def page(records: RunRecords) -> str:
     """A run as HTML. All that comes from its records is escaped."""
-    environment = _environment()
-    script = _asset(environment, "report.js")
+    script = asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        style=_asset(environment, "report.css"),
-        script=script,
-        digest=digest,
-        palette=PALETTE,
-        run=records.folder.path.resolve().name,
-        totals=_totals(records),
-        missing=_table_of((records.summary or {}).get("labels_missing")),
-        versions=_table_of((records.summary or {}).get("versions")),
-        progress=_progress(records),
-        accuracy=accuracy_rows(records),
-        warnings=warnings_of(records),
-        left_out=records.left_out,
-        figures=figures(records),
-        sample=sample_of(records),
-        config=visible(read_text(records.folder.config, records.folder.path)),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            style=asset("report.css"),
+            script=script,
+            digest=digest,
+            palette=PALETTE,
+            run=records.folder.path.resolve().name,
+            totals=_totals(records),
+            missing=_table_of((records.summary or {}).get("labels_missing")),
+            versions=_table_of((records.summary or {}).get("versions")),
+            progress=_progress(records),
+            accuracy=accuracy_rows(records),
+            warnings=warnings_of(records),
+            left_out=records.left_out,
+            figures=figures(records),
+            sample=sample_of(records),
+            config=visible(read_text(records.folder.config, records.folder.path)),
+        )
     )
 
 
 @cache
-def _environment() -> Environment:
-    """Whose templates are compiled once for all reports of a process, which takes as long as writing one."""
-    environment = Environment(
+def environment() -> Environment:
+    """Whose templates are compiled once for all pages of a process, which takes as long as writing one."""
+    made = Environment(
         loader=PackageLoader("laser_pl.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"line": line, "draw": draw}
-    return environment
+    made.filters |= {"line": line, "draw": draw}
+    return made
 
 
-def _asset(environment: Environment, name: str) -> Markup:
-    """A file of ours that belongs into the page as it is."""
-    return Markup(environment.get_template(name).render())
+def asset(name: str) -> Markup:
+    """A file of ours that belongs into a page as it is."""
+    return Markup(environment().get_template(name).render())
 
 
 def _totals(records: RunRecords) -> dict[str, Any]:

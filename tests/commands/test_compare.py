@@ -7,13 +7,19 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
 import yaml
 
 from laser_pl.commands.compare import main
+from laser_pl.report.charts import Lines
+from laser_pl.report.comparison import compare
+from laser_pl.report.comparison_figures import comparison_figures
+from laser_pl.report.records import read_records
 from laser_pl.report.runs import by_strategy, read_run
 from tests.runs import Fit
 
@@ -92,6 +98,53 @@ def test_files_hold_the_same(tmp_path: Path) -> None:
         (strategy, category) for strategy in ("plain", "wide") for category in ("sums", "words", "average")
     }
     assert float(lines[0]["difference"]) == pytest.approx(-0.2)
+
+
+def validated(folder: Path, *accuracies: float, name: str = "average") -> None:
+    """Write what a run measured after its iterations."""
+    lines = [f"{4 * (epoch + 1)},{epoch},{value}" for epoch, value in enumerate(accuracies)]
+    (folder / "metrics.csv").write_text("\n".join([f"step,epoch,validation/accuracy/sampled/{name}", *lines, ""]))
+
+
+def test_the_page_draws_means_over_seeds_with_their_intervals(tmp_path: Path) -> None:
+    folders = two_strategies(tmp_path)
+    for folder, accuracies in zip(folders, [(0.4, 0.5), (0.5, 0.6), (0.6, 0.7), *[(0.5, 0.8)] * 3], strict=False):
+        validated(Path(folder), *accuracies)
+    strategies = by_strategy([read_run(Path(folder)) for folder in folders])
+    records = {name: [read_records(run.folder) for run in runs.values()] for name, runs in strategies.items()}
+    curves, arms, costs = comparison_figures(compare(strategies, "plain"), records)
+    (chart,) = curves.charts
+    assert isinstance(chart, Lines)
+    plain_band, plain, wide_band, wide = chart.series
+    assert [x for x, _ in plain.points] == [1.0, 2.0]
+    assert plain.points[0][1] == pytest.approx(sum(first_of(strategies["plain"])) / 3)
+    half = 4.303 * stdev(first_of(strategies["plain"])) / math.sqrt(3)
+    edges = plain_band.upper[0][1] - plain.points[0][1], plain.points[0][1] - plain_band.points[0][1]
+    assert edges == (pytest.approx(half, rel=1e-3), pytest.approx(half, rel=1e-3))
+    assert (plain.key, wide.key) == (plain_band.key, wide_band.key) == (0, 1)
+    assert [list(map(float, row)) for row in arms.charts[0].values] == [[0.75, 0.25]] * 2  # type: ignore[union-attr]
+    assert [chart.amounts for chart in costs.charts] == [[10.0, 20.0], [100.0, 120.0]]  # type: ignore[union-attr]
+
+
+def first_of(runs: Mapping[int, Any]) -> list[float]:
+    """What each run measured after its first iteration."""
+    return [float((run.folder / "metrics.csv").read_text().splitlines()[1].split(",")[-1]) for run in runs.values()]
+
+
+def test_the_page_shows_what_a_strategy_is_called_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And is written where it is asked for alone."""
+    folders = [write_run(tmp_path / f"<img src=x>{seed}", seed, {"average": 0.5, "a</td>": 0.5}) for seed in (0, 1)]
+    words = [*map(str, folders), "--out", str(tmp_path / "out")]
+    main(words)
+    assert not (tmp_path / "out" / "comparison.html").exists()
+    main([*words, "--html"])
+    assert "comparison.md, .csv, .html" in capsys.readouterr().out
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "<img" not in page
+    assert "a&lt;/td&gt;" in page
+    assert "No validation accuracy is recorded" in page
+    assert "<script" not in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
 
 
 def test_one_name_for_two_configurations_is_told_apart_by_what_differs(tmp_path: Path) -> None:
