@@ -46,6 +46,16 @@ def start(words: list[str], out: Path | str, err: Path | str, environment: Mappi
     return process
 
 
+def run_process(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Do a command in a process of its own, whose output is no terminal."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = start(words, out, err, environment)
+        process.join()
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(words, process.exitcode, out.read_bytes(), err.read_bytes())
+
+
 def run_processes(words: list[str], processes: int) -> subprocess.CompletedProcess[str]:
     """Do a command in several processes that find each other as torchrun's do; the code is the first one's."""
     with socket.socket() as probe:

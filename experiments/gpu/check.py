@@ -171,10 +171,11 @@ class Check:
 
     def _start(self, row: Row) -> Measured | None:
         """Have a process that suits the row; the failure if there is none."""
-        if self.worker is not None and self.worker.environment == row.environment:
+        environment = {} if self.options.device == "cpu" else row.environment  # which is for libraries of cards
+        if self.worker is not None and self.worker.environment == environment:
             return None
         self._end()
-        self.worker = Worker(self.options.device, self.options.size, row.environment, self.log)
+        self.worker = Worker(self.options.device, self.options.size, environment, self.log)
         try:
             hello = self.worker.answer(START)
         except queue.Empty:

@@ -17,7 +17,7 @@ class Row:
         cost: Seconds on an H200, estimated where none was there long enough. With less than that left it is not begun.
         limit: Seconds after which it is killed.
         question: What it tells a user.
-        environment: Variables that must be set before the process begins; it then has a process of its own.
+        environment: Variables that must be set before the process begins; on a card it then has a process of its own.
     """
 
     part: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from laser_pl.commands.cli import LaserCLI, main
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "rewards").glob("*.yaml"))
+PROMPTS = 32
 SHORT = [
-    "--trainer.max_epochs=1", "--data.prompts_per_iteration=64", "--model.evaluation.n=1", "--data.batch_size=8",
-    "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1",
+    "--trainer.max_epochs=1", f"--data.prompts_per_iteration={PROMPTS}", "--data.batch_size=4",
+    "--model.evaluation.n=1", "--data.evaluation_batch_size=8", "--trainer.limit_val_batches=1",
+    "--trainer.limit_test_batches=1",
 ]  # fmt: skip
 
 
@@ -47,11 +51,17 @@ def assert_all_arms_judged(run: LaserCLI, config: Path) -> None:
     assert not any(kind != "none" for kinds in run.summary["labels_missing"].values() for kind in kinds)
 
 
+@pytest.fixture(scope="module")
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], LaserCLI]:
+    """A run whose arms take turns, done once: ``in_turn(config)``."""
+    return cache(lambda config: short_run(config, tmp_path_factory.mktemp("run"), "--selection.bandit=RoundRobin"))
+
+
 @pytest.mark.parametrize(
     "config", [c for c in CONFIGS if c.stem not in {"remote", "chat", "implicit"}], ids=lambda path: path.stem
 )
-def test_config_runs(config: Path, tmp_path: Path) -> None:
-    assert_all_arms_judged(short_run(config, tmp_path, "--selection.bandit=RoundRobin"), config)
+def test_config_runs(config: Path, in_turn: Callable[[Path], LaserCLI]) -> None:
+    assert_all_arms_judged(in_turn(config), config)
 
 
 def test_the_implicit_rewards_config_runs_with_the_adapter_of_an_earlier_run(adapter: str, tmp_path: Path) -> None:
@@ -61,19 +71,18 @@ def test_the_implicit_rewards_config_runs_with_the_adapter_of_an_earlier_run(ada
     spec["implicit"]["init_args"]["adapter"] = adapter
     run = short_run(config, tmp_path, f"--selection.reward_models={json.dumps(spec)}")
     assert_all_arms_judged(run, config)
-    assert run.summary["reward_model_forwards"] == {"implicit": 2 * 64 * 10}
+    assert run.summary["reward_model_forwards"] == {"implicit": 2 * PROMPTS * 10}
 
 
 def test_an_ensembles_forwards_are_its_members(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "ensembles")
     run = short_run(config, tmp_path, "--selection.bandit=Fixed", "--selection.bandit.arm=min")
-    assert run.summary["reward_model_forwards"] == {"mean": 0, "min": 3 * 64 * 10, "cautious": 0, "agreement": 0}
-    assert run.summary["reward_model_forwards_avoided"] == 3 * 3 * 64 * 10
+    assert run.summary["reward_model_forwards"] == {"mean": 0, "min": 3 * PROMPTS * 10, "cautious": 0, "agreement": 0}
+    assert run.summary["reward_model_forwards_avoided"] == 3 * 3 * PROMPTS * 10
 
 
-def test_two_judges_fit_the_memory_of_two(tmp_path: Path) -> None:
-    config = next(c for c in CONFIGS if c.stem == "memory")
-    run = short_run(config, tmp_path, "--selection.bandit=RoundRobin")
+def test_two_judges_fit_the_memory_of_two(in_turn: Callable[[Path], LaserCLI]) -> None:
+    run = in_turn(next(c for c in CONFIGS if c.stem == "memory"))
     held = run.selector.pool.memory
     assert len(held.held) == 2
     assert sum(held.reward_models[name].size() for name in held.held) <= held.budget
@@ -81,5 +90,5 @@ def test_two_judges_fit_the_memory_of_two(tmp_path: Path) -> None:
 
 def test_the_constraints_config_forbids_something(tmp_path: Path) -> None:
     config = next(c for c in CONFIGS if c.stem == "constraint")
-    run = short_run(config, tmp_path, "--data.prompts_per_iteration=320")
+    run = short_run(config, tmp_path, "--data.prompts_per_iteration=128")
     assert sum(count["failed"] for count in run.summary["constraints"]["format"].values()) > 0

@@ -10,8 +10,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -35,6 +33,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.messages.terminal import shown
 from laser_pl.models.language_model import Weights
 from laser_pl.run.bounds import bounded
+from tests.forked import run_process
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "experiments" / "quickstart"
@@ -330,7 +329,7 @@ def test_no_kernel_of_a_hub_is_loaded(tmp_path: Path, where: str) -> None:
 def test_a_table_that_unzips_to_gigabytes_is_refused(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
         for _ in range(32):
-            file.write(b"\n" * 2**20)
+            file.write((b" " * 1023 + b"\n") * 2**10)
     with pytest.raises(ConfigurationError, match="no text is that repetitive"):
         Table(str(tmp_path / "bomb.jsonl.gz")).rows()
 
@@ -419,10 +418,9 @@ def test_text_from_elsewhere_gives_no_commands_to_the_terminal(command: list[str
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{tmp_path}", "COLUMNS": "300"}
     told = [*command, *sets, f"--selection.reward_models={json.dumps({f'arm{SEQUENCES}': function})}"]
     refused = [*command, *sets, f"--data.columns.answer=solution{SEQUENCES}"]
-    twice = f"from laser_pl.commands.cli import main; main({told!r}); main({refused!r})"
-    run = subprocess.run([sys.executable, "-c", twice], env=environment, capture_output=True, cwd=tmp_path)
-    said = run.stdout.decode() + run.stderr.decode()
-    assert run.returncode == 2, said
+    runs = [run_process(words, environment) for words in (told, refused)]
+    said = "".join((run.stdout + run.stderr).decode() for run in runs)
+    assert [run.returncode for run in runs] == [0, 2], said
     assert all(f"{part}\\x1b[2J" in said for part in ("sums", "arm", "failed", "solution")), said
     assert not COMMANDS.findall(said), said
 
