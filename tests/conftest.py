@@ -6,6 +6,7 @@ import gc
 import os
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -36,8 +37,16 @@ WHOLE_RUNS = {"fit", "fit_command", "browser", "benchmarks", "plug"}
 """Fixtures of tests that are slow."""
 MODELS = {"llama_config", "causal_model", "policy_folder", "classifier_folders"}
 """Fixtures of tests that hold a model's weights."""
-SLOW_FOLDERS = {"fit", "long", "experiments", "docs"}
+SLOW_FOLDERS = {"fit", "long", "experiments", "docs", "installed"}
 """Of whole runs, real processes and other people's builds; the other folders are the library's rooms."""
+LONG_FILES = {"test_gpu_check", "test_types", "test_long_runs", "test_processes", "test_sharded", "test_site"}
+"""Of few tests that take long each."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow folders where slow tests are left out."""
+    own = collection_path.name in SLOW_FOLDERS and collection_path.parent == Path(__file__).parent
+    return True if own and config.option.markexpr == "not slow" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,17 +54,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Files that make models or servers of their own say so themselves.
 
-    Files with many of them come first, so that of several processes none is left with a long file at the end.
+    Long files come first, and then those with many of them, so that of several processes none is left with a long file
+    at the end.
     """
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         if item.path.parent.name in SLOW_FOLDERS or used & (WHOLE_RUNS | MODELS):
             item.add_marker(pytest.mark.slow)
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (item.path.stem not in LONG_FILES, -slow[item.path]))
 
 
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of collections of garbage, each of which takes a second with it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)  # collections of what is young cost a twentieth of a run

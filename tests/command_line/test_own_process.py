@@ -11,6 +11,7 @@ import pytest
 
 from laser_pl import __version__
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 AS_MODULE = [sys.executable, "-m", "laser_pl"]
 # What pip writes to bin/laser_pl, in whose place the interpreter finds its folder.
