@@ -6,14 +6,13 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from laser_pl.batches import Prompt, PromptBatch, RolloutBatch
+from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.leaks import leaks
 from laser_pl.data.loaders import PromptLoader, RolloutLoader
 from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
@@ -27,7 +26,8 @@ from laser_pl.data.prompts import (
     split_by_hash,
     token_lengths,
 )
-from laser_pl.data.rollout_store import RolloutStore, Row, rollout_batch
+from laser_pl.data.rollout_store import RolloutStore
+from laser_pl.data.rollouts import Rollouts
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template, chat_left_out
 from laser_pl.data.written import written_batch
@@ -39,7 +39,6 @@ from laser_pl.run.folder import RunFolder
 from laser_pl.run.line_cache import digest_of
 from laser_pl.runtime import progress
 from laser_pl.runtime.process_group import ProcessGroup
-from laser_pl.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +67,9 @@ class PreferenceData(LightningDataModule):
         validation_fraction: Share of ``train`` to validate on where no such set is named.
         test_fraction: Share of ``train`` to test on where no such set is named.
         split_seed: Root of that split; ``seed_everything`` does not change it.
+        staleness: How many iterations the policy that samples is older than the one that is trained: 0, or 1. With 1 an
+            engine elsewhere samples the next iteration's responses while this one is trained. A departure from the
+            paper.
         seed: Root of the order of prompts and of the rollouts.
 
     Attributes:
@@ -94,6 +96,7 @@ class PreferenceData(LightningDataModule):
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        staleness: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -116,6 +119,11 @@ class PreferenceData(LightningDataModule):
                 f"test_fraction and validation_fraction must be >= 0 and leave something to train on, got"
                 f" {test_fraction} and {validation_fraction}. Set them under data."
             )
+        if staleness not in (0, 1):
+            raise ConfigurationError(
+                f"staleness must be 0 or 1, got {staleness}: the next iteration is sampled while this one is trained,"
+                " or not. Set data.staleness in the config."
+            )
         self.train = _table(train)
         self.validation = None if validation is None else _table(validation)
         self.test = None if test is None else _table(test)
@@ -132,11 +140,13 @@ class PreferenceData(LightningDataModule):
         self.validation_fraction = validation_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
+        self.staleness = staleness
         self.seed = seed
         self.prompts: dict[str, list[Prompt]] = {}
         self.too_long: dict[str, dict[str, int]] = {}
         self.loader: RolloutLoader | None = None
         self.rollout_seconds = 0.0
+        self._made: Rollouts | None = None  # of the iteration that began last
         self._digests: dict[str, str] = {}  # what distinguishes each split's prompts from others
         self._cursor: dict[str, int] | None = None  # where the checkpoint is that the run goes on from
         self.continued = False
@@ -215,6 +225,10 @@ class PreferenceData(LightningDataModule):
         self._digests = {split: digest_of_prompts(prompts) for split, prompts in self.prompts.items()}
         for sentence in leaks(self.prompts):
             log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
+        if self.staleness and not self.policy.engine.beside:
+            log.warning("data.staleness is 1, and %s cannot sample beside training: the next iteration's responses are"
+                        " sampled before this one is trained, which makes them older and saves no time.",
+                        type(self.policy.engine).__name__)  # fmt: skip
         shorter, longer = self.policy.evaluation.max_new_tokens, self.rollouts.max_new_tokens
         if shorter < longer and (self.graded("validation") or self.graded("test")):
             log.warning("Validation and test cut responses after model.evaluation.max_new_tokens = %d tokens, training"
@@ -311,95 +325,61 @@ class PreferenceData(LightningDataModule):
             # Lightning asks all the same when a run goes on that was trained to its end.
             return RolloutLoader.ended(self._cursor["batches"], iteration)
         started = time.perf_counter()
-        root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
-        store = RolloutStore(RunFolder(Path(root)).rollouts(iteration), self.policy.origin, self.policy.weights.name)
-        batches = self.plan(iteration)
-        if isinstance(self.trainer.limit_train_batches, int):  # no rollouts that nobody trains on
-            batches = batches[: self.trainer.limit_train_batches]
+        batches = self._batches(iteration)
         if not self.policy.objective.judged:  # nothing is sampled
             tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
             ends = self._ends()
             written = [written_batch(self._encode(batch), tokenizer, longest, iteration, ends) for batch in batches]
             self.loader = RolloutLoader(written, iteration)
             return self.loader
-        chunks = split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
+        store, chunks = self._store(iteration), self._chunks(batches)
+        made = Rollouts(self.trainer, self.policy, self._encode, self.rollouts, self.seed)
+        self._made = made
         cursor = self._cursor or {"iteration": -1}
-        if cursor["iteration"] == iteration and cursor["served"] == cursor["batches"]:
+        moved_on = cursor["iteration"] == iteration
+        if moved_on and cursor["served"] == cursor["batches"]:
             # Lightning asks for the length of an iteration that has ended; what is left of it still has to fit.
             for number, prompts in enumerate(chunks):
                 if store.path(number).is_file():
-                    self._read(store, number, prompts, iteration)
+                    made.read(store, number, prompts, iteration)
             self.loader = RolloutLoader.ended(cursor["batches"], iteration)
         else:
-            self._roll_out(store, chunks, iteration, policy_moved_on=cursor["iteration"] == iteration)
-            read = [self._read(store, number, prompts, iteration) for number, prompts in enumerate(chunks)]
-            self.loader = RolloutLoader(self._rollout_batches(batches, read, iteration), iteration)
+            goes_on = self.continued or bool(self.trainer.ckpt_path)
+            made.make(store, chunks, iteration, goes_on, moved_on, ahead=self.staleness > 0 and iteration > 0)
+            if self.staleness and not moved_on and self._is_another_to_come(iteration, len(batches)):
+                later = iteration + 1
+                made.sample_ahead(self._store(later), self._chunks(self._batches(later)), later)
+            self.policy.engine.rest(made.processes)
+            read = [made.read(store, number, prompts, iteration) for number, prompts in enumerate(chunks)]
+            self.loader = RolloutLoader(made.batches(batches, read, iteration), iteration)
         self.rollout_seconds += time.perf_counter() - started
         return self.loader
 
-    def _roll_out(self, store: RolloutStore, chunks: list[list[Prompt]], iteration: int, policy_moved_on: bool) -> None:
-        """Make the chunks that are not there, each process its own."""
+    def _store(self, iteration: int) -> RolloutStore:
         assert self.trainer is not None
-        if store.path(0).is_file() and not (self.continued or self.trainer.ckpt_path):
-            raise ConfigurationError(
-                f"{store.folder} holds the rollouts of another run. Give the trainer a default_root_dir of its own."
-            )
-        self.trainer.strategy.barrier("before rollouts")  # nobody writes before all have looked
-        policy = self.policy
-        policy.publish()
-        processes = ProcessGroup.of(self.trainer)
-        own = [(number, chunks[number]) for number in processes.rows(len(chunks))]
-        n = self.rollouts.n
-        total = n * sum(len(prompts) for _, prompts in own)
-        found = n * sum(len(prompts) for number, prompts in own if store.path(number).is_file())
-        with progress.task("rollouts", "responses", total, found), policy.in_step():
-            for number, prompts in own:
-                if not store.path(number).is_file():
-                    if policy_moved_on:
-                        raise ConfigurationError(
-                            f"{store.path(number)} is gone, and cannot be made again: the policy that wrote it has been"
-                            " trained since. Put it back, or start a new run."
-                        )
-                    self._roll_out_chunk(store, iteration, number, prompts)
-        self.trainer.strategy.barrier("after rollouts")
-        self.policy.engine.rest(processes)
+        root = self.trainer.strategy.broadcast(self.trainer.default_root_dir)
+        return RolloutStore(RunFolder(Path(root)).rollouts(iteration), self.policy.origin, self.policy.weights.name)
 
-    def _read(self, store: RolloutStore, chunk: int, prompts: list[Prompt], iteration: int) -> list[Row]:
-        rows = store.read(chunk)
-        found = [(row["prompt_id"], row["category"], len(row["responses"])) for row in rows]
-        if found != [(prompt.id, prompt.category, self.rollouts.n) for prompt in prompts]:
-            raise ConfigurationError(
-                f"{store.path(chunk)} holds other prompts, or another number of responses, than this"
-                f" configuration uses in iteration {iteration}. Resume with the configuration and the data the run was"
-                " started with, or start a new run."
-            )
-        return rows
-
-    def _rollout_batches(
-        self, batches: list[list[Prompt]], chunks: list[list[Row]], iteration: int
-    ) -> list[RolloutBatch]:
-        """The rows of all chunks in the plan's batches."""
-        every = [row for chunk in chunks for row in chunk]
-        prompts = [prompt for batch in batches for prompt in batch]
-        other = sum(prompt.text != row["text"] for prompt, row in zip(prompts, every, strict=True))
-        if other:
-            log.warning(
-                "%d of %d prompts would read otherwise now: the template has changed since the iteration's responses"
-                " were sampled, or writes the date. The iteration goes on with the prompts that were answered.",
-                other, len(prompts),
-            )  # fmt: skip
-        rows, pad = iter(every), self.policy.tokenizer.pad_token_id
-        return [rollout_batch(batch, list(islice(rows, len(batch))), pad, iteration) for batch in batches]
-
-    def _roll_out_chunk(self, store: RolloutStore, iteration: int, chunk: int, prompts: list[Prompt]) -> None:
+    def _batches(self, iteration: int) -> list[list[Prompt]]:
+        """The plan's, without those that nobody trains on."""
         assert self.trainer is not None
-        policy = self.policy
-        encoded = self._encode(prompts).to(policy.device)
-        with self.trainer.precision_plugin.forward_context():
-            responses, contexts, logprobs = policy.roll_out(
-                encoded, self.rollouts, derive_seed(self.seed, "rollouts", iteration, chunk)
-            )
-        store.write(chunk, encoded, responses, contexts, logprobs)
+        limit, batches = self.trainer.limit_train_batches, self.plan(iteration)
+        return batches[:limit] if isinstance(limit, int) else batches
+
+    def _chunks(self, batches: list[list[Prompt]]) -> list[list[Prompt]]:
+        return split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
+
+    def _is_another_to_come(self, iteration: int, batches: int) -> bool:
+        """Whether an iteration follows, as far as it is known when this one begins."""
+        assert self.trainer is not None
+        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
+        after = self.trainer.global_step + -(-batches // self.trainer.accumulate_grad_batches)
+        return (epochs in (None, -1) or iteration + 1 < epochs) and (steps == -1 or after < steps)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Keep nothing that is sampled ahead from here on."""
+        if self._made is not None:
+            self._made.given_up = True
 
     def val_dataloader(self) -> PromptLoader:
         """The validation prompts."""
@@ -429,6 +409,10 @@ class PreferenceData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """How long rollouts took so far, where in which iteration training is, and of which prompts."""
+        if self.staleness and self.loader is not None:
+            # What was sampled ahead by a policy that no checkpoint holds is on disk before one of a later policy is.
+            self.policy.engine.wait()
+            ProcessGroup.of(self.policy.trainer).gather(None)
         cursor = self._cursor if self.loader is None else self._place_in(self.loader)
         return {"rollout_seconds": self.rollout_seconds, "cursor": cursor, "prompts": self._digests}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from laser_pl.batches import Message, Prompt, PromptBatch, Responses, RolloutBat
 from laser_pl.data.prompts import padded
 from laser_pl.errors import ConfigurationError
 from laser_pl.run.bounds import memory_for
-from laser_pl.run.files import reading, writing
+from laser_pl.run.files import entered, reading, writing
 from laser_pl.run.origin import Origin, refuse_other_origin
 
 Row = dict[str, Any]
@@ -41,6 +42,9 @@ _SCHEMA = pa.schema(
 class RolloutStore:
     """One iteration's rollouts.
 
+    A chunk may lie there before its iteration begins: prompts and responses, sampled ahead by the policy of the
+    iteration before. Its contexts and reference log-probabilities are not known until then, and are null.
+
     Args:
         folder: ``runs/<name>/rollouts/iteration-000``.
         origin: What they are made with, which lies in each file; None for a reader who does not care.
@@ -56,12 +60,30 @@ class RolloutStore:
         """Where a chunk lies."""
         return self.folder / f"chunk-{chunk:05d}.parquet"
 
+    def ahead(self, chunk: int) -> Path:
+        """Where what was sampled ahead of a chunk lies."""
+        return self.folder / f"ahead-{chunk:05d}.parquet"
+
     def write(
         self, chunk: int, prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor
     ) -> None:
         """Write one chunk; it appears under its name only when it is complete and on disk."""
-        with writing(self.path(chunk), self.folder.parents[1]) as file:
-            write_rows(rows_of(prompts, responses, contexts, reference_logprobs), file, self.origin or {})
+        self._write(self.path(chunk), rows_of(prompts, responses, contexts, reference_logprobs))
+
+    def write_ahead(self, chunk: int, prompts: PromptBatch, responses: Responses) -> None:
+        """Write what was sampled ahead of one, in the same way."""
+        self._write(self.ahead(chunk), rows_of(prompts, responses, None, None))
+
+    def _write(self, path: Path, rows: list[Row]) -> None:
+        with writing(path, self.folder.parents[1]) as file:
+            write_rows(rows, file, self.origin or {})
+
+    def discard_ahead(self, chunk: int) -> None:
+        """Remove what was sampled ahead of a chunk, if it is there."""
+        path = self.ahead(chunk)
+        if path.is_file():
+            with entered(self.folder, self.folder.parents[1]) as folder:
+                os.unlink(path.name, dir_fd=folder)
 
     def read(self, chunk: int) -> list[Row]:
         """The rows of one chunk, as they were written.
@@ -70,8 +92,15 @@ class RolloutStore:
             ConfigurationError: If the file is not there, is none of ours, or was made with other weights or another
                 tokenizer.
         """
+        return self._read(self.path(chunk), _is_whole)
+
+    def read_ahead(self, chunk: int) -> list[Row]:
+        """The rows of what was sampled ahead of one, in the same way."""
+        return self._read(self.ahead(chunk), _is_sampled)
+
+    def _read(self, path: Path, is_whole: Callable[[Row], bool]) -> list[Row]:
         try:
-            with reading(self.path(chunk), self.folder.parents[1]) as file, memory_for(file):
+            with reading(path, self.folder.parents[1]) as file, memory_for(file):
                 table = pq.read_table(file, schema=_SCHEMA, use_threads=False)
                 rows: list[Row] = table.to_pylist()
                 noted = pq.read_schema(file).metadata or {}
@@ -79,37 +108,46 @@ class RolloutStore:
             raise
         except (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException) as error:
             raise ConfigurationError(
-                f"{self.path(chunk)} cannot be read as the rollouts it should hold ({' '.join(str(error).split())})."
+                f"{path} cannot be read as the rollouts it should hold ({' '.join(str(error).split())})."
                 " Put it back, or start a new run."
             ) from error
         if any(row["prompt_tokens"] is None for row in rows):
             raise ConfigurationError(
-                f"{self.path(chunk)} does not say how its prompts were read: an older version wrote it. Go on with that"
+                f"{path} does not say how its prompts were read: an older version wrote it. Go on with that"
                 " one, or start a new run."
             )
-        if not all(map(_is_whole, rows)):
+        if not all(map(is_whole, rows)):
             raise ConfigurationError(
-                f"{self.path(chunk)} holds rows that no run wrote: texts, tokens and numbers of a prompt's responses"
+                f"{path} holds rows that no run wrote: texts, tokens and numbers of a prompt's responses"
                 " are not as many, or some are missing. Put it back, or start a new run."
             )
         if self.origin is not None:
             made_with = {name.decode(): value.decode() for name, value in noted.items() if name.decode() in self.origin}
-            refuse_other_origin(made_with, self.origin, str(self.path(chunk)), self.weights)
+            refuse_other_origin(made_with, self.origin, str(path), self.weights)
         return rows
 
 
-def _is_whole(row: Row) -> bool:
-    """Whether a row says everything of each response."""
-    lists = [row[name] for name in ("responses", "tokens", "finished", "reference_logprobs")]
+def _is_sampled(row: Row) -> bool:
+    """Whether a row says everything of each response that is known when it is sampled."""
+    lists = [row[name] for name in ("responses", "tokens", "finished")]
     if not all(isinstance(one, list) and len(one) == len(row["responses"] or ()) and None not in one for one in lists):
         return False
     ids = [row["prompt_tokens"], *row["tokens"]]
     texts = row["prompt_id"], row["category"], row["text"]
+    return all(isinstance(text, str) for text in texts) and all(
+        id_ is not None and id_ >= 0 for one in ids for id_ in one
+    )
+
+
+def _is_whole(row: Row) -> bool:
+    """Whether it says what the policy of its iteration makes of it as well."""
+    logprobs, context = row["reference_logprobs"], row["context"]
     return (
-        all(isinstance(text, str) for text in texts)
-        and all(id_ is not None and id_ >= 0 for one in ids for id_ in one)
-        and bool(row["context"])
-        and None not in row["context"]
+        _is_sampled(row)
+        and isinstance(logprobs, list)
+        and len(logprobs) == len(row["responses"])
+        and bool(context)
+        and None not in (*logprobs, *context)
     )
 
 
@@ -138,8 +176,10 @@ def _is_message(turn: Any) -> bool:
     return isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in ("role", "content"))
 
 
-def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, reference_logprobs: Tensor) -> list[Row]:
-    """What is stored of some prompts and of what was answered to them."""
+def rows_of(
+    prompts: PromptBatch, responses: Responses, contexts: Tensor | None, reference_logprobs: Tensor | None
+) -> list[Row]:
+    """What is stored of some prompts and of what was answered to them; None is not known yet."""
     lengths = responses.mask.sum(-1).tolist()
     tokens, read = responses.tokens.tolist(), prompts.ids()
     return [
@@ -152,8 +192,8 @@ def rows_of(prompts: PromptBatch, responses: Responses, contexts: Tensor, refere
             "responses": list(responses.texts[row]),
             "tokens": [ids[:length] for ids, length in zip(tokens[row], lengths[row], strict=True)],
             "finished": responses.finished[row].tolist(),
-            "reference_logprobs": reference_logprobs[row].tolist(),
-            "context": contexts[row].tolist(),
+            "reference_logprobs": None if reference_logprobs is None else reference_logprobs[row].tolist(),
+            "context": None if contexts is None else contexts[row].tolist(),
         }
         for row, prompt in enumerate(prompts.prompts)
     ]
@@ -164,17 +204,15 @@ def write_rows(rows: Sequence[Row], file: BinaryIO, origin: Origin) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA.with_metadata(dict(origin))), file)
 
 
-def rollout_batch(prompts: Sequence[Prompt], rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:
-    """Stored rows as a training batch.
+def sampled(prompts: Sequence[Prompt], rows: Sequence[Row], pad_id: int) -> tuple[PromptBatch, Responses]:
+    """What was answered to prompts, from stored rows.
 
-    Text and tokens of the prompts are the stored ones, which the reference log-probabilities are of: a template may
-    write something else today.
+    Text and tokens of the prompts are the stored ones, which were answered: a template may write something else today.
 
     Args:
         prompts: The prompts of the rows, in the same order.
         rows: What the store holds of each.
         pad_id: The id that fills up short responses.
-        iteration: The iteration that wrote them.
     """
     ids = [row["tokens"] for row in rows]
     width = max(len(response) for responses in ids for response in responses)
@@ -183,9 +221,23 @@ def rollout_batch(prompts: Sequence[Prompt], rows: Sequence[Row], pad_id: int, i
     mask = (torch.arange(width) < lengths[..., None]).long()  # (B, n, T)
     finished = torch.tensor([row["finished"] for row in rows])
     read = [replace(prompt, text=row["text"]) for prompt, row in zip(prompts, rows, strict=True)]
+    answered = padded(read, [row["prompt_tokens"] for row in rows], pad_id)
+    return answered, Responses(tokens, mask, finished, [row["responses"] for row in rows])
+
+
+def rollout_batch(prompts: Sequence[Prompt], rows: Sequence[Row], pad_id: int, iteration: int) -> RolloutBatch:
+    """Stored rows as a training batch.
+
+    Args:
+        prompts: As of ``sampled``.
+        rows: As there.
+        pad_id: As there.
+        iteration: The iteration that wrote them.
+    """
+    answered, responses = sampled(prompts, rows, pad_id)
     return RolloutBatch(
-        prompts=padded(read, [row["prompt_tokens"] for row in rows], pad_id),
-        responses=Responses(tokens, mask, finished, [row["responses"] for row in rows]),
+        prompts=answered,
+        responses=responses,
         contexts=torch.tensor([row["context"] for row in rows]),
         reference_logprobs=torch.tensor([row["reference_logprobs"] for row in rows], dtype=torch.float64),
         iteration=iteration,

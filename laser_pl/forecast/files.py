@@ -36,13 +36,13 @@ class Files:
     size: int
 
 
-def at_most_kept(iterations: int, keep: int | None) -> int:
-    """Iterations whose rollouts lie on disk at a time: the one under way, and those that are kept.
+def at_most_kept(iterations: int, keep: int | None, ahead: int = 0) -> int:
+    """Iterations whose rollouts lie on disk at a time: the one under way, those that are kept, and those sampled ahead.
 
-    >>> at_most_kept(10, None), at_most_kept(10, 2)
-    (10, 3)
+    >>> at_most_kept(10, None), at_most_kept(10, 2), at_most_kept(10, 2, ahead=1)
+    (10, 3, 4)
     """
-    return iterations if keep is None else min(iterations, keep + 1)
+    return iterations if keep is None else min(iterations, keep + 1 + ahead)
 
 
 def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: int) -> Iterator[Files]:
@@ -63,7 +63,7 @@ def files_of(setup: Setup, work: Work, base: Adapted, learned: int, optimizer: i
     context = 4 * base.skeleton.config.get_text_config().hidden_size
     prompt = 3 * text / len(texts) + context + n * (response + 8)  # asked, read, and as ids; log-probabilities
     iterations = work.iterations or 1
-    kept, sampled = at_most_kept(iterations, setup.keep_iterations), work.sampled / iterations
+    kept, sampled = at_most_kept(iterations, setup.keep_iterations, data.staleness), work.sampled / iterations
     chunks = math.ceil(sampled / data.rollout_batch_size)
     yield Files("rollouts/", kept * chunks, round(kept * (sampled * prompt + chunks * FILE)))
     adapter = base.adapter.size or 0

@@ -57,6 +57,25 @@ class RolloutEngine(ABC):
             On the prompts' device.
         """
 
+    @property
+    def beside(self) -> bool:
+        """Whether it can sample while this process trains: what does so needs nothing that training uses."""
+        return False
+
+    def ahead(self, work: Callable[[], None]) -> None:
+        """Do work that calls ``respond`` for what is needed only later, with the policy that was published last.
+
+        Here it is done at once. An engine that samples ``beside`` training returns, and does it meanwhile; its
+        ``publish`` then waits until it is done, and raises what it raised.
+
+        Args:
+            work: It. It has all that it needs, and exchanges nothing with other processes.
+        """
+        work()
+
+    def wait(self) -> None:
+        """Wait until work given to ``ahead`` has ended, well or badly."""
+
     def rest(self, processes: ProcessGroup) -> None:
         """Nobody asks until the policy is published again; every process calls it.
 

@@ -24,6 +24,7 @@ from laser_pl.generation.text import unknown_ids
 from laser_pl.generation.vllm_protocol import MOST_PROMPTS, Asked, Written
 from laser_pl.generation.vllm_server import VLLMServer
 from laser_pl.messages.places import absolute
+from laser_pl.runtime.meanwhile import Meanwhile
 from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.runtime.sharding import gathered
@@ -89,6 +90,7 @@ class VLLMEngine(RolloutEngine):
         self._served: str | None = None  # the policy's name at the server
         self._loaded: list[str] = []  # by us
         self._known = False  # that the server's base is ours
+        self._ahead: Meanwhile | None = None  # what is done beside training
 
     def check(self, rank: int, longest: Callable[[], int]) -> None:
         """See whether the server is there, takes adapters of that rank, and can read texts that long.
@@ -108,11 +110,14 @@ class VLLMEngine(RolloutEngine):
     def publish(self, model: PeftModel, tokenizer: Any, processes: ProcessGroup) -> None:
         """Wake the server, see that its base is ours, and have it load the adapter under a name of its own.
 
-        The adapter before this one stays loaded until the next comes.
+        The adapter before this one stays loaded until the next comes. What samples ahead is waited for.
 
         Raises:
             ConfigurationError: If the server cannot be asked, has another base, or refuses the adapter.
         """
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.end()
         base = model.get_base_model()
         self._tokenizer, self._vocabulary = tokenizer, base.config.get_text_config().vocab_size
         self._eos = end_ids(base.generation_config, tokenizer)
@@ -169,6 +174,23 @@ class VLLMEngine(RolloutEngine):
                 f"{what}, whose log-probabilities of a text differ from those of the policy's base by {apart:.2f} nats"
                 f" per token: it has other weights. {advice}"
             )
+
+    @property
+    def beside(self) -> bool:
+        """Unless the server sleeps while the policy is trained."""
+        return not self.sleep
+
+    def ahead(self, work: Callable[[], None]) -> None:
+        """Do it in a thread, see ``RolloutEngine.ahead``."""
+        if self.beside:
+            self._ahead = Meanwhile(work)
+        else:
+            work()
+
+    def wait(self) -> None:
+        """Wait for that thread."""
+        if self._ahead is not None:
+            self._ahead.wait()
 
     def rest(self, processes: ProcessGroup) -> None:
         """Put the server to sleep, if that is asked for, once no process has a request under way."""

@@ -375,9 +375,17 @@ class Policy(StayingModule):
             The responses, the contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
         """
         responses = self.engine.respond(prompts, sampling, seed)
-        logprobs = self.logprobs(ResponseBatch.of(prompts, responses)).view(len(prompts), sampling.n)
+        return (responses, *self.take_as_reference(prompts, responses))
+
+    def take_as_reference(self, prompts: PromptBatch, responses: Responses) -> tuple[Tensor, Tensor]:
+        """What the policy thinks now of prompts and of responses, whoever wrote them.
+
+        Returns:
+            The contexts ``(B, d)``, and the log-probability of each response ``(B, n)`` in nats.
+        """
+        logprobs = self.logprobs(ResponseBatch.of(prompts, responses)).view(responses.finished.shape)
         self.mismatch.see(responses, logprobs)
-        return responses, self.contexts(prompts), logprobs
+        return self.contexts(prompts), logprobs
 
     def contexts(self, prompts: PromptBatch) -> Tensor:
         """What the policy as it is makes of prompts, by which a reward model is chosen. Shape ``(B, d)``, float32."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +51,7 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
+_unheard: ContextVar[bool] = ContextVar("_unheard", default=False)
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def listening(listener: Listener) -> Iterator[None]:
 @contextmanager
 def task(what: str, unit: str = "", total: float | None = None, found: float = 0.0) -> Iterator[None]:
     """Inform the listener of the block as a task, see ``Task``."""
-    listener = _listener
+    listener = None if _unheard.get() else _listener
     if listener is None:
         yield
         return
@@ -79,5 +81,15 @@ def task(what: str, unit: str = "", total: float | None = None, found: float = 0
 
 def advance(count: float) -> None:
     """Inform the listener that so many more are done of the innermost task."""
-    if _listener is not None:
+    if _listener is not None and not _unheard.get():
         _listener.advance(count)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """A block of which the listener hears nothing, as in a thread: its tasks lie within nobody else's."""
+    token = _unheard.set(True)
+    try:
+        yield
+    finally:
+        _unheard.reset(token)

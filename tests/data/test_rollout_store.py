@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laser_pl.batches import PromptBatch, RolloutBatch
-from laser_pl.data.rollout_store import RolloutStore, rollout_batch
+from laser_pl.data.rollout_store import RolloutStore, rollout_batch, sampled
 from laser_pl.errors import ConfigurationError
 
 Make = Callable[..., RolloutBatch]
@@ -105,3 +105,20 @@ def test_chunks_are_plain_parquet_with_the_texts(rollouts: Make, tmp_path: Path)
     write(RolloutStore(tmp_path), 3, rollouts([[[3, 1], [4, 1]]], texts=[["yes", "no"]], ids=["q"]))
     (row,) = pq.read_table(tmp_path / "chunk-00003.parquet").to_pylist()
     assert (row["prompt_id"], row["responses"], row["tokens"]) == ("q", ["yes", "no"], [[3, 1], [4, 1]])
+
+
+def test_what_is_sampled_ahead_lies_apart_and_is_no_chunk(rollouts: Make, tmp_path: Path) -> None:
+    store, batch = RolloutStore(tmp_path), rollouts([[[3, 1], [4, 4, 1]]])
+    store.write_ahead(2, batch.prompts, batch.responses)
+    assert [path.name for path in tmp_path.iterdir()] == ["ahead-00002.parquet"]
+    prompts, responses = sampled(batch.prompts.prompts, store.read_ahead(2), pad_id=0)
+    assert prompts.ids() == batch.prompts.ids()
+    assert responses.tokens.tolist() == batch.responses.tokens.tolist()
+    assert responses.mask.tolist() == batch.responses.mask.tolist()
+    store.ahead(2).rename(store.path(2))
+    with pytest.raises(ConfigurationError, match=r"chunk-00002\.parquet holds rows that no run wrote"):
+        store.read(2)
+    store.discard_ahead(2)  # none is there
+    store.write_ahead(2, batch.prompts, batch.responses)
+    store.discard_ahead(2)
+    assert [path.name for path in tmp_path.iterdir()] == ["chunk-00002.parquet"]

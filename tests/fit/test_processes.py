@@ -101,6 +101,15 @@ def test_two_processes_do_what_one_would(two: RunFolder, fit: Callable[..., Lase
     assert_alike(two, fit(tmp_path))
 
 
+def test_two_processes_sample_ahead_what_one_would(
+    fit_command: Command, fit: Callable[..., LaserCLI], tmp_path: Path
+) -> None:
+    args = ["--data.staleness=1", "--trainer.max_epochs=3"]
+    done = run(fit_command(tmp_path / "two", *args))
+    assert done.returncode == 0, done.stderr
+    assert_alike(RunFolder(tmp_path / "two" / "runs" / "small"), fit(tmp_path / "one", *args))
+
+
 def test_two_processes_predict_what_one_would(two: RunFolder, tmp_path: Path) -> None:
     given = ["predict", f"--config={two.config}", f"--ckpt_path={two.checkpoint}"]
     done = run([*given, f"--out={tmp_path / 'two' / 'predictions.jsonl'}"])

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.generation import Sampling, TransformersEngine, VLLMEngine
 from laser_pl.logprobs.logprob_model import LogprobModel, ResponseBatch
 from laser_pl.models.language_model import Lora
+from laser_pl.policy.policy import Policy
+from laser_pl.run.state import digest, run_state
 from laser_pl.runtime.process_group import ProcessGroup
 from tests.runs import Fit, decisions_of
 from tests.servable import make_servable
@@ -388,6 +392,108 @@ def test_a_server_that_dies_costs_nothing_that_was_sampled(
     run = main([*command, "--resume"])
     assert run.trainer.current_epoch == 2
     assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+# -- sampling beside training ------------------------------------------------------------------------------------------
+
+STALE = ["--data.staleness=1", "--trainer.max_epochs=3", "--data.rollout_batch_size=8"]  # two chunks an iteration
+
+
+@pytest.fixture
+def stale(settings: list[str], stub: VLLMStub) -> list[str]:
+    """Against the stub, which draws the same for one seed."""
+    own = [one.replace(os.environ.get("LASER_VLLM", stub.url), stub.url) for one in settings]
+    return [one.replace('"seeded": false', '"seeded": true') for one in own] + STALE
+
+
+def is_rollout(path: str, body: Any) -> bool:
+    return path == "/v1/completions" and body.get("n") == 6
+
+
+def test_the_next_iteration_is_sampled_by_the_policy_before_this_one(
+    fit: Fit, stub: VLLMStub, stale: list[str], tmp_path: Path
+) -> None:
+    """Validation publishes others meanwhile, twice an iteration."""
+    run = fit(tmp_path / "run", *stale, "--trainer.val_check_interval=2")
+    models = [body["model"] for path, body in stub.asked if is_rollout(path, body)]
+    assert len(models) == 6
+    first, second = models[0], models[-1]
+    assert models == [first, first, first, first, second, second]
+    fresh = [body["lora_name"] for path, body in stub.asked if path == "/v1/load_lora_adapter"]
+    assert fresh.index(second) == 2  # the policy after the first iteration, behind that after its second step
+    for iteration in range(3):
+        one = next(one for one in decisions_of(run) if one["iteration"] == iteration and one["pairs"])
+        assert one["dpo"] == pytest.approx(math.log(2), abs=1e-5)
+    assert len(mismatches(run.folder.metrics)) == 1  # later ones would count what training has changed
+
+
+def test_training_goes_on_meanwhile(
+    fit: Fit, stub: VLLMStub, stale: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server keeps the second iteration's responses back until a step of the first one has ended."""
+    stepped, waited, asked = Event(), [], []
+    answer, end = stub.answer, Policy.on_train_batch_end
+
+    def slow(path: str, body: Any) -> Any:
+        if is_rollout(path, body):
+            asked.append(body)
+            if len(asked) in {3, 4}:
+                waited.append(stepped.wait(60))
+        return answer(path, body)
+
+    def step(policy: Policy, *args: Any) -> None:
+        stepped.set()
+        end(policy, *args)
+
+    monkeypatch.setattr(stub, "answer", slow)
+    monkeypatch.setattr(Policy, "on_train_batch_end", step)
+    fit(tmp_path / "run", *stale, "--trainer.max_epochs=2")
+    assert waited == [True, True]
+
+
+def test_a_run_that_is_killed_meanwhile_goes_on_as_if_nothing_had_happened(
+    fit: Fit, stale: list[str], tmp_path: Path, plug: Callable[..., str]
+) -> None:
+    whole = fit(tmp_path / "whole", *stale, "--checkpoint_every=2")
+    with pytest.raises(RuntimeError, match="the plug was pulled"):
+        fit(tmp_path / "run", *stale, "--checkpoint_every=2", plug("on_train_batch_end", 6))
+    run = fit(tmp_path / "run", *stale, "--checkpoint_every=2", "--resume")
+    ours, theirs = run_state(run.folder), run_state(whole.folder)
+    assert {part: digest(ours[part]) for part in ours} == {part: digest(theirs[part]) for part in theirs}
+
+
+def test_a_server_that_dies_meanwhile_ends_the_run_which_goes_on(
+    fit_command: Callable[..., list[str]], stub: VLLMStub, stale: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What it sampled stays; the rest is sampled when the iteration begins."""
+    command, answer, asked = fit_command(tmp_path / "run", *stale), stub.answer, []
+
+    def dying(path: str, body: Any) -> Any:
+        if is_rollout(path, body):
+            asked.append(body)
+            stub.refuses = -(len(asked) == 4)
+        return answer(path, body)
+
+    monkeypatch.setattr(stub, "answer", dying)
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert "The vLLM server cannot be asked" in capsys.readouterr().err
+    folder = tmp_path / "run/runs/small/rollouts/iteration-001"
+    assert [path.name for path in folder.iterdir()] == ["ahead-00000.parquet"]
+    stub.refuses = 0
+    monkeypatch.setattr(stub, "answer", answer)
+    assert main([*command, "--resume"]).trainer.current_epoch == 3
+
+
+def test_a_server_that_sleeps_while_the_policy_is_trained_samples_before(
+    fit: Fit, stub: VLLMStub, stale: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        fit(tmp_path / "run", *(one.replace('"seeded"', '"sleep": true, "seeded"') for one in stale))
+    assert "VLLMEngine cannot sample beside training" in caplog.text
+    assert sum(is_rollout(path, body) for path, body in stub.asked) == 6
 
 
 def test_without_a_server_a_run_ends_before_its_first_rollout(

@@ -48,7 +48,7 @@ SERVER.set_forkserver_preload(["laser_pl.commands.cli", "peft"])
 MOMENTS = [  # the first that is found in the stack: file, function
     ("writing a checkpoint", "run_checkpoint.py", "save"),
     ("writing rollouts", "rollout_store.py", "write"),
-    ("sampling rollouts", "datamodule.py", "_roll_out"),
+    ("sampling rollouts", "rollouts.py", "make"),
     ("validation and test", "policy.py", "_count"),
     ("scoring", "pool.py", "ask"),
     ("training step", "policy.py", "training_step"),

@@ -39,9 +39,9 @@ def test_a_run_that_is_killed_three_times_ends_like_one_that_was_not(
 @pytest.mark.parametrize(
     ("frames", "moment"),
     [
-        (["/t/nn/linear.py:f", "laser_pl/generation/sampler.py:_sample", "laser_pl/data/datamodule.py:_roll_out"],
+        (["/t/nn/linear.py:f", "laser_pl/generation/sampler.py:_sample", "laser_pl/data/rollouts.py:make"],
          "sampling rollouts"),
-        (["laser_pl/data/rollout_store.py:write", "laser_pl/data/datamodule.py:_roll_out"], "writing rollouts"),
+        (["laser_pl/data/rollout_store.py:write", "laser_pl/data/rollouts.py:make"], "writing rollouts"),
         (["/t/serialization.py:save", "callbacks/run_checkpoint.py:save"], "writing a checkpoint"),
         (["laser_pl/rewards/pool.py:ask", "laser_pl/selection/selector.py:_judge"], "scoring"),
         (["laser_pl/bandits/ridge.py:update", "laser_pl/selection/selector.py:_judge"], "choosing and learning"),

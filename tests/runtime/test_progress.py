@@ -40,6 +40,16 @@ class Heard:
         self.depth -= 1
 
 
+def test_a_block_is_not_heard() -> None:
+    heard = Heard()
+    with progress.listening(heard), progress.task("heard"):
+        with progress.unheard(), progress.task("unheard"):
+            progress.advance(1)
+        progress.advance(2)
+    assert [task.what for task in heard.tasks] == ["heard"]
+    assert heard.counts == [2]
+
+
 @pytest.mark.parametrize("family_name", ["llama", "gemma3 with sliding window"], ids=["shared prompts", "repeated"])
 @pytest.mark.parametrize("tokens_at_once", [262144, 900])
 def test_sampling_counts_every_response_once_whenever_it_ends(
