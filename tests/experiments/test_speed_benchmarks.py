@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.servable import make_servable
+from tests.vllm_stub import VLLMStub
+
 pytestmark = pytest.mark.usefixtures("untouched_results")
 TINY = {
     "vocab_size": 160,
@@ -55,6 +58,32 @@ def test_rollouts(benchmarks: Callable[[str], ModuleType], results: Path) -> Non
     assert [row[:1] + row[4:5] + row[10:] for row in rows] == [
         [dtype, other, "yes"] for dtype in ("float32", "bfloat16") for other in ("`generate`", "one sample per call")
     ]
+
+
+def test_engines(benchmarks: Callable[[str], ModuleType], results: Path, tmp_path: Path) -> None:
+    """The server is the stub; each round gives it another adapter."""
+    folder = make_servable(tmp_path / "model")
+    stub = VLLMStub(folder)
+    sizes = ["--prompts", "2", "--prompt", "5", "--n", "3", "--new", "4", "--repeats", "2", "--rank", "8"]
+    words = ["--model", str(folder), "--dtype", "float32", "--device", "cpu", *sizes, "--results", str(results)]
+    try:
+        assert benchmarks("engines").main([*words, "--url", stub.url]) == 0
+        both = cells(results.read_text())
+        assert benchmarks("engines").main(words) == 0
+    finally:
+        stub.close()
+    assert [row[0] for row in both] == ["this process", "vLLM's server"]
+    assert all(0 < float(row[2]) <= 2 * 3 * 4 for row in both)
+    assert float(both[1][5]) < 1e-4
+    assert stub.paths().count("/v1/load_lora_adapter") == 3  # one that warms up, and two rounds
+    assert [row[0] for row in cells(results.read_text())] == ["this process"]
+
+
+def test_engines_names_a_folder_that_is_not_there(
+    benchmarks: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmarks("engines").main(["--model", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("There is no folder nowhere.")
 
 
 def test_shared_prefix(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
