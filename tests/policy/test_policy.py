@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.pairs import RandomPairs
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.sampling import Sampling
-from laser_pl.models.language_model import Lora, Weights
+from laser_pl.models.language_model import Lora, Quantization, Weights
 from laser_pl.policy.policy import Policy
+from laser_pl.runtime.sharded_strategy import ShardedStrategy
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -45,3 +47,16 @@ def test_settings_out_of_range_are_named(policy_folder: Path, setting: str, valu
 def test_weights_before_configuration_are_refused(policy_folder: Path) -> None:
     with pytest.raises(RuntimeError, match="configure_model"):
         _ = Policy(Weights(str(policy_folder))).model
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_quantised_weights_are_not_shared_out(policy_folder: Path, quantization: Quantization) -> None:
+    policy = Policy(Weights(str(policy_folder), quantization=quantization))
+    policy.trainer = Trainer(
+        strategy=ShardedStrategy(tensor_parallel_size=1), accelerator="cpu", devices=1, logger=False
+    )
+    with pytest.raises(ConfigurationError, match=rf"quantised \({quantization}\), .* Set trainer.strategy to ddp"):
+        policy.setup("fit")
+    whole = Policy(Weights(str(policy_folder)))
+    whole.trainer = policy.trainer
+    whole.setup("fit")
