@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
 from laser_pl.batches import Prompt, PromptBatch
+from laser_pl.data.fitting import fitting, warn_of_earlier_end
 from laser_pl.data.leaks import leaks
-from laser_pl.data.loaders import PromptLoader, RolloutLoader
-from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
+from laser_pl.data.loaders import PromptLoader, RolloutLoader, share_of
+from laser_pl.data.plan import batches_of_iteration, is_another_to_come, prompts_of_iteration, split_every
 from laser_pl.data.prompts import (
     Columns,
     Overlong,
     digest_of_prompts,
     encode,
-    fit_to_length,
     prompts_from,
     split_by_hash,
     token_lengths,
@@ -30,9 +31,9 @@ from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.data.rollouts import Rollouts
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template, chat_left_out
-from laser_pl.data.written import written_batch
+from laser_pl.data.written import ends_to_learn, written_batch
 from laser_pl.errors import ConfigurationError
-from laser_pl.generation.ends import end_ids, ends_of_turn
+from laser_pl.generation.ends import ends_of_turn
 from laser_pl.generation.sampling import Sampling
 from laser_pl.policy.policy import Policy
 from laser_pl.run.folder import RunFolder
@@ -120,13 +121,10 @@ class PreferenceData(LightningDataModule):
                 f" {test_fraction} and {validation_fraction}. Set them under data."
             )
         if staleness not in (0, 1):
-            raise ConfigurationError(
-                f"staleness must be 0 or 1, got {staleness}: the next iteration is sampled while this one is trained,"
-                " or not. Set data.staleness in the config."
-            )
-        self.train = _table(train)
-        self.validation = None if validation is None else _table(validation)
-        self.test = None if test is None else _table(test)
+            raise ConfigurationError(f"staleness must be 0 or 1, got {staleness}. Set data.staleness in the config.")
+        self.train = Table.of(train)
+        self.validation = None if validation is None else Table.of(validation)
+        self.test = None if test is None else Table.of(test)
         self.columns = columns
         self.template = template
         self.rollouts = rollouts
@@ -157,9 +155,9 @@ class PreferenceData(LightningDataModule):
     @property
     def policy(self) -> Policy:
         """The policy that is trained."""
-        assert self.trainer is not None
-        assert isinstance(self.trainer.lightning_module, Policy)
-        return self.trainer.lightning_module
+        policy = None if self.trainer is None else self.trainer.lightning_module
+        assert isinstance(policy, Policy)
+        return policy
 
     @property
     def test_digest(self) -> str:
@@ -195,45 +193,26 @@ class PreferenceData(LightningDataModule):
         train = load(self.train, None if self.policy.objective.judged else self._written())
         if unused := chat_left_out(self.template, tokenizer, train[0].text):
             log.warning("%s", unused)
-        if self.test is None:
-            train, test = split_by_hash(train, self.test_fraction, self.split_seed, "test", self.template)
-        else:
-            test = load(self.test)
+        cut = partial(split_by_hash, seed=self.split_seed, template=self.template)
+        train, test = cut(train, self.test_fraction, salt="test") if self.test is None else (train, load(self.test))
         if self.validation is None:
             # The second cut sees only what the first one left.
-            fraction = (
-                self.validation_fraction
-                if self.test is not None
-                else self.validation_fraction / (1 - self.test_fraction)
-            )
-            train, validation = split_by_hash(train, fraction, self.split_seed, "validation", self.template)
+            left = 1.0 if self.test is not None else 1 - self.test_fraction
+            train, validation = cut(train, self.validation_fraction / left, salt="validation")
         else:
             validation = load(self.validation)
         for name, prompts in (("train", train), ("validation", validation), ("test", test)):
-            kept, overlong = fit_to_length(prompts, tokenizer, limit, self.overlong, self.template.special_tokens)
-            self.too_long[name] = {"prompts": len(prompts), "too_long": overlong}
-            if overlong:
-                done = {"drop": "dropped", "cut": "cut from the left", "middle": "cut in the middle"}[self.overlong]
-                log.warning("%s: %d of %d prompts exceed %d tokens and are %s.", name, overlong, len(prompts),
-                            limit, done)  # fmt: skip
-            if not kept and (prompts or name == "train"):
-                raise ConfigurationError(
-                    f"No {name} prompt is left of {len(prompts)}, with {overlong} longer than {reason}. Give more"
-                    " prompts, or raise the limit."
-                )
-            self.prompts[name] = kept
+            kept = fitting(name, prompts, tokenizer, limit, reason, self.overlong, self.template.special_tokens)
+            self.prompts[name], self.too_long[name] = kept.prompts, kept.counts
         self._digests = {split: digest_of_prompts(prompts) for split, prompts in self.prompts.items()}
         for sentence in leaks(self.prompts):
             log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
-        if self.staleness and not self.policy.engine.beside:
+        if self.staleness and not (engine := self.policy.engine).beside:
             log.warning("data.staleness is 1, and %s cannot sample beside training: the next iteration's responses are"
                         " sampled before this one is trained, which makes them older and saves no time.",
-                        type(self.policy.engine).__name__)  # fmt: skip
-        shorter, longer = self.policy.evaluation.max_new_tokens, self.rollouts.max_new_tokens
-        if shorter < longer and (self.graded("validation") or self.graded("test")):
-            log.warning("Validation and test cut responses after model.evaluation.max_new_tokens = %d tokens, training"
-                        " after data.rollouts.max_new_tokens = %d: an answer that comes later counts as wrong. Set both"
-                        " alike.", shorter, longer)  # fmt: skip
+                        type(engine).__name__)  # fmt: skip
+        if self.graded("validation") or self.graded("test"):
+            warn_of_earlier_end(self.policy.evaluation.max_new_tokens, self.rollouts.max_new_tokens)
 
     def _written(self) -> str:
         """The column of written responses, to be learned to their end.
@@ -264,20 +243,10 @@ class PreferenceData(LightningDataModule):
         return left, f"the {left} tokens that the policy can read before max_new_tokens = {longest} more"
 
     def _ends(self) -> list[int]:
-        """Ids that end a response, first the one that ends a written one.
-
-        Raises:
-            ConfigurationError: If there is none.
-        """
-        policy = self.policy
-        ends = end_ids(policy.weights.load_generation_config(), policy.tokenizer)
-        if not ends:
-            raise ConfigurationError(
-                f"Neither the tokenizer of '{policy.weights.name}' nor its generation_config.json names a token that"
-                " ends a response, so a supervised policy could not learn to end. Set eos_token_id in"
-                " generation_config.json."
-            )
-        return ends_of_turn(ends, self.template.closing(policy.tokenizer), policy.tokenizer)
+        """Ids that end a response, first the one that ends a written one."""
+        weights, tokenizer = self.policy.weights, self.policy.tokenizer
+        ends = ends_to_learn(weights.load_generation_config(), tokenizer, weights.name)
+        return ends_of_turn(ends, self.template.closing(tokenizer), tokenizer)
 
     # -- iterations --------------------------------------------------------------------------------------------------
 
@@ -346,7 +315,7 @@ class PreferenceData(LightningDataModule):
         else:
             goes_on = self.continued or bool(self.trainer.ckpt_path)
             made.make(store, chunks, iteration, goes_on, moved_on, ahead=self.staleness > 0 and iteration > 0)
-            if self.staleness and not moved_on and self._is_another_to_come(iteration, len(batches)):
+            if self.staleness and not moved_on and is_another_to_come(self.trainer, iteration, len(batches)):
                 later = iteration + 1
                 made.sample_ahead(self._store(later), self._chunks(self._batches(later)), later)
             self.policy.engine.rest(made.processes)
@@ -368,13 +337,6 @@ class PreferenceData(LightningDataModule):
 
     def _chunks(self, batches: list[list[Prompt]]) -> list[list[Prompt]]:
         return split_every([prompt for batch in batches for prompt in batch], self.rollout_batch_size)
-
-    def _is_another_to_come(self, iteration: int, batches: int) -> bool:
-        """Whether an iteration follows, as far as it is known when this one begins."""
-        assert self.trainer is not None
-        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
-        after = self.trainer.global_step + -(-batches // self.trainer.accumulate_grad_batches)
-        return (epochs in (None, -1) or iteration + 1 < epochs) and (steps == -1 or after < steps)
 
     def on_exception(self, exception: BaseException) -> None:
         """Keep nothing that is sampled ahead from here on."""
@@ -398,9 +360,7 @@ class PreferenceData(LightningDataModule):
         processes, prompts = ProcessGroup.of(self.trainer), self.prompts[split]
         batches = [self._encode(batch) for batch in split_every(prompts, self.evaluation_batch_size)]
         batches = [batch.part([]) if all(one.id in done for one in batch.prompts) else batch for batch in batches]
-        rounds = -(-len(batches) // processes.size)
-        own = [batches[number] for number in processes.rows(len(batches))]
-        own += [batch.part([]) for batch in batches[:1]] * (rounds - len(own))  # as many for every process
+        own = share_of(batches, processes)
         return PromptLoader(own, sampling, self.categories, self.graded(split))
 
     def _encode(self, prompts: list[Prompt]) -> PromptBatch:
@@ -436,7 +396,3 @@ class PreferenceData(LightningDataModule):
                 " back for the results of one run.",
                 " and ".join(other),
             )
-
-
-def _table(source: Table | str) -> Table:
-    return Table(source) if isinstance(source, str) else source

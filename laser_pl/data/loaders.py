@@ -7,6 +7,7 @@ from typing import Any
 
 from laser_pl.batches import LabelledBatch, PromptBatch, RolloutBatch
 from laser_pl.generation.sampling import Sampling
+from laser_pl.runtime.process_group import ProcessGroup
 
 
 class PromptLoader:
@@ -81,3 +82,10 @@ class RolloutLoader:
         """Go on after them, if they were of this iteration; one that has ended stays so."""
         if state_dict["iteration"] == self.iteration:
             self.served = max(self.served, state_dict["served"])
+
+
+def share_of(batches: Sequence[PromptBatch], processes: ProcessGroup) -> list[PromptBatch]:
+    """This process's batches, every so manyth; as many for each process, the last of them empty where need be."""
+    rounds = -(-len(batches) // processes.size)
+    own = [batches[number] for number in processes.rows(len(batches))]
+    return own + [batch.part([]) for batch in batches[:1]] * (rounds - len(own))

@@ -47,6 +47,11 @@ class Table:
     subset: str | None = None
     split: str | None = None
 
+    @staticmethod
+    def of(source: Table | str) -> Table:
+        """One of a path alone, or as it is."""
+        return Table(source) if isinstance(source, str) else source
+
     def rows(self) -> list[Row]:
         """All rows.
 

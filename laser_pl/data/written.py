@@ -8,7 +8,8 @@ from typing import Any
 from laser_pl.batches import PromptBatch, RolloutBatch
 from laser_pl.data.behind import ids_behind
 from laser_pl.data.rollout_store import rollout_batch
-from laser_pl.generation.ends import ended
+from laser_pl.errors import ConfigurationError
+from laser_pl.generation.ends import end_ids, ended
 
 
 def written_batch(
@@ -41,3 +42,23 @@ def written_batch(
             }
         )
     return rollout_batch(prompts.prompts, rows, tokenizer.pad_token_id, iteration)
+
+
+def ends_to_learn(generation_config: Any, tokenizer: Any, name: str) -> list[int]:
+    """Ids that end a response.
+
+    Args:
+        generation_config: The policy's.
+        tokenizer: The policy's.
+        name: What its weights are called.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    ends = end_ids(generation_config, tokenizer)
+    if not ends:
+        raise ConfigurationError(
+            f"Neither the tokenizer of '{name}' nor its generation_config.json names a token that ends a response, so a"
+            " supervised policy could not learn to end. Set eos_token_id in generation_config.json."
+        )
+    return ends

@@ -24,16 +24,14 @@ from laser_pl.metrics.grader import Grader
 from laser_pl.metrics.matchers import Exact
 from laser_pl.models.language_model import Lora, Weights
 from laser_pl.objectives.base import LossOutputs, Objective
-from laser_pl.policy.evaluation import Evaluation
+from laser_pl.policy.answering import AnsweringModule
 from laser_pl.policy.mismatch import Mismatch
 from laser_pl.policy.objective import objective_of
-from laser_pl.policy.staying import StayingModule
 from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_optimizer
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.runtime import progress
 from laser_pl.runtime.lockstep import Lockstep
-from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.runtime.sharded_strategy import ShardedStrategy
 from laser_pl.runtime.sharding import own_piece, shard
@@ -47,7 +45,7 @@ from laser_pl.training.trainer_traits import differentiates_at_once, loss_scale,
 log = logging.getLogger(__name__)
 
 
-class Policy(StayingModule):
+class Policy(AnsweringModule):
     """A language model that learns which of its own responses a reward model prefers.
 
     The reference of the loss is the policy at the iteration's start. Its log-probabilities arrive with the batch, so no
@@ -132,7 +130,6 @@ class Policy(StayingModule):
         self.origin: dict[str, str] = {}
         self._logprob_model: LogprobModel | None = None
         self._lockstep: Lockstep | None = None  # where processes share the weights out
-        self.counts: Evaluation | None = None
         self.mismatch = Mismatch()
 
     # -- set-up ------------------------------------------------------------------------------------------------------
@@ -350,11 +347,6 @@ class Policy(StayingModule):
         """Give up when steps are bad again and again."""
         self.step.end()
 
-    @property
-    def _processes(self) -> ProcessGroup:
-        """The processes that train together."""
-        return ProcessGroup() if self._trainer is None else ProcessGroup.of(self.trainer)
-
     # -- rollouts ----------------------------------------------------------------------------------------------------
 
     def in_step(self) -> AbstractContextManager[None]:
@@ -401,72 +393,3 @@ class Policy(StayingModule):
         """The same under the policy that training started from: without the adapter, or with the one it began with."""
         with as_started(self.model, self.lora.start):
             return self.logprobs(responses)
-
-    # -- validation and test -----------------------------------------------------------------------------------------
-
-    def on_validation_epoch_start(self) -> None:
-        """Start counting."""
-        self._start_counting(self.trainer.val_dataloaders)
-
-    def on_test_epoch_start(self) -> None:
-        """Start counting."""
-        self._start_counting(self.trainer.test_dataloaders)
-
-    def on_predict_epoch_start(self) -> None:
-        """Have the engine answer."""
-        self.publish()
-
-    def on_predict_epoch_end(self) -> None:
-        """Nobody asks it any more."""
-        self.engine.rest(self._processes)
-
-    def validation_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Grade responses, greedy and sampled."""
-        with self.in_step():
-            self._count(batch, batch_idx)
-
-    def test_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        """Grade responses, greedy and sampled."""
-        with self.in_step():
-            self._count(batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``validation/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self.engine.rest(self._processes)
-        self._log_accuracy("validation", self.trainer.val_dataloaders)
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test/accuracy/<greedy|sampled|majority>/<category|average>``."""
-        self.engine.rest(self._processes)
-        self._log_accuracy("test", self.trainer.test_dataloaders)
-
-    def predict_step(self, batch: PromptBatch, batch_idx: int) -> tuple[Responses, Tensor] | tuple[()]:
-        """Responses as for training, of which ``BestOfN`` chooses; and contexts ``(B, d)``. Of no prompts nothing."""
-        with self.in_step():
-            if len(batch) == 0:  # another process has one, or an earlier command had
-                return ()
-            asked: Any = self.trainer.predict_dataloaders
-            seed = derive_seed(self.seed, "predict", batch_idx * self._processes.size + self._processes.rank)
-            return self.engine.respond(batch, asked.sampling, seed), self.contexts(batch)
-
-    def _start_counting(self, asked: Any) -> None:
-        self.publish()
-        self.counts = None
-        if asked.graded:  # or else nobody asks for responses
-            self.counts = Evaluation(self.matcher, asked.categories, asked.sampling.n, self.device)
-
-    def _count(self, batch: PromptBatch, batch_idx: int) -> None:
-        if len(batch) == 0 or self.counts is None:  # another process has one
-            return
-        processes = self._processes
-        asked = self.evaluation
-        greedy = Sampling(n=1, temperature=0, max_new_tokens=asked.max_new_tokens, stop=asked.stop)
-        for kind, sampling in (("greedy", greedy), ("sampled", asked)):
-            seed = derive_seed(self.seed, "evaluation", batch_idx * processes.size + processes.rank)
-            responses = self.engine.respond(batch, sampling, seed)
-            for prompt, texts in zip(batch.prompts, responses.texts, strict=True):
-                self.counts.count(kind, prompt, texts)
-
-    def _log_accuracy(self, stage: str, asked: Any) -> None:
-        if self.counts is not None:
-            self.log_dict({f"{stage}/accuracy/{name}": value for name, value in self.counts.compute().items()})
