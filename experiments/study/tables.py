@@ -13,6 +13,17 @@ from laser_pl.report.statistics import advantage, interval, mean_and_interval
 Results = dict[Job, Outcome]
 
 
+FEWEST = 5
+"""Seeds from which an interval means something."""
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and 95 % interval over seeds; of fewer than five seeds the values themselves."""
+    if len(values) < FEWEST:
+        return ", ".join(f"{value:.3f}" for value in values)
+    return interval(*mean_and_interval(values))
+
+
 def select(results: Results, strategy: str, pool: str, granularity: str, objective: str = "dpo") -> dict[int, Outcome]:
     """The outcomes of one way to choose, by seed."""
     return {
@@ -53,7 +64,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
         f"| strategy | what it uses | seeds | accuracy | gain over the start, of the oracle's | `{reference}` minus it"
         " | right specialist, whole run | last iteration | RM forwards |",
         "|---|---|---|---|---|---|---|---|---|",
-        f"| start | | {len(start)} | {interval(*mean_and_interval(list(start.values())))} | | | | | |",
+        f"| start | | {len(start)} | {spread(list(start.values()))} | | | | | |",
     ]
 
     def mean_after(name: str) -> float:
@@ -70,7 +81,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
         uses = USES.get(name, "one reward model" if name.startswith("single_") else "")
         marked = f"**{name}**" if name not in LABELS and not name.startswith("single_") else name
         lines.append(
-            f"| {marked} | {uses} | {len(runs)} | {interval(*mean_and_interval([o.after for o in outcomes]))} | {gain}"
+            f"| {marked} | {uses} | {len(runs)} | {spread([o.after for o in outcomes])} | {gain}"
             f" | {against(found.get(reference, {}), runs) if name != reference else ''}"
             f" | {percent([o.right for o in outcomes])} | {percent([o.right_at_last for o in outcomes])}"
             f" | {sum(o.forwards for o in outcomes) / len(runs):.2f}x |"
@@ -79,9 +90,7 @@ def comparison(results: Results, strategies: Sequence[str], granularity: str, re
     if singles:
         seeds = sorted(set.intersection(*(set(runs) for runs in singles.values())))
         average = [sum(runs[s].after for runs in singles.values()) / len(singles) for s in seeds]
-        lines.append(
-            f"| average of single reward models | | {len(seeds)} | {interval(*mean_and_interval(average))} | | | | | |"
-        )
+        lines.append(f"| average of single reward models | | {len(seeds)} | {spread(average)} | | | | | |")
     return lines
 
 
@@ -93,7 +102,7 @@ def pools(results: Results, strategies: Sequence[str], names: Sequence[str], gra
         cells = []
         for runs in found:
             share = percent([o.right_at_last for o in runs.values()])
-            mean = interval(*mean_and_interval([o.after for o in runs.values()])) if runs else ""
+            mean = spread([o.after for o in runs.values()]) if runs else ""
             cells.append(mean + (f", {share}" if share else "") + (f" ({len(runs)})" if runs else ""))
         if any(cells):
             lines.append(f"| {pool} | {' | '.join(cells)} |")
@@ -106,10 +115,7 @@ def objectives(results: Results, strategies: Sequence[str], names: Sequence[str]
     lines = []
     for name in names:
         found = [select(results, strategy, "base", granularity, name) for strategy in strategies]
-        cells = [
-            f"{interval(*mean_and_interval([o.after for o in runs.values()]))} ({len(runs)})" if runs else ""
-            for runs in found
-        ]
+        cells = [f"{spread([o.after for o in runs.values()])} ({len(runs)})" if runs else "" for runs in found]
         if any(cells):
             lines.append(f"| {name} | {' | '.join(cells)} |")
     heads = [f"| objective | {' | '.join(strategies)} |", "|---|" + "---|" * len(strategies)]
@@ -129,7 +135,7 @@ def alphas(results: Results, presets: Sequence[str], values: Sequence[float], gr
             if not runs:
                 cells += ["", ""]
                 continue
-            cells.append(interval(*mean_and_interval([o.after for o in runs.values()])))
-            cells.append(interval(*mean_and_interval([1 - o.right for o in runs.values()])))
+            cells.append(spread([o.after for o in runs.values()]))
+            cells.append(spread([1 - o.right for o in runs.values()]))
         lines.append(f"| {alpha:g} | {' | '.join(cells)} |")
     return lines

@@ -63,15 +63,21 @@ def test_a_comparison_by_hand(study: dict[str, ModuleType]) -> None:
     lines = study["tables"].comparison(results, strategies, "prompt", "cooling")
     columns = len(lines[0].split("|"))
     assert all(len(line.split("|")) == columns for line in lines)
-    half = 4.303 * 0.1 / math.sqrt(3)
     name, _, seeds, accuracy, gain, minus, right, last, forwards = row_of(lines, "cooling")
     assert (name, seeds, gain, minus, forwards) == ("**cooling**", "3", f"{0.9 / 1.2:.0%}", "", "1.00x")
-    assert accuracy == f"0.700 ± {half:.3f}"
+    assert accuracy == "0.600, 0.700, 0.800"  # three seeds are no interval
     assert (right, last) == ("50%", "60%")
     assert row_of(lines, "paper")[5] == "+0.200 (p 0.250)"  # 2 / 2^3
-    assert row_of(lines, "average of single reward models")[3].startswith("0.500 ±")
+    assert row_of(lines, "average of single reward models")[3] == "0.450, 0.500, 0.550"
     order = [line.split("|")[1].strip(" *") for line in lines[3:]]
     assert order[:2] == ["oracle", "cooling"]
+
+
+def test_five_seeds_have_an_interval(study: dict[str, ModuleType]) -> None:
+    half = 2.776 * math.sqrt(0.025 / 5)  # Student's t at 0.975 with 4 degrees of freedom
+    values = [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert study["tables"].spread(values) == f"0.700 ± {half:.3f}"
+    assert study["tables"].spread(values[:4]) == "0.500, 0.600, 0.700, 0.800"
 
 
 def test_a_table_of_objectives_by_hand(study: dict[str, ModuleType]) -> None:
@@ -83,8 +89,7 @@ def test_a_table_of_objectives_by_hand(study: dict[str, ModuleType]) -> None:
     }
     lines = study["tables"].objectives(results, ["trusted", "random"], ["dpo", "grpo", "ipo"], "batch")
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["dpo", "grpo"]
-    assert row_of(lines, "grpo")[1].startswith("0.750 ±")
-    assert row_of(lines, "grpo")[1].endswith("(2)")
+    assert row_of(lines, "grpo")[1] == "0.700, 0.800 (2)"
     assert row_of(lines, "dpo")[1:] == ["", "0.500 (1)"]
 
 
@@ -120,8 +125,8 @@ def test_alphas_by_hand(study: dict[str, ModuleType], tmp_path: Path) -> None:
         for seed in (0, 1)
     }
     lines = study["tables"].alphas(results, ["paper", "default"], [0.0, 0.1], "prompt")
-    assert lines[2] == "| 0 | 0.500 ± 0.000 | 0.800 ± 0.000 |  |  |"
-    assert lines[3] == "| 0.1 | 0.700 ± 0.000 | 0.100 ± 0.000 |  |  |"
+    assert lines[2] == "| 0 | 0.500, 0.500 | 0.800, 0.800 |  |  |"
+    assert lines[3] == "| 0.1 | 0.700, 0.700 | 0.100, 0.100 |  |  |"
     study["plots"].plot_alphas(results, ["paper", "default"], [0.0, 0.1], tmp_path / "alpha.png")
     assert (tmp_path / "alpha.png").read_bytes().startswith(b"\x89PNG")
 
@@ -134,7 +139,7 @@ def test_pools_by_hand(study: dict[str, ModuleType]) -> None:
         for seed in (0, 1)
     }
     lines = study["tables"].pools(results, ["cooling", "random"], ["inverted", "k2"], "prompt")
-    assert lines[2:] == ["| inverted | 0.700 ± 0.000, 60% (2) | 0.500 ± 0.000, 60% (2) |"]
+    assert lines[2:] == ["| inverted | 0.700, 0.700, 60% (2) | 0.500, 0.500, 60% (2) |"]
     assert study["tables"].pools(results, ["cooling"], ["inverted"], "batch") == []
 
 
