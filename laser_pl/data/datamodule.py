@@ -17,7 +17,7 @@ from laser_pl.batches import Prompt, PromptBatch
 from laser_pl.data.fitting import fitting, warn_of_earlier_end
 from laser_pl.data.leaks import leaks
 from laser_pl.data.loaders import PromptLoader, RolloutLoader, share_of
-from laser_pl.data.plan import batches_of_iteration, is_another_to_come, prompts_of_iteration, split_every
+from laser_pl.data.plan import batches_of_iteration, prompts_of_iteration, split_every
 from laser_pl.data.prompts import (
     Columns,
     Overlong,
@@ -28,7 +28,7 @@ from laser_pl.data.prompts import (
     token_lengths,
 )
 from laser_pl.data.rollout_store import RolloutStore
-from laser_pl.data.rollouts import Rollouts
+from laser_pl.data.rollouts import Rollouts, is_another_to_come
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template, chat_left_out
 from laser_pl.data.written import ends_to_learn, written_batch
@@ -68,9 +68,8 @@ class PreferenceData(LightningDataModule):
         validation_fraction: Share of ``train`` to validate on where no such set is named.
         test_fraction: Share of ``train`` to test on where no such set is named.
         split_seed: Root of that split; ``seed_everything`` does not change it.
-        staleness: How many iterations the policy that samples is older than the one that is trained: 0, or 1. With 1 an
-            engine elsewhere samples the next iteration's responses while this one is trained. A departure from the
-            paper.
+        staleness: How many iterations older the policy is that samples; 0 or 1. With 1 an engine elsewhere samples the
+            next iteration's responses while this one is trained. A departure from the paper.
         seed: Root of the order of prompts and of the rollouts.
 
     Attributes:

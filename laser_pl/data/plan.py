@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-from lightning.pytorch import Trainer
 
 from laser_pl.batches import Prompt
 from laser_pl.runtime.seeds import derive_seed
@@ -59,10 +58,3 @@ def batches_of_iteration(
     batches = [batch for name in sorted(groups) for batch in split_every(groups[name], size)]
     order = np.random.default_rng(derive_seed(seed, "batches", iteration)).permutation(len(batches))
     return [batches[index] for index in order]
-
-
-def is_another_to_come(trainer: Trainer, iteration: int, batches: int) -> bool:
-    """Whether an iteration follows, as far as it is known when this one, of so many batches, begins."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    after = trainer.global_step + -(-batches // trainer.accumulate_grad_batches)
-    return (epochs in (None, -1) or iteration + 1 < epochs) and (steps == -1 or after < steps)

@@ -173,3 +173,10 @@ class Rollouts:
                 f" configuration uses in iteration {iteration}. Resume with the configuration and the data the run was"
                 " started with, or start a new run."
             )
+
+
+def is_another_to_come(trainer: Trainer, iteration: int, batches: int) -> bool:
+    """Whether an iteration follows, as far as it is known when this one, of so many batches, begins."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    after = trainer.global_step + -(-batches // trainer.accumulate_grad_batches)
+    return (epochs in (None, -1) or iteration + 1 < epochs) and (steps == -1 or after < steps)

@@ -18,6 +18,7 @@ from laser_pl.logprobs.modes import recompute_layers
 from laser_pl.messages.places import absolute, folder_or_name
 from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.models.causality import why_not_causal
+from laser_pl.models.four_bits import differentiable_everywhere
 from laser_pl.models.saved_quantized import how_saved, size_by_bits, size_in_files
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 from laser_pl.training.lora_targets import untrained_targets
@@ -80,6 +81,8 @@ class Weights:
                 f"The weights of '{self.name}' do not fit its config.json: {len(odd)} tensors are missing or of another"
                 f" shape, the first is {odd[0]}. Get the model again, or save it with save_pretrained."
             )
+        if self.quantized_as is not None:
+            differentiable_everywhere(model)
         return model.eval()
 
     def size(self, model_class: Any = AutoModelForCausalLM) -> int:

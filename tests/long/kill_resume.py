@@ -49,7 +49,7 @@ MOMENTS = [  # the first that is found in the stack: file, function
     ("writing a checkpoint", "run_checkpoint.py", "save"),
     ("writing rollouts", "rollout_store.py", "write"),
     ("sampling rollouts", "rollouts.py", "make"),
-    ("validation and test", "policy.py", "_count"),
+    ("validation and test", "answering.py", "_count"),
     ("scoring", "pool.py", "ask"),
     ("training step", "policy.py", "training_step"),
     ("choosing and learning", "selector.py", ""),

@@ -45,7 +45,7 @@ def test_a_run_that_is_killed_three_times_ends_like_one_that_was_not(
         (["/t/serialization.py:save", "callbacks/run_checkpoint.py:save"], "writing a checkpoint"),
         (["laser_pl/rewards/pool.py:ask", "laser_pl/selection/selector.py:_judge"], "scoring"),
         (["laser_pl/bandits/ridge.py:update", "laser_pl/selection/selector.py:_judge"], "choosing and learning"),
-        (["laser_pl/generation/sampler.py:sample", "laser_pl/policy/policy.py:_count"], "validation and test"),
+        (["laser_pl/generation/sampler.py:sample", "laser_pl/policy/answering.py:_count"], "validation and test"),
         (["training/pair_step.py:batch_loss", "policy/policy.py:training_step", "automatic.py:run"], "training step"),
         (["torch/autograd/graph.py:run_backward", "optimization/automatic.py:run"], "backward and optimizer"),
         ([], "set-up, resuming and in between"),

@@ -180,3 +180,26 @@ def test_checkpointed_gradients_are_the_same(policy_folder: Path) -> None:
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
     assert runs == [False, True, True]
+
+
+def test_layers_of_4_bits_pass_gradients_after_they_were_evaluated(
+    policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where bitsandbytes sees a CPU with bfloat16, for which it would pack them and lose the gradient."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = Weights(str(policy_folder), dtype="float32", quantization="nf4").load()
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    assert layers
+    assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
+    given = torch.randn(3, layers[0].in_features)
+
+    def gradient() -> torch.Tensor:
+        asked = given.clone().requires_grad_()
+        (found,) = torch.autograd.grad(layers[0](asked).sum(), asked)
+        return found
+
+    before = gradient()
+    with torch.no_grad():
+        layers[0](given)
+    assert torch.equal(gradient(), before)
+    assert bool(before.any())
