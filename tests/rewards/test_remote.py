@@ -494,12 +494,22 @@ def test_a_server_that_drips_for_ever_is_given_up(make: Make, server: Server, st
 
 
 def test_an_interrupt_ends_the_waiting(make: Make, server: Server) -> None:
-    """Ctrl-C, which does not wait for the timeout."""
-    server.behave = first(1, lambda handler, number: handler.drip(b"HTTP/1.1 200 OK\r\nX-Long: "))
+    """Ctrl-C while the server answers, which does not wait for the timeout."""
+    asked = threading.Event()
+
+    def drips(handler: Handler, number: int) -> None:
+        asked.set()
+        handler.drip(b"HTTP/1.1 200 OK\r\nX-Long: ")
+
+    def interrupt() -> None:
+        asked.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    server.behave = first(1, drips)
     reward_model = make(timeout=20, retries=3)
-    ctrl_c = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    ctrl_c = threading.Thread(target=interrupt)
     ctrl_c.start()
-    with Stopwatch(3), pytest.raises(KeyboardInterrupt):
+    with Stopwatch(10), pytest.raises(KeyboardInterrupt):
         ask(reward_model)
     ctrl_c.join()
     assert ask(reward_model) == LENGTHS
