@@ -137,10 +137,10 @@ class RunRecord(Callback):
         self._continue_metrics()  # training was over already when the run was interrupted
         assert isinstance(pl_module, Policy)
         tensors = gathered(pl_module.model)
-        if tensors is None:  # they are whole, and on a card perhaps
-            state = pl_module.model.state_dict()
-            tensors = {name: tensor.cpu() for name, tensor in state.items() if "lora_" in name}
         if trainer.is_global_zero:
+            if tensors is None:  # they are whole, and on a card perhaps
+                state = pl_module.model.state_dict()
+                tensors = {name: tensor.cpu() for name, tensor in state.items() if "lora_" in name}
             with written_aside(self.folder.adapter / "adapter_model.safetensors", self.folder.path) as aside:
                 pl_module.model.save_pretrained(str(aside), state_dict=tensors, safe_serialization=True)
 

@@ -14,10 +14,11 @@ import multiprocessing
 import os
 import shlex
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from laser_pl.report.statistics import advantage, mean_and_interval
+from laser_pl.report.statistics import advantage, interval, mean_and_interval
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.metrics_csv import read_cells
 
@@ -37,12 +38,8 @@ def fit(job: Job) -> dict[str, Any]:
 
         command = ["fit", "--config", "experiments/quickstart.yaml", *also, f"--data.staleness={staleness}"]
         command += [f"--seed_everything={seed}", f"--name={folder.path.name}", f"--runs_dir={runs_dir}"]
-        with open(os.devnull, "w") as nowhere:
-            sys.stdout, shown = nowhere, sys.stdout
-            try:
-                main(command)
-            finally:
-                sys.stdout = shown
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            main(command)
     summary = json.loads(folder.summary.read_text())
     validation = [float(row[SAMPLED]) for row in read_cells(folder.metrics)[1] if row.get(SAMPLED)]
     accuracy = {moment: summary["accuracy"][moment]["average"] for moment in ("before", "after")}
@@ -59,13 +56,9 @@ def table(results: dict[int, list[dict[str, Any]]]) -> list[str]:
              "|" + "---|" * (3 + iterations)]  # fmt: skip
     for staleness, runs in results.items():
         after = [run["after"] for run in runs]
-        mean, half = mean_and_interval(after)
         versus = advantage(fresh, after) if staleness else ""
-        along = [
-            "{:.3f} ± {:.3f}".format(*mean_and_interval([run["validation"][n] for run in runs]))
-            for n in range(iterations)
-        ]
-        lines.append(f"| {staleness} | {mean:.3f} ± {half:.3f} | {versus} | {' | '.join(along)} |")
+        along = [interval(*mean_and_interval([run["validation"][n] for run in runs])) for n in range(iterations)]
+        lines.append(f"| {staleness} | {interval(*mean_and_interval(after))} | {versus} | {' | '.join(along)} |")
     return lines
 
 
@@ -89,7 +82,7 @@ if __name__ == "__main__":
     os.chdir(ROOT)  # the configuration names its files from here
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers', which import torch after this
     found = run(arguments.seeds, arguments.out, arguments.workers, arguments.also)
-    before, half = mean_and_interval([one["before"] for one in found[0]])
+    before = interval(*mean_and_interval([one["before"] for one in found[0]]))
     text = "\n".join(
         [
             "# Responses of the policy of the iteration before, on the quickstart's world",
@@ -97,7 +90,7 @@ if __name__ == "__main__":
             f"`{shlex.join(['python', 'experiments/engines/staleness.py', *sys.argv[1:]])}`: {arguments.seeds} seeds,"
             " means with 95 % intervals by Student's t, the difference paired by seed, with a sign-flip test."
             " Sampled accuracy, mean over the four categories; on the test prompts before training"
-            f" {before:.3f} ± {half:.3f}.",
+            f" {before}.",
             "",
             *table(found),
             "",

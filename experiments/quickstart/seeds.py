@@ -17,6 +17,7 @@ import platform
 import shlex
 import shutil
 import sys
+from contextlib import redirect_stdout
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -68,12 +69,8 @@ def fit(job: Job) -> dict[str, Any]:
         command = ["fit", "--config", "experiments/quickstart.yaml", *GRANULARITIES[granularity]]
         command += ["--config", OVERLAYS[strategy], "--seed_everything", str(seed)]
         command += [word for path in also for word in ("--config", path)]
-        with open(os.devnull, "w") as nowhere:
-            sys.stdout, shown = nowhere, sys.stdout
-            try:
-                main([*command, "--name", name, "--runs_dir", str(runs_dir)])
-            finally:
-                sys.stdout = shown
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            main([*command, "--name", name, "--runs_dir", str(runs_dir)])
         for leftover in ("rollouts", "checkpoints"):
             shutil.rmtree(runs_dir / name / leftover)
     result: dict[str, Any] = json.loads(summary.read_text())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,8 @@ def _main(job: Job, out: Path, world: World, arms: Arms, more: list[str]) -> Non
     files += [] if job.objective == "dpo" else [f"experiments/objectives/{job.objective}.yaml"]
     files += [*strategy.files, str(overlay)]
     command = ["fit", *(word for file in files for word in ("--config", file)), "--seed_everything", str(job.seed)]
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        sys.stdout, shown = nowhere, sys.stdout
-        try:
-            main([*command, "--name", job.name, "--runs_dir", str(out), "--trainer.limit_val_batches", "0", *more])
-        finally:
-            sys.stdout = shown
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        main([*command, "--name", job.name, "--runs_dir", str(out), "--trainer.limit_val_batches", "0", *more])
 
 
 def read(job: Job, folder: Path, commit: str) -> Outcome:

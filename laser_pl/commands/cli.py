@@ -27,7 +27,7 @@ from laser_pl.commands.before_start import checks, connect
 from laser_pl.commands.fit_summary import summary_of_fit
 from laser_pl.commands.folder import FolderCommand
 from laser_pl.commands.going_on import how_to_go_on
-from laser_pl.commands.settings import add_settings
+from laser_pl.commands.settings import add_seed, add_settings
 from laser_pl.commands.trainer_settings import callbacks_of, refuse_settings
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
@@ -133,8 +133,8 @@ class LaserCLI(FolderCommand):
     # -- configuration -----------------------------------------------------------------------------------------------
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The seed; a plain integer, since it is the root of every random number of a run."""
-        parser.add_argument("--seed_everything", type=int, default=0, help="Root of all randomness of the run.")
+        """The seed."""
+        add_seed(parser)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The sections that are ours."""

@@ -19,6 +19,11 @@ DEFAULTS = {
 }
 
 
+def add_seed(parser: LightningArgumentParser) -> None:
+    """Add the seed; a plain integer, since it is the root of every random number of a run."""
+    parser.add_argument("--seed_everything", type=int, default=0, help="Root of all randomness of the run.")
+
+
 def add_settings(parser: LightningArgumentParser) -> None:
     """Add them to the parser of a command."""
     parser.add_lightning_class_args(RewardSelection, "selection")

@@ -19,8 +19,7 @@ from mkdocs.structure.files import File, Files
 import laser_pl
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
-from laser_pl.commands.cli import LaserCLI
-from laser_pl.commands.settings import DEFAULTS, add_settings
+from laser_pl.commands.settings import DEFAULTS, add_seed, add_settings
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.pairs import Pairing
 from laser_pl.data.templates import Template
@@ -91,7 +90,7 @@ def page() -> str:
 def of_run() -> Iterator[Setting]:
     """What is in no section."""
     parser = LightningArgumentParser()
-    LaserCLI.add_default_arguments_to_parser(None, parser)  # type: ignore[arg-type]  # it needs no command line
+    add_seed(parser)
     for section in ("model", "data"):
         parser.add_lightning_class_args(SECTIONS[section], section)
     add_settings(parser)

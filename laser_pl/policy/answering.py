@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,7 +18,7 @@ from laser_pl.runtime.process_group import ProcessGroup
 from laser_pl.runtime.seeds import derive_seed
 
 
-class AnsweringModule(StayingModule):
+class AnsweringModule(StayingModule, ABC):
     """Lightning's hooks of validation, test and predict, which ask the engine and know no weights.
 
     Attributes:
@@ -39,17 +40,17 @@ class AnsweringModule(StayingModule):
         """The processes that work together."""
         return ProcessGroup() if self._trainer is None else ProcessGroup.of(self.trainer)
 
+    @abstractmethod
     def in_step(self) -> AbstractContextManager[None]:
         """A block, of every process at once, with as many forwards as each needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def publish(self) -> None:
         """Let the engine answer with the policy as it is now; every process at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def contexts(self, prompts: PromptBatch) -> Tensor:
         """What the policy makes of prompts. Shape ``(B, d)``."""
-        raise NotImplementedError
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""

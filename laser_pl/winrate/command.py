@@ -13,6 +13,7 @@ from laser_pl.messages.amounts import in_words
 from laser_pl.messages.places import absolute, briefly
 from laser_pl.messages.terminal import shown
 from laser_pl.run.files import write_json, write_whole
+from laser_pl.runtime.attention_kernels import kernels_for_any_shape
 from laser_pl.runtime.interruption import Interrupted, Interruption
 from laser_pl.runtime.noise import quieten
 from laser_pl.winrate.finished_run import FinishedRun
@@ -88,7 +89,7 @@ def main(args: Sequence[str]) -> WinRates:
     """
     quieten()
     try:
-        with Interruption().listening():
+        with Interruption().listening(), kernels_for_any_shape():
             return run_command(win_rate, args)
     except Interrupted as end:
         print(f"laser_pl: {end}. What was answered and judged is kept: the same command goes on.", file=sys.stderr)
