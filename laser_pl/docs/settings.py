@@ -19,6 +19,7 @@ from mkdocs.structure.files import File, Files
 import laser_pl
 from laser_pl.bandits.base import Bandit
 from laser_pl.bandits.context import ContextPreparation
+from laser_pl.borrowed.jsonargparse import get_all_subclass_paths
 from laser_pl.commands.settings import DEFAULTS, add_seed, add_settings
 from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.pairs import Pairing
@@ -80,9 +81,9 @@ def page() -> str:
         parts += [f"## `{section}`\n", table(list(settings_of(cls, f"{section}.")))]
     for slot, base in SLOTS.items():
         parts.append(f"## Classes for `{slot}`\n")
-        for cls in classes_for(base):
+        for path, cls in classes_for(base).items():
             first = docstring_parser.parse(inspect.getdoc(cls) or "").short_description or ""
-            parts.append(f"### `{path_of(cls)}`\n\n{first}\n")
+            parts.append(f"### `{path}`\n\n{first}\n")
             parts.append(table(list(settings_of(cls, ""))))
     return "\n".join(parts)
 
@@ -134,28 +135,13 @@ def default_of(cls: type, parameter: inspect.Parameter) -> Any:
 NOTHING = object()
 
 
-def classes_for(base: type) -> list[type]:
-    """The package's own that a slot takes, by name."""
+def classes_for(base: type) -> dict[str, type]:
+    """The package's own that a slot takes, by the shortest path that a configuration may name each by."""
     for module in pkgutil.walk_packages(laser_pl.__path__, "laser_pl."):
         if module.name.split(".")[1] not in {"docs", "configs", "__main__", "integrations"}:
             import_module(module.name)
-    found = [cls for cls in [base, *below(base)] if cls.__module__.startswith("laser_pl.")]
-    return sorted(
-        (cls for cls in found if not inspect.isabstract(cls) and not cls.__name__.startswith("_")), key=path_of
-    )
-
-
-def below(base: type) -> list[type]:
-    """All that are made of a class, each once."""
-    direct: list[type] = type.__subclasses__(base)
-    return list(dict.fromkeys(one for cls in direct for one in (cls, *below(cls))))
-
-
-def path_of(cls: type) -> str:
-    """The shortest path that a configuration may name it by."""
-    package = cls.__module__.rpartition(".")[0]
-    public = getattr(import_module(package), cls.__name__, None) is cls
-    return f"{package if public else cls.__module__}.{cls.__name__}"
+    paths = sorted(path for path in get_all_subclass_paths(base) if path.startswith("laser_pl."))
+    return {path: pkgutil.resolve_name(path) for path in paths}
 
 
 def shown(default: Any) -> str:

@@ -56,5 +56,5 @@ def test_every_class_that_a_setting_may_name_has_its_settings() -> None:
     (alpha,) = [one for one in settings.settings_of(LinUCB, "") if one.name == "alpha"]
     assert (alpha.default, bool(alpha.text)) == ("`1.0`", True)
     for base in settings.SLOTS.values():
-        for cls in settings.classes_for(base):
+        for cls in settings.classes_for(base).values():
             assert [one.name for one in settings.settings_of(cls, "") if not one.text] == [], cls
