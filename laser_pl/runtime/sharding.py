@@ -35,16 +35,19 @@ def shard(base: Any, mesh: DeviceMesh) -> None:
 
 
 def bytes_gathered(base: Any) -> int:
-    """Most bytes of weights that a process has whole while a model whose weights are shared out computes.
+    """Most bytes of weights that a process has beside its pieces while a model whose weights are shared out computes.
 
-    What lies in no layer, through the whole forward; one layer, and the next one on its way.
+    What lies in no layer stays whole through the forward. What comes from the others lies there twice, as it came and
+    as tensors, and goes when the next layer has come: first what lies in no layer beside the first layer, later one
+    layer beside the next (``experiments/scale/memory.py`` measures it).
 
     Args:
         base: The model before it is shared out; it may lie on torch's meta device.
     """
     sizes: list[int] = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in layers_of(base)]
-    whole_model: int = sum(parameter.nbytes for parameter in base.parameters())
-    return whole_model - sum(sizes) + sum(sorted(sizes)[-2:])
+    rest = sum(parameter.nbytes for parameter in base.parameters()) - sum(sizes)
+    largest = max(sizes, default=0)
+    return int(rest + max(rest, largest) + 2 * largest)
 
 
 def is_sharded(model: Any) -> bool:

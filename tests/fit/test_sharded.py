@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from laser_pl.commands.cli import LaserCLI
+from laser_pl.commands.cli import LaserCLI, main
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.state import digest, run_state
 from tests.forked import run_processes
@@ -100,3 +100,20 @@ def test_two_processes_go_on_with_a_run_of_one(
     with pytest.raises(SystemExit):
         fit(tmp_path, plug("on_train_batch_start", 1, signal.SIGTERM))
     assert_alike(finished(fit_command(tmp_path, "--resume"), tmp_path), one)
+
+
+def test_two_processes_predict_what_one_would(two: RunFolder, tmp_path: Path) -> None:
+    """Four prompts in batches of three: one process has a prompt and the other three."""
+    given = ["predict", f"--config={two.config}", f"--ckpt_path={two.checkpoint}"]
+    done = run_processes([*given, f"--out={tmp_path / 'two' / 'predictions.jsonl'}"], 2)
+    assert done.returncode == 0, done.stderr
+    alone = ["--trainer.devices=1", "--trainer.strategy=auto", f"--out={tmp_path / 'one.jsonl'}"]
+    main([*given, *alone])
+    assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.jsonl"]
+    found = [[json.loads(line) for line in path.read_text().splitlines()]
+             for path in (tmp_path / "two" / "predictions.jsonl", tmp_path / "one.jsonl")]  # fmt: skip
+    assert len(found[0]) == 4
+    for ours, theirs in zip(*found, strict=True):
+        for name in ("mean", "score"):
+            assert ours.pop(name) == pytest.approx(theirs.pop(name), abs=1e-4)
+        assert ours == theirs
