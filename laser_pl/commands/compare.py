@@ -10,7 +10,7 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import writable
 from laser_pl.messages.terminal import shown
 from laser_pl.report.comparison import Row, compare
-from laser_pl.report.comparison_figures import Records
+from laser_pl.report.comparison_figures import Records, curves_figure
 from laser_pl.report.comparison_page import comparison_page
 from laser_pl.report.comparison_tables import markdown, print_comparison, tidy_csv
 from laser_pl.report.records import read_records, told_of
@@ -19,7 +19,7 @@ from laser_pl.run.files import write_whole
 
 
 def compare_runs(args: Sequence[str]) -> list[Row]:
-    """Read runs, print the comparison, and write it as ``comparison.md`` and ``.csv``, and as a page where asked.
+    """Read runs, print the comparison, and write ``comparison.md`` and ``.csv``; a page and to W&B where asked.
 
     Args:
         args: What stands behind ``compare`` on the command line.
@@ -36,6 +36,9 @@ def compare_runs(args: Sequence[str]) -> list[Row]:
     )
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="Folder for the files.")
     parser.add_argument("--html", action="store_true", help="Write a page with curves as well.")
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="Log table, curves and page to W&B, as a run of that project."
+    )
     parser.add_argument("--different-budgets", action="store_true", help="Compare runs that were not allowed the same.")
     options = parser.parse_args(args)
     with told_of(options.runs[0]):
@@ -52,9 +55,17 @@ def _compare(options: Namespace) -> list[Row]:
     with writable(options.out, "Set --out."):
         write_whole(options.out / "comparison.md", markdown(rows, baseline))
         write_whole(options.out / "comparison.csv", tidy_csv(rows))
-        if options.html:
-            write_whole(options.out / "comparison.html", comparison_page(rows, baseline, _records(strategies)))
-    print(f"Written: {shown(str(options.out))}/comparison.md, .csv{', .html' if options.html else ''}")
+        if options.html or options.wandb:
+            records = _records(strategies)
+            page = comparison_page(rows, baseline, records)
+            write_whole(options.out / "comparison.html", page)
+    print(f"Written: {shown(str(options.out))}/comparison.md, .csv{', .html' if options.html or options.wandb else ''}")
+    if options.wandb:
+        from laser_pl.report.comparison_wandb import log_comparison  # here, since it takes seconds and is seldom wanted
+
+        runs = {name: [run.name for run in own.values()] for name, own in strategies.items()}
+        where = log_comparison(options.wandb, options.out, rows, curves_figure(records), page, runs)
+        print(f"In W&B: {shown(where)}")
     return rows
 
 

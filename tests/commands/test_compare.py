@@ -13,14 +13,17 @@ from statistics import stdev
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 
 from laser_pl.commands.compare import main
 from laser_pl.report.charts import Lines
 from laser_pl.report.comparison import compare
 from laser_pl.report.comparison_figures import comparison_figures
+from laser_pl.report.comparison_wandb import COLUMNS, _keys, table_rows
 from laser_pl.report.records import read_records
 from laser_pl.report.runs import by_strategy, read_run
+from tests.offline_wandb import media_of, records_of
 from tests.runs import Fit
 
 
@@ -145,6 +148,58 @@ def test_the_page_shows_what_a_strategy_is_called_as_text(tmp_path: Path, capsys
     assert "No validation accuracy is recorded" in page
     assert "<script" not in page
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def test_a_comparison_is_a_run_in_wandb_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Written offline for real: the table, the curves' means and the page as it lies on disk."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folders = two_strategies(tmp_path)
+    for folder, accuracies in zip(folders, [(0.4, 0.5), (0.5, 0.6), (0.6, 0.7), *[(0.5, 0.8)] * 3], strict=False):
+        validated(Path(folder), *accuracies, name="../words")
+    words = [*folders, "--out", str(tmp_path / "out")]
+    main(words)
+    assert not (tmp_path / "out" / "wandb").exists()
+    assert not (tmp_path / "out" / "comparison.html").exists()
+    rows = main([*words, "--wandb", "laser"])
+    wandb.teardown()  # waits until everything is on disk
+    (offline,) = (tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert capsys.readouterr().out.endswith(f"In W&B: {offline.parent}\n")
+
+    records = list(records_of(offline))
+    assert {(one.run.project, one.run.job_type) for one in records if one.HasField("run")} == {("laser", "comparison")}
+    config = {item.key: json.loads(item.value_json) for one in records for item in one.run.config.update}
+    assert config["strategies"] == {name: [f"{name}-{seed}" for seed in range(3)] for name in ("plain", "wide")}
+    files, logged = offline.parent / "files", media_of(records)
+    assert set(logged) == {"comparison", "comparison_page", "curves/_words_table"}
+    table = json.loads((files / logged["comparison"]).read_text())
+    assert table == {"columns": list(COLUMNS), "data": table_rows(rows)}
+    plain, wide = (next(row for row in table["data"] if row[0] == name) for name in ("plain", "wide"))
+    assert (plain[5:7], wide[5:7]) == ([None, None], [pytest.approx(0.2), pytest.approx(0.25)])
+    assert (files / logged["comparison_page"]).read_text() == (tmp_path / "out/comparison.html").read_text()
+    curve = json.loads((files / logged["curves/_words_table"]).read_text())
+    middle = [sum(column) / 3 for column in zip((0.4, 0.5), (0.6, 0.7), (0.5, 0.8), strict=True)]
+    assert [row for row in curve["data"] if row[1] == "plain"] == [
+        [1, "plain", pytest.approx(middle[0])], [2, "plain", pytest.approx(middle[1])]
+    ]  # fmt: skip
+
+
+def test_categories_of_like_names_get_charts_of_their_own() -> None:
+    assert _keys(["average", "a/b", "a b"]) == ["curves/average", "curves/a_b", "curves/a_b_2"]
+
+
+def test_what_wandb_refuses_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own check of names, before anything is sent."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(SystemExit) as end:
+        main([*two_strategies(tmp_path), "--out", str(tmp_path / "out"), "--wandb", "a/b"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "W&B takes no run of the project 'a/b' of --wandb: " in told
+    assert (tmp_path / "out" / "comparison.md").is_file()
 
 
 def test_one_name_for_two_configurations_is_told_apart_by_what_differs(tmp_path: Path) -> None:

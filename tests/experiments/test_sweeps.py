@@ -11,10 +11,16 @@ import pytest
 import wandb
 import yaml
 from wandb import wandb_agent
-from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
 from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from laser_pl.commands.cli import LaserCLI, main
+
+try:
+    from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
+except ImportError:  # where older clients have it
+    from wandb.sdk.internal.internal_api import Api
+
+    _validate_config_and_fill_distribution = Api._validate_config_and_fill_distribution
 
 # W&B's client leaves the files open from which it reads sweeps.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file.*(alpha|config-run).yaml:ResourceWarning")

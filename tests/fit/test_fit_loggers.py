@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
 from lightning.pytorch.loggers import MLFlowLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.proto.wandb_internal_pb2 import Record
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.run.loggers import SAMPLE_COLUMNS, go_on_with_versions, sample_rows
+from tests.offline_wandb import records_of
 from tests.runs import Fit
 
 
 def rows_of(run: LaserCLI) -> list[dict[str, str]]:
     with run.folder.metrics.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def records_of(path: Path) -> Iterator[Record]:
-    """What W&B wrote while offline: protobuf records in LevelDB's log format, behind seven bytes of its own."""
-    content, place, begun = path.read_bytes(), 7, b""
-    while place < len(content):
-        left = 32768 - place % 32768
-        if left < 7:  # the rest of a block is filled up
-            place += left
-            continue
-        length, kind = struct.unpack_from("<HB", content, place + 4)
-        begun += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = Record()
-            record.ParseFromString(begun)
-            yield record
-            begun = b""
 
 
 def test_csv_tensorboard_and_wandb_side_by_side(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

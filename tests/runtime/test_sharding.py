@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -204,7 +204,7 @@ def test_other_ways_to_share_weights_out_are_refused_with_the_lines_to_write(str
         ({}, "32-true", [], "has the tensor_parallel_size auto, "),
         ({"tensor_parallel_size": 1, "data_parallel_size": 4}, "32-true", [], "4, and there are 2 processes"),
         ({"tensor_parallel_size": 1}, "16-mixed", [], "trainer.precision is 16-mixed"),
-        ({"tensor_parallel_size": 1}, "32-true", [EMAWeightAveraging()], "EMAWeightAveraging copies the policy"),
+        ({"tensor_parallel_size": 1}, "32-true", [StochasticWeightAveraging(1e-3)], "Averaging copies the policy"),
     ],
 )
 def test_what_cannot_be_shared_out_so_is_refused(
