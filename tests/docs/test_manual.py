@@ -59,6 +59,11 @@ def blocks(*kinds: str) -> list[Any]:
     return [pytest.param(b, id=f"{name_of(b.document)}: {b.title or b.code.split(chr(10))[0]}") for b in wanted]
 
 
+def but_the_tutorial(*kinds: str) -> list[Any]:
+    """Its own are run, one after the other: ``test_tutorial.py``."""
+    return [one for one in blocks(*kinds) if one.values[0].document.stem != "tutorial"]
+
+
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
     """Write the files that a document shows, so that they can be named and imported: ``written(document)``."""
@@ -160,7 +165,7 @@ def assert_accepted(command: list[str], capsys: pytest.CaptureFixture[str], monk
         assert all(Path(path).is_file() for path in paths)
 
 
-@pytest.mark.parametrize("block", blocks("sh"))
+@pytest.mark.parametrize("block", but_the_tutorial("sh"))
 @pytest.mark.usefixtures("only_parsed")
 def test_commands_are_accepted(
     block: Block,
@@ -201,7 +206,7 @@ def test_commands_in_tables_and_sentences_are_accepted(
 # -- Python, configurations, data --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", but_the_tutorial("python"))
 def test_python_runs_as_it_stands(block: Block, written: Callable[[Path], Path]) -> None:
     """Tests among it pass."""
     written(block.document)

@@ -47,7 +47,7 @@ def test_the_loop_over_alpha_works_as_shown(
 ) -> None:
     """The shell says what it would run; two of those runs, cut down, are compared by the command below it."""
     (loop,) = re.findall(r"^for alpha.*?^done$", COMPARING, re.MULTILINE | re.DOTALL)
-    (comparison,) = re.findall(r"^python -m laser_pl compare (runs/alpha.+)$", COMPARING, re.MULTILINE)
+    (comparison,) = re.findall(r"^python -m laser_pl compare (runs/alpha-.+)$", COMPARING, re.MULTILINE)
     told = subprocess.run(
         ["bash", "-c", f'python() {{ echo "$*"; }}\n{loop}'], capture_output=True, text=True, check=True
     )
