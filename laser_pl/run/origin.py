@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 Origin = Mapping[str, str]
 """``weights``, ``tokenizer`` and ``chat_template``, each as the start of a digest."""
 
+_SUMMED_AT_A_TIME = 1 << 20
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _TEXTS = (
     "A",
@@ -54,7 +55,8 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 def _sum_of_bits(weight: torch.Tensor) -> int:
     whole = weight.contiguous().view(-1).view(_INTEGERS[weight.element_size()])
-    return int(whole.sum(dtype=torch.int64))
+    parts = torch.split(whole, _SUMMED_AT_A_TIME)  # torch widens all that it sums to 8 bytes each first
+    return int(sum((part.sum(dtype=torch.int64) for part in parts), torch.tensor(0, device=whole.device)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
