@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["laser_pl.commands.cli", "laser_pl.__main__", "peft", "torch.distributed"])
@@ -39,11 +40,16 @@ def _work(words: list[str], environment: dict[str, str], out: str, err: str) -> 
         atexit._run_exitfuncs()
 
 
-def start(words: list[str], out: Path | str, err: Path | str, environment: Mapping[str, str]) -> BaseProcess:
-    """Begin a command, whose streams go to files."""
-    process = _SERVER.Process(target=_work, args=(words, dict(environment), str(out), str(err)))
+def forked(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Begin a function of a test's module in a process that has imported the command, and runs no threads."""
+    process = _SERVER.Process(target=function, args=arguments)
     process.start()
     return process
+
+
+def start(words: list[str], out: Path | str, err: Path | str, environment: Mapping[str, str]) -> BaseProcess:
+    """Begin a command, whose streams go to files."""
+    return forked(_work, words, dict(environment), str(out), str(err))
 
 
 def run_process(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
