@@ -27,7 +27,7 @@ class RewardNormalizer(ABC):
             contexts: Prepared contexts. Shape ``(O, d)``.
             arms: The arm each value is about. Shape ``(O,)``, int64.
             values: Higher is better. Shape ``(O,)``.
-            chance: The values to expect of a judge that scores at random. Shape ``(O,)``.
+            chance: The values to expect of a reward model that scores at random. Shape ``(O,)``.
 
         Returns:
             Shape ``(O,)``, float64.

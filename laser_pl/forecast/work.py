@@ -156,7 +156,7 @@ def _iteration(data: PreferenceData, signal: Signal, trainer: Trainer, number: i
     else:
         sampled, batches = batches, batches[: int(len(batches) * (limit or 0.0))]
     batches = batches[:left]
-    polled = sum(len(signal.polled(batch)) for batch in batches)
+    polled = len(signal.polled([prompt for batch in batches for prompt in batch]))
     return Iteration([len(batch) for batch in batches], sum(map(len, sampled)), polled)
 
 

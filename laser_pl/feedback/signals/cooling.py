@@ -94,14 +94,25 @@ class Cooling(Signal):
         rows = self.polled(batch.prompts.prompts)
         if not rows:
             return of_all_arms([], torch.zeros(0, 0), 0.0)
-        scores = ask.scores(rows).double().cpu()  # (K, R, n)
+        return of_all_arms(rows, self.gains(batch, rows, ask.scores(rows).double().cpu()).T, chance=0.0)
+
+    def gains(self, batch: LabelledBatch, rows: list[int], scores: Tensor) -> Tensor:
+        """Every arm's covariance on some prompts, in spreads of its scores, these included.
+
+        Args:
+            batch: The labelled batch.
+            rows: Which of its prompts, ``R``.
+            scores: Of all arms there, float64. Shape ``(K, R, n)``.
+
+        Returns:
+            Shape ``(K, R)``.
+        """
         logprobs = batch.reference_logprobs[rows].double().cpu()  # (R, n)
         if self.reduction == "mean":
             logprobs = logprobs / batch.responses.mask[rows].sum(-1).cpu()
         spread = torch.stack([self.spread.observe(arm, own) for arm, own in enumerate(scores)])  # (K,)
         relation = covariance if self.likelihoods == "values" else gain_of_the_likelier
-        values = torch.stack([relation(own, logprobs) for own in scores]) / spread[:, None]  # (K, R)
-        return of_all_arms(rows, values.T, chance=0.0)
+        return torch.stack([relation(own, logprobs) for own in scores]) / spread[:, None]
 
     def silence(self, prompts: Sequence[Prompt]) -> str:
         """Why nothing was observed on the share."""
