@@ -13,6 +13,7 @@ from laser_pl.data.datamodule import PreferenceData
 from laser_pl.data.loaders import RolloutLoader
 from laser_pl.feedback.normalizers import RewardNormalizer
 from laser_pl.feedback.queries import Queries
+from laser_pl.messages import misled
 from laser_pl.moved import renamed
 from laser_pl.policy.policy import Policy
 from laser_pl.rewards.asker import Asker, means
@@ -44,6 +45,7 @@ class RewardSelection(Callback):
             kwargs["normalizer"] = scale
         self.selector = Selector(**kwargs)
         self.asker: Asker | None = None
+        self._misled: set[str] = set()  # categories of which it was said
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that signal and objective fit, and that the reward models are there."""
@@ -56,6 +58,7 @@ class RewardSelection(Callback):
         self.selector.panel.processes = ProcessGroup.of(trainer)
         self.selector.panel.device = trainer.strategy.root_device
         self.asker = self.selector.prepare(pl_module.matcher, pl_module.tokenizer, data.prompts["train"])
+        self.selector.labels.read(data.prompts["train"], pl_module.matcher)
         if (wrong := what_is_wrong(self.selector.signal, pl_module.objective)) is not None:
             log.warning(wrong)
 
@@ -91,8 +94,13 @@ class RewardSelection(Callback):
         pl_module.log_dict(told, on_step=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say why, if the signal observed nothing in the whole iteration."""
+        """Say why, if the signal observed nothing in the whole iteration; and where answers contradict likelihoods."""
         selector = self.selector
+        for found in selector.signal.findings():
+            category, p = found["category"], found["misled"]
+            if p is not None and category not in self._misled and selector.panel.processes.rank == 0:
+                self._misled.add(category)
+                log.warning("%s %s", misled.what(category, found["answers"], p), misled.ADVICE)
         if selector.measured == 0 and selector.panel.processes.rank == 0:
             prompts = [prompt for batch in _loader_of(trainer).batches for prompt in batch.prompts.prompts]
             log.warning("%s observed nothing in iteration %d, so that the bandit learned nothing from it: %s.",

@@ -45,8 +45,8 @@ def selection_scalars(decisions: Sequence[Decision]) -> dict[str, float]:
 class RunRecord(Callback):
     """Writes down what a run does, counts, and takes the time.
 
-    ``selection.jsonl``, ``pairs.jsonl`` and ``agreement.jsonl`` are written as decisions are made, ``adapter/`` at the
-    end.
+    ``selection.jsonl``, ``pairs.jsonl`` and ``agreement.jsonl`` are written as decisions are made, ``answers.jsonl`` at
+    the end of each iteration, where the signal uses answers, and ``adapter/`` at the end.
 
     On resume counts and times go on, and lines past the checkpoint are dropped, since their steps are done again.
 
@@ -101,6 +101,7 @@ class RunRecord(Callback):
             keep_steps_before(self.steps, self.folder.selection)
             keep_steps_before(self.steps, self.folder.pairs)
             keep_steps_before(self.steps, self.folder.agreement)
+            keep_steps_before(self.steps, self.folder.answers)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the step's clock; selection and scoring are over by now."""
@@ -131,6 +132,12 @@ class RunRecord(Callback):
                 if self.selector.probed:
                     step = {"step": self.steps - 1}
                     append_lines(self.folder.agreement, (step | line for line in self.selector.probed))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record what answers say of the reward models."""
+        if trainer.is_global_zero:
+            when = {"iteration": trainer.current_epoch, "step": self.steps - 1}
+            append_lines(self.folder.answers, (when | line for line in self.selector.signal.findings()))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""

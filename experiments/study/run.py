@@ -35,6 +35,7 @@ from experiments.benchmarks.results import write_section
 HERE = Path(__file__).resolve().parent
 ALPHAS = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0, 3.0]
 LEADING = ["cooling", "default", "gap", "paper", "trusted", "random", "oracle"]
+BY_ANSWERS = ["few", "few_4", "few_0", "trusted", "oracle", "random", "default", "paper", "cooling_ranks"]
 IN_TURN_AND_TOGETHER = ["sequential", "mean", "agreement", "uwo", "online"]
 OTHERS = [
     *IN_TURN_AND_TOGETHER,
@@ -93,6 +94,8 @@ def parts() -> dict[str, Part]:
         "second": Part(
             "The second world", "second", [*LEADING, "cooling_ranks", *singles["second"], *IN_TURN_AND_TOGETHER]
         ),
+        "few": Part("A few answers, the quickstart's world", "quickstart", [*BY_ANSWERS, *IN_TURN_AND_TOGETHER]),
+        "second_few": Part("A few answers, the second world", "second", [*BY_ANSWERS, *IN_TURN_AND_TOGETHER]),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
         "objectives": Part("Losses of pairs, the quickstart's world", "quickstart", *under_each(OF_PAIRS)),
@@ -120,7 +123,7 @@ def section(name: str, part: Part, results: Results) -> list[str]:
             found = pools(results, part.strategies, part.pools, granularity)
             found = [note, "", *found] if found else []
         else:
-            found = comparison(results, part.strategies, granularity, "cooling")
+            found = comparison(results, part.strategies, granularity, "few" if "few" in part.strategies else "cooling")
         if found:
             lines += [f"### One reward model per {granularity}", "", *found, ""]
     return lines

@@ -19,6 +19,9 @@ USES = {
     "default": "negative loss, baseline by context",
     "gap": "the judge's own score gap",
     "paper": "negative loss, published constants",
+    "few": "likelihoods by ranks, and answers to 8 prompts a category",
+    "few_4": "the same, 4 answers a category",
+    "few_0": "the same, no answers",
     "trusted": "answers to 1/8 of the prompts",
     "random": "nothing",
     "sequential": "nothing",
@@ -44,8 +47,8 @@ USES = {
     "dpo": "DPO part of the loss",
     "probe": "32 answers",
 }
-PRESETS = {"cooling", "default", "gap", "paper", "trusted"}
-LABELS = {"trusted", "classifier", "thompson_prior", "thompson_zscore", "probe", "oracle", "truth"}
+PRESETS = {"cooling", "default", "few", "gap", "paper", "trusted"}
+LABELS = {"few", "few_4", "trusted", "classifier", "thompson_prior", "thompson_zscore", "probe", "oracle", "truth"}
 """Those that use answers or the world card; the others are label-free."""
 
 
@@ -86,6 +89,9 @@ def layers(strategy: str, world: World, arms: Arms) -> Layers:
         return Layers(selection={**pool, "bandit": of_class("laser_pl.bandits.Oracle", right=world.right)})
     if strategy in PRESETS:
         return Layers([f"experiments/presets/{strategy}.yaml"], pool)
+    if strategy.startswith("few_"):
+        signal = of_class("laser_pl.feedback.signals.FewAnswers", answers=int(strategy.removeprefix("few_")))
+        return Layers(["experiments/presets/few.yaml"], {**pool, "signal": signal})
     if strategy.startswith(("paper_alpha_", "default_alpha_")):
         preset, _, alpha = strategy.split("_")
         bandit = of_class("laser_pl.bandits.LinUCB", alpha=float(alpha))

@@ -50,6 +50,18 @@ class Bandit(ABC):
         self.context_size = context_size
         self.generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether it begins with how often each arm orders responses rightly that people have compared."""
+        return False
+
+    def learn_labels(self, accuracy: Tensor) -> None:
+        """Begin with that; only if it ``takes_labels``.
+
+        Args:
+            accuracy: Share of pairs that each arm ordered rightly; NaN where it has no opinion. Shape ``(K,)``.
+        """
+
     def tell(self, iteration: int, categories: Sequence[str | None]) -> None:
         """What is known of the decisions to come besides their contexts. Baselines listen; who learns must not.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,11 +32,17 @@ class Thompson(Regressions):
 
     Args:
         spread: Width v >= 0 of what is drawn, in units of the reward; 0 is greedy.
-        prior: Worth :math:`m_k` by the arm's name; 0 for those not named; null: no level at all.
+        prior: Worth :math:`m_k` by the arm's name; 0 for those not named; null: no level at all. ``labels`` takes twice
+            what the arm's share of rightly ordered pairs is above the arms' mean, in what ``selection.labels`` names.
         prior_weight: How many rewards a prior counts for, ``n_0`` > 0.
     """
 
-    def __init__(self, spread: float = 0.5, prior: dict[str, float] | None = None, prior_weight: float = 10.0) -> None:
+    def __init__(
+        self,
+        spread: float = 0.5,
+        prior: dict[str, float] | Literal["labels"] | None = None,
+        prior_weight: float = 10.0,
+    ) -> None:
         if not spread >= 0:
             raise ConfigurationError(f"spread must be >= 0, got {spread}. Set selection.bandit.spread in the config.")
         if not 0 < prior_weight < math.inf:
@@ -44,6 +51,7 @@ class Thompson(Regressions):
             )
         self.spread = spread
         self.prior = prior
+        self.learned: dict[str, float] = {}  # from labels
         self.prior_weight = prior_weight
 
     def check(self, arms: Sequence[str]) -> None:
@@ -52,7 +60,7 @@ class Thompson(Regressions):
         Raises:
             ConfigurationError: If there is no arm of such a name, or a prior is no finite number.
         """
-        for arm, value in (self.prior or {}).items():
+        for arm, value in self._levels().items():
             if arm not in arms:
                 raise ConfigurationError(
                     f"selection.bandit.prior names '{arm}'; the reward models are {', '.join(arms)}."
@@ -61,11 +69,26 @@ class Thompson(Regressions):
             if not math.isfinite(value):
                 raise ConfigurationError(f"selection.bandit.prior.{arm} is {value}. Give a finite number.")
 
+    @property
+    def takes_labels(self) -> bool:
+        """Where its prior is to come from them."""
+        return self.prior == "labels"
+
+    def learn_labels(self, accuracy: Tensor) -> None:
+        """Take the prior from them, and begin again with it."""
+        above = 2 * (accuracy - accuracy.nanmean()).nan_to_num(0.0)
+        self.learned = dict(zip(self.arms, above.tolist(), strict=True))
+        self.models = [self.model(arm) for arm in self.arms]
+        self.forget()
+
     def model(self, arm: str) -> LevelledRidge:
         """An arm's regression with its prior."""
         if self.prior is None:
             return LevelledRidge(self.context_size, level=0.0, column=0.0)
-        return LevelledRidge(self.context_size, self.prior.get(arm, 0.0), self.prior_weight**-0.5)
+        return LevelledRidge(self.context_size, self._levels().get(arm, 0.0), self.prior_weight**-0.5)
+
+    def _levels(self) -> dict[str, float]:
+        return self.prior if isinstance(self.prior, dict) else self.learned
 
     def opinion(self, contexts: Tensor) -> Explanation:
         """Expected reward, and what the draw adds to it."""

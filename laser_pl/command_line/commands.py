@@ -22,6 +22,10 @@ OTHERS = {
         "Look at a model, prompts and reward models of yours, and write a configuration that runs.",
     ),
     "plan": ("laser_pl.forecast.command", "Say what `fit` would do and need, without loading any weights."),
+    "label": (
+        "laser_pl.labelling.command",
+        "Ask you which of the policy's responses are better, for the signal that learns from a few answers.",
+    ),
     "report": (
         "laser_pl.report.command",
         "Show a run as a page, whether it is finished, going on, or was interrupted.",

@@ -14,7 +14,7 @@ from laser_pl.data.datamodule import PreferenceData
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import Signal
 from laser_pl.policy.policy import Policy
-from laser_pl.rewards.pool import Pool
+from laser_pl.selection.selector import Selector
 from laser_pl.selection.teaching import what_is_wrong
 from laser_pl.training.optimizers import check_optimizers, monitored
 
@@ -26,18 +26,16 @@ def connect(trainer: Trainer, policy: Policy, data: PreferenceData) -> None:
     data.trainer = trainer
 
 
-def checks(
-    trainer: Trainer, policy: Policy, data: PreferenceData, pool: Pool, signal: Signal
-) -> Iterator[Callable[[], None]]:
+def checks(trainer: Trainer, policy: Policy, data: PreferenceData, selector: Selector) -> Iterator[Callable[[], None]]:
     """Each raises a ConfigurationError where the run would end with it later, perhaps after hours.
 
     Args:
         trainer: The run's.
         policy: Connected to it, not loaded.
         data: With its prompts.
-        pool: The reward models, which are checked by ``Pool.check`` alone.
-        signal: What the bandit learns from.
+        selector: Chooses reward models, which are checked by ``Pool.check`` alone.
     """
+    pool, signal = selector.pool, selector.signal
     yield lambda: policy.setup("fit")
     yield data.check_trainer
     yield lambda: _refuse_unlike(signal, policy)
@@ -53,6 +51,7 @@ def checks(
         yield data.check_engine
         asked = sorted({prompt.category for prompt in data.prompts["train"]})
         yield lambda: signal.check(asked)
+        yield lambda: selector.labels.read(data.prompts["train"], policy.matcher)
         for reward_model in pool.reward_models.values():
             yield lambda model=reward_model: model.check_categories(asked)  # type: ignore[misc]
 

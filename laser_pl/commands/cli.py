@@ -316,7 +316,7 @@ class LaserCLI(FolderCommand):
         self.datamodule.setup("fit")
         pool = self.selector.pool
         pool.grade_by(self.model.matcher)
-        for check in checks(self.trainer, self.model, self.datamodule, pool, self.selector.signal):
+        for check in checks(self.trainer, self.model, self.datamodule, self.selector):
             check()
         if not self.datamodule.graded("test"):
             log.info(

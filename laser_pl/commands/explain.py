@@ -13,6 +13,7 @@ from rich.table import Table
 
 from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages import misled
 from laser_pl.messages.terminal import as_markup
 from laser_pl.report.records import Line, RunRecords, read_records, told_of, trained_nothing
 from laser_pl.report.sample import responses_of
@@ -77,6 +78,8 @@ def _print_step(console: Console, records: RunRecords, decisions: Sequence[Line]
         _say(console, reason(decision))
         alike = [one for one in earlier if one.get("category") == decision.get("category")]
         console.print(_arms_table(decision, alike))
+        for told in misled_by(records.answers, decision):
+            _say(console, told)
         _say(console, outcome(decision))
     console.rule(style="dim")
     if not recorded:
@@ -133,6 +136,19 @@ def reason(decision: Line) -> str:
         f"Its expected reward, {mean[arm]:+.3f}, is number {rank} of {len(mean)}; with its bonus of {bonus[arm]:.3f}"
         f" for what is unknown {sum_}.{aside}"
     )
+
+
+def misled_by(answers: Sequence[Line], decision: Line) -> list[str]:
+    """That likelihoods mislead in the decision's category, if answers said so by the end of its iteration.
+
+    Args:
+        answers: Lines of ``answers.jsonl``.
+        decision: A line of ``selection.jsonl``.
+    """
+    category, iteration = decision.get("category"), decision["iteration"]
+    lines = [one for one in answers if one["iteration"] == iteration and one["misled"] is not None]
+    of_it = [one for one in lines if category in (None, one["category"])]  # of all, where a decision is about several
+    return [f"{misled.what(line(one['category']), one['answers'], one['misled'])} {misled.ADVICE}" for one in of_it]
 
 
 def outcome(decision: Line) -> str:

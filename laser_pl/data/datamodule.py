@@ -297,11 +297,11 @@ class PreferenceData(LightningDataModule):
         if not self.policy.objective.judged:  # nothing is sampled
             tokenizer, longest = self.policy.tokenizer, self.rollouts.max_new_tokens
             ends = self._ends()
-            written = [written_batch(self._encode(batch), tokenizer, longest, iteration, ends) for batch in batches]
+            written = [written_batch(self.encode(batch), tokenizer, longest, iteration, ends) for batch in batches]
             self.loader = RolloutLoader(written, iteration)
             return self.loader
         store, chunks = self._store(iteration), self._chunks(batches)
-        made = Rollouts(self.trainer, self.policy, self._encode, self.rollouts, self.seed)
+        made = Rollouts(self.trainer, self.policy, self.encode, self.rollouts, self.seed)
         self._made = made
         cursor = self._cursor or {"iteration": -1}
         moved_on = cursor["iteration"] == iteration
@@ -357,12 +357,13 @@ class PreferenceData(LightningDataModule):
     def _prompt_loader(self, split: str, sampling: Sampling, done: Collection[str] = ()) -> PromptLoader:
         assert self.trainer is not None
         processes, prompts = ProcessGroup.of(self.trainer), self.prompts[split]
-        batches = [self._encode(batch) for batch in split_every(prompts, self.evaluation_batch_size)]
+        batches = [self.encode(batch) for batch in split_every(prompts, self.evaluation_batch_size)]
         batches = [batch.part([]) if all(one.id in done for one in batch.prompts) else batch for batch in batches]
         own = share_of(batches, processes)
         return PromptLoader(own, sampling, self.categories, self.graded(split))
 
-    def _encode(self, prompts: list[Prompt]) -> PromptBatch:
+    def encode(self, prompts: list[Prompt]) -> PromptBatch:
+        """Prompts as the policy reads them."""
         limit, _ = self.prompt_limit()
         return encode(prompts, self.policy.tokenizer, limit, self.template.special_tokens, self.overlong)
 

@@ -109,7 +109,7 @@ class Evidence:
         return CHANCE if gain is None else min(1.0, max(0.0, CHANCE + math.sqrt(math.pi) / 2 * gain))
 
     def by_answers(self, arm: str) -> tuple[float, float]:
-        """The share it ordered rightly in the weighted mean of answered prompts (a half without one), and the weight."""
+        """The share it ordered rightly, in the weighted mean of answered prompts (a half: none), and the weight."""
         found = [(known.weight, share) for known in self.answers.values() if (share := _of(known, arm)) is not None]
         weight = sum(weight for weight, _ in found)
         return (sum(w * share for w, share in found) / weight if weight else CHANCE), weight

@@ -19,7 +19,7 @@ class Observations:
         prompt: Row of the prompt. Shape ``(O,)``, int64.
         arm: The arm the value is about; not always the one that judged. Shape ``(O,)``, int64.
         value: Shape ``(O,)``, float64, finite.
-        chance: The value to expect of a reward model that scores at random, known before anybody scores. Shape ``(O,)``.
+        chance: The value to expect of a reward model that scores at random, known beforehand. Shape ``(O,)``.
         polled: Whether arms were seen whoever was chosen, since all were asked.
     """
 

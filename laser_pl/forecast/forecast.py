@@ -85,7 +85,7 @@ def forecast(setup: Setup, runs_dir: str, known: Sequence[Finding] = ()) -> Fore
     models = (*own, *judges)
     known_prompts = _set_up_data(setup, found)
     setup.selector.pool.grade_by(policy.matcher)
-    for check in checks(setup.trainer, policy, setup.data, setup.selector.pool, setup.selector.signal):
+    for check in checks(setup.trainer, policy, setup.data, setup.selector):
         with found.looking():
             check()
     if not known_prompts:

@@ -78,6 +78,10 @@ ALSO_OF_JUDGED: Mapping[str, Kind] = {
 OF_PROBED: Mapping[str, Kind] = {
     "iteration": count, "step": count, "prompt_id": text, "scores": by_name(many(or_null(number)))
 }  # fmt: skip
+OF_ANSWERS: Mapping[str, Kind] = {
+    "iteration": count, "step": count, "category": text, "answers": count, "without": by_name(number),
+    "by_answers": by_name(number), "worth": by_name(number), "misled": or_null(number),
+}  # fmt: skip
 OF_PAIRS: Mapping[str, Kind] = {
     "iteration": count, "step": count, "prompt_id": text, "arm": text, "scores": many(or_null(number)),
     "pairs": many(many(count)),

@@ -18,6 +18,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.report.kinds import (
     ALSO_OF_DECISION,
     ALSO_OF_JUDGED,
+    OF_ANSWERS,
     OF_DECISION,
     OF_JUDGED,
     OF_PROBED,
@@ -53,6 +54,7 @@ class RunRecords:
         decisions: Lines of ``selection.jsonl``.
         judged: Lines of ``judged.jsonl``.
         probed: Lines of ``agreement.jsonl``.
+        answers: Lines of ``answers.jsonl``.
         left_out: What could not be read, in words.
     """
 
@@ -63,6 +65,7 @@ class RunRecords:
     decisions: list[Line] = field(default_factory=list)
     judged: list[Line] = field(default_factory=list)
     probed: list[Line] = field(default_factory=list)
+    answers: list[Line] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     @cached_property
@@ -72,8 +75,8 @@ class RunRecords:
         return list(dict.fromkeys([*configured, *(arm for line in self.decisions for arm in line["mean"])]))
 
     @cached_property
-    def judges(self) -> list[str]:
-        """The arms that judged anything, in that order."""
+    def scorers(self) -> list[str]:
+        """The arms that scored anything, in that order."""
         used = {line["arm"] for line in self.decisions}
         return [arm for arm in self.arms if arm in used]
 
@@ -121,6 +124,11 @@ class RunRecords:
     def steps(self) -> int:
         """Training steps so far; a supervised run has no decisions, but metrics."""
         return len({line["step"] for line in self.decisions}) or len(self.metric_of_steps(""))
+
+    @property
+    def last_answers(self) -> list[Line]:
+        """What answers said at last, a line for each category."""
+        return list({line["category"]: line for line in self.answers}.values())
 
     @property
     def iteration(self) -> int:
@@ -187,6 +195,7 @@ def read_records(path: Path) -> RunRecords:
             left_out,
         ),
         _lines(folder.agreement, lambda line: holds(line, OF_PROBED, {}), left_out),
+        _lines(folder.answers, lambda line: holds(line, OF_ANSWERS, {}), left_out),
         left_out,
     )
     _refuse_crowds(records)

@@ -38,6 +38,7 @@ def figures(records: RunRecords) -> list[Figure]:
         bandit_figure(records),
         training_figure(records),
         agreement_figure(records),
+        *([answers_figure(records)] if records.answers else []),
         costs_figure(records),
     ]
 
@@ -64,7 +65,7 @@ def accuracy_figure(records: RunRecords) -> Figure:
 
 def arms_figure(records: RunRecords) -> Figure:
     """Who scored: along the run, and by category."""
-    lines, arms = records.decisions, records.judges
+    lines, arms = records.decisions, records.scorers
     charts: list[Chart] = []
     if lines:
         edges, shares = _shares_over_steps(lines, arms)
@@ -92,7 +93,7 @@ def bandit_figure(records: RunRecords) -> Figure:
         points = binned([(line["step"], line["mean"][arm]) for line in own], BINS)
         upper = binned([(line["step"], line["mean"][arm] + line["bonus"][arm]) for line in own], BINS)
         if points:
-            key = records.judges.index(arm) if arm in records.judges else _GREY
+            key = records.scorers.index(arm) if arm in records.scorers else _GREY
             found.append((arm, Series(arm, points, key, upper=upper)))
     every = known([y for _, series in found for _, y in [*series.points, *series.upper]])
     y = min([0.0, *every]), max([0.0, *every])
@@ -145,6 +146,23 @@ def agreement_figure(records: RunRecords) -> Figure:
     )
 
 
+def answers_figure(records: RunRecords) -> Figure:
+    """What each reward model is worth in each category, without answers and by them."""
+    lines = records.last_answers
+    titles = {"without": "expected without answers, %", "by_answers": "by answers, %", "worth": "by both, %"}
+    values = {part: [[line[part].get(arm) for arm in records.arms] for line in lines] for part in titles}
+    rows = [f"{line['category']} ({line['answers']})" for line in lines]
+    told = any(line["answers"] for line in lines)
+    return Figure(
+        "answers",
+        "What a few answers say",
+        "Pairs of right and wrong responses that each reward model puts in the right order, in per cent: as the"
+        " policy's likelihoods let expect, as the answers show, and both together. 50 is chance. In brackets, how many"
+        " answers tell.",
+        [Heat(title, rows, records.arms, values[part]) for part, title in titles.items() if told or part == "without"],
+    )
+
+
 def costs_figure(records: RunRecords) -> Figure:
     """Time, forwards and tokens."""
     charts = []
@@ -154,7 +172,7 @@ def costs_figure(records: RunRecords) -> Figure:
         charts.append(_bars("seconds", parts, [f"{value:,.1f} s" for value in parts.values()]))
     forwards = _forwards(records)
     if forwards:
-        keys = [records.judges.index(arm) if arm in records.judges else _GREY for arm in forwards]
+        keys = [records.scorers.index(arm) if arm in records.scorers else _GREY for arm in forwards]
         charts.append(_bars("reward-model forwards", forwards, [f"{count:,}" for count in forwards.values()], keys))
     tokens = {name: sum(value for *_, value in records.metric(f"tokens/{name}")) for name in ("prompts", "responses")}
     if any(tokens.values()):

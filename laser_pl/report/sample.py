@@ -35,9 +35,9 @@ class Judged:
 
     Attributes:
         text: What the policy wrote.
-        score: The judge's.
+        score: That of the arm that was chosen.
         others: Other arms' scores.
-        height: The judge's score between the prompt's lowest (0) and highest (1); None without a score.
+        height: That score between the prompt's lowest (0) and highest (1); None without a score.
         chosen: Pairs in which it is preferred.
         rejected: Pairs in which another is.
         right: Whether it gives the reference answer; None if there is none.
@@ -58,13 +58,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with its responses, the judge's favourite first.
+    """A prompt with its responses, the chosen arm's favourite first.
 
     Attributes:
         iteration: Counted from 1, as people count.
         step: Counted from 0, as in the records.
         category: Its place among the categories.
-        arm: The judge's place among the arms.
+        arm: The chosen arm's place among the arms.
         name: What is asked, in one line, without the template that all prompts have.
         prompt: What the policy read.
         answer: The reference answer.
@@ -103,13 +103,13 @@ def sample_of(records: RunRecords) -> Sample:
     judged = records.judged
     categories = sorted({one["category"] for one in judged})
     used = {one["arm"] for one in judged}
-    arms = [*(arm for arm in records.judges if arm in used), *sorted(used - set(records.judges))]
+    arms = [*(arm for arm in records.scorers if arm in used), *sorted(used - set(records.scorers))]
     examples = [_example(one, categories, arms) for one in judged]
     return Sample(examples, categories, arms, sorted({example.iteration for example in examples}))
 
 
 def responses_of(one: dict[str, Any], limit: int = RESPONSE_SHOWN) -> list[Judged]:
-    """A recorded prompt's responses, the judge's favourite first."""
+    """A recorded prompt's responses, the chosen arm's favourite first."""
     texts, pairs, scores = one["responses"], one["pairs"], one["scores"]
     own: list[float | None] = scores.get(one["arm"]) or [None] * len(texts)
     known = [score for score in own if score is not None]

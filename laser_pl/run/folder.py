@@ -29,8 +29,8 @@ from laser_pl.run.files import (
 from laser_pl.run.plain_yaml import load_yaml
 
 _OWN = ("config.yaml", "metrics.csv", "selection.jsonl", "judged.jsonl", "pairs.jsonl", "agreement.jsonl",
-        "summary.json", "report.html", "predictions.jsonl", "loggers.json", "checkpoints", "adapter", "rollouts",
-        "figures", "responses")  # fmt: skip
+        "answers.jsonl", "summary.json", "report.html", "predictions.jsonl", "loggers.json", "checkpoints", "adapter",
+        "rollouts", "figures", "responses")  # fmt: skip
 """What a run and the commands that look at it write; a user's logger may have links of its own beside it."""
 _MOST_BYTES_OF_CONFIG = 2**22
 
@@ -50,6 +50,7 @@ class RunFolder:
         self.judged = path / "judged.jsonl"
         self.pairs = path / "pairs.jsonl"
         self.agreement = path / "agreement.jsonl"
+        self.answers = path / "answers.jsonl"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.adapter = path / "adapter"
         self.summary = path / "summary.json"

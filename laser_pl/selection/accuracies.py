@@ -31,11 +31,11 @@ class Accuracies:
             total, count = self._sums.get(arms[arm], (0.0, 0.0))
             self._sums[arms[arm]] = [total + value, count + 1]
 
-    def of(self, arms: Sequence[str], judges: Tensor) -> Tensor:
-        """Those of the arms that judged, by their indices. Shapes ``(B,)``, float64."""
+    def of(self, arms: Sequence[str], scorers: Tensor) -> Tensor:
+        """Those of the arms that scored, by their indices. Shapes ``(B,)``, float64."""
         sums = [self._sums.get(name, (0.0, 0.0)) for name in arms]
         means = [(total + COUNTS_AS * (1 - UNMEASURED)) / (count + COUNTS_AS) for total, count in sums]
-        return torch.tensor(means, dtype=torch.float64)[judges]
+        return torch.tensor(means, dtype=torch.float64)[scorers]
 
     def state_dict(self) -> dict[str, list[float]]:
         """Sums and counts by name."""

@@ -55,12 +55,8 @@ def probe(
         {"iteration": iteration, "prompt_id": prompt.id, "category": prompt.category, "scores": {}}
         for prompt in prompts
     ]
-    own = panel.processes.rows(len(chosen))
     for name in arms:
         if panel.pool.health.may_be_asked(name):
-            answers = panel.gathered(name, [prompts[place] for place in own], [responses[place] for place in own])
-            panel.pool.note_costs(name, answers)
-            for rank, found in enumerate(answers):
-                for place, labels in zip(panel.processes.rows(len(chosen), rank), found.labels, strict=True):
-                    lines[place]["scores"][name] = plain(labels)
+            for line, labels in zip(lines, panel.survey(name, prompts, responses), strict=True):
+                line["scores"][name] = plain(labels)
     return lines

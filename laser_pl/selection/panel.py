@@ -55,6 +55,26 @@ class Panel:
         """Several reward models' scores of the same rows. Shape ``(K, len(rows), n)``."""
         return torch.stack([self.ask(name, prompts, texts, rows).scores for name in names])
 
+    def survey(self, name: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> Tensor:
+        """One reward model's scores of any responses, for which nobody is put aside; forwards and seconds are counted.
+
+        Args:
+            name: The reward model.
+            prompts: ``R`` prompts, of which each process asks about its own share.
+            texts: ``n`` responses to each.
+
+        Returns:
+            NaN is none. Shape ``(R, n)``, float64.
+        """
+        own = self.processes.rows(len(prompts))
+        answers = self.gathered(name, [prompts[row] for row in own], [texts[row] for row in own])
+        self.pool.note_costs(name, answers)
+        scores = torch.full((len(prompts), len(texts[0])), torch.nan, dtype=torch.float64)
+        for rank, found in enumerate(answers):
+            rows = self.processes.rows(len(prompts), rank)
+            scores[rows] = found.labels.reshape(len(rows), scores.shape[1])
+        return scores
+
     def gathered(self, name: str, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[Answer]:
         """What one reward model says in every process to that one's own question. Nothing is counted yet."""
         return self.processes.gather(self.pool.ask(name, prompts, texts, self.device))

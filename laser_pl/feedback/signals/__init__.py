@@ -10,4 +10,16 @@ from laser_pl.feedback.signals.majority import Majority
 from laser_pl.feedback.signals.probe import ProbeGain
 from laser_pl.feedback.signals.trusted import Trusted
 
-__all__ = ["Advantage", "Cooling", "Dpo", "FewAnswers", "Gap", "Loss", "Majority", "Nll", "ProbeGain", "Signal", "Trusted"]
+__all__ = [
+    "Advantage",
+    "Cooling",
+    "Dpo",
+    "FewAnswers",
+    "Gap",
+    "Loss",
+    "Majority",
+    "Nll",
+    "ProbeGain",
+    "Signal",
+    "Trusted",
+]

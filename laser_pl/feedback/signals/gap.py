@@ -1,4 +1,4 @@
-"""The judge's own decisiveness."""
+"""The chosen arm's own decisiveness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laser_pl.feedback.signals.spread import Spread
 
 
 class Gap(Signal):
-    """The score gap of the judge's pairs over the spread of its scores so far.
+    """The score gap of the chosen arm's pairs over the spread of its scores so far.
 
     A reward model at home distinguishes responses clearly; away from home its scores lie close together. It needs no
     labels and no further forward, but a reward model that is confident and wrong fools it.
@@ -29,11 +29,11 @@ class Gap(Signal):
         self._spread = Spread()
 
     def start(self, arms: Sequence[str]) -> None:
-        """Learn the judges' names."""
+        """Learn the arms' names."""
         self._spread.start(arms)
 
     def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
-        """The mean gap of each prompt's pairs in standard deviations of its judge."""
+        """The mean gap of each prompt's pairs in standard deviations of the arm that scored it."""
         arms, pairs = batch.arms, batch.pairs.to("cpu")
         scores = batch.scores.double().cpu()  # (B, n)
         spread = torch.empty(len(batch), dtype=torch.float64)
@@ -49,9 +49,9 @@ class Gap(Signal):
         return torch.full((len(batch),), 2 / math.sqrt(math.pi), dtype=torch.float64)
 
     def state_dict(self) -> dict[str, Any]:
-        """Each judge's spread."""
+        """Each arm's spread."""
         return self._spread.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up each judge's spread."""
+        """Take up each arm's spread."""
         self._spread.load_state_dict(state)

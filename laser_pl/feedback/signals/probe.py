@@ -23,8 +23,9 @@ Probe = tuple[list[int], list[int], list[int]]
 class ProbeGain(Signal):
     """How much a step raised the log-odds of right over wrong responses to prompts with answers.
 
-    It measures what we want, and nothing else that the judge might please; but one step moves few questions, so it is
-    noisy, and all judges of a step share its gain. It costs two forwards of the policy per probe and step.
+    It measures what we want, and nothing else that a reward model might please; but one step moves few questions, so
+    it is noisy, and all arms that scored in a step share its gain. It costs two forwards of the policy per probe and
+    step.
 
     Args:
         size: Probes, >= 1. They are the first prompts of the run that have right and wrong responses.
@@ -49,7 +50,7 @@ class ProbeGain(Signal):
             self.matcher.check(categories)
 
     def measure(self, batch: LabelledBatch, losses: PromptLosses, ask: Queries) -> Observations:
-        """The mean gain of all probes, about every judge of the step."""
+        """The mean gain of all probes, about every arm that scored in the step."""
         known = len(self.probes)
         self._collect(batch, self.matcher or ask.grader)
         values = torch.full((len(batch),), torch.nan, dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""Asking people which responses are better."""
