@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from laser_pl.report.agreement_warnings import alike, opposed
+from laser_pl.report.answer_warnings import misleading, without_answers
 from laser_pl.report.caution import Caution
 from laser_pl.report.data_warnings import too_long
 from laser_pl.report.records import RunRecords
@@ -486,6 +487,32 @@ def test_written_responses_are_no_policys() -> None:
 
 def test_responses_of_no_tokens_have_no_growth() -> None:
     assert longer(records(metrics=logged(epoch=[0, 0, 1, 1], response_length=[0.0, 0.0, 0.0, 0.0]))) is None
+
+
+def answers(category: str, count: int, misled: float | None, iteration: int = 0) -> dict[str, Any]:
+    shares = dict.fromkeys(ARMS, 0.5)
+    return {"iteration": iteration, "step": iteration, "category": category, "answers": count, "without": shares,
+            "by_answers": shares, "worth": shares, "misled": misled}  # fmt: skip
+
+
+def test_where_likelihoods_misled_is_told_also_when_training_has_mended_it() -> None:
+    lines = [answers("sums", 7, 0.0078), answers("words", 8, None), answers("sums", 7, None, iteration=1)]
+    found = misleading(records(answers=lines))
+    assert found is not None
+    assert found.what == (
+        "The policy's likelihoods mislead in 'sums': by 7 answers, p = .008, the reward models they favour are worse."
+    )
+    assert misleading(records(answers=lines[1:])) is None
+
+
+def test_answers_that_tell_nothing_are_missed_where_some_were_asked_for() -> None:
+    silent = [answers("sums", 0, None), answers("words", 0, None)]
+    found = without_answers(records(answers=silent))
+    assert found is not None
+    assert "python -m laser_pl label" in found.advice
+    assert without_answers(records(answers=[*silent, answers("lists", 1, None)])) is None
+    none_wanted = {"signal": {"class_path": "laser_pl.feedback.signals.FewAnswers", "init_args": {"answers": 0}}}
+    assert without_answers(records(answers=silent, selection=none_wanted)) is None
 
 
 def test_of_nothing_nothing_is_told() -> None:

@@ -1,0 +1,75 @@
+"""What arms make of compared responses, and who learns from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from laser_pl.bandits import LinUCB, Thompson
+from laser_pl.batches import Prompt
+from laser_pl.data.labels import Compared
+from laser_pl.errors import ConfigurationError
+from laser_pl.feedback.signals import FewAnswers, Loss
+from laser_pl.rewards import Pool, RewardModel
+from laser_pl.selection.labelled import Labels, examined
+from laser_pl.selection.panel import Panel
+
+
+class ByLength(RewardModel):
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+
+    def score(self, prompts: Any, responses: Any) -> Any:
+        return [[self.sign * len(text) for text in texts] for texts in responses]
+
+
+class Broken(RewardModel):
+    def score(self, prompts: Any, responses: Any) -> Any:
+        raise RuntimeError("no")
+
+
+def compared(id_: str, better: dict[str, bool], *categories: str) -> Compared:
+    return Compared(Prompt(id_, id_, id_), categories or ("all",), tuple(better), tuple(better.values()))
+
+
+def test_shares_by_hand_once_for_each_category_and_each_prompt_counts_once() -> None:
+    """Prompt p is compared twice, with 2 pairs of which the short arm has 1 right, and with 1 that it has wrong."""
+    given = [
+        compared("p", {"a": False, "bb": True, "ccc": False}, "x", "y"),
+        compared("p", {"a": False, "bb": True}, "x", "y"),
+        compared("q", {"a": True, "dddd": False}, "x"),
+    ]
+    panel = Panel(Pool({"short": ByLength(-1), "long": ByLength(1), "broken": Broken()}))
+    found = examined(given, ["short", "long", "broken"], panel)
+    assert [(prompt.id, prompt.category) for prompt in found.prompts] == [("p", "x"), ("p", "y"), ("q", "x")]
+    assert found.pairs.tolist() == [3, 3, 1]
+    assert found.accuracy[:, :2].tolist() == [[pytest.approx(1 / 3), pytest.approx(2 / 3)]] * 2 + [[1.0, 0.0]]
+    assert found.accuracy[:, 2].isnan().all()
+    assert found.of_arms[:2].tolist() == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
+
+
+def test_a_prior_from_labels_is_twice_what_an_arm_is_above_the_mean() -> None:
+    bandit = Thompson(spread=0.0, prior="labels")
+    bandit.start(["a", "b", "c"], 2)
+    bandit.learn_labels(torch.tensor([0.9, 0.5, torch.nan], dtype=torch.float64))
+    expected = bandit.explain(torch.zeros(1, 2)).mean
+    assert expected[0].tolist() == pytest.approx([0.4, -0.4, 0.0])
+    written = Thompson(spread=0.0, prior={"a": 0.4, "b": -0.4})
+    written.start(["a", "b", "c"], 2)
+    assert torch.allclose(written.explain(torch.ones(1, 2)).mean, bandit.explain(torch.ones(1, 2)).mean)
+    other = Thompson(spread=0.0, prior="labels")
+    other.start(["a", "b", "c"], 2)
+    other.load_state_dict(bandit.state_dict())
+    assert torch.equal(other.explain(torch.zeros(1, 2)).mean, expected)
+
+
+def test_labels_and_who_learns_from_them_are_there_together() -> None:
+    with pytest.raises(ConfigurationError, match=r"selection\.labels is set, and neither signal nor bandit learns"):
+        Labels("labels.jsonl", Loss(), LinUCB())
+    with pytest.raises(ConfigurationError, match=r"takes its prior from labels, and there are none\. Set selection"):
+        Labels(None, FewAnswers(), Thompson(prior="labels"))
+    for signal, bandit in ((FewAnswers(), LinUCB()), (Loss(), Thompson(prior="labels"))):
+        Labels("labels.jsonl", signal, bandit)
+    Labels(None, Loss(), Thompson(prior={"a": 0.1}))
