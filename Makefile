@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart study-smoke resume-table test test-fast test-lowest vllm test-vllm lint docs
+.PHONY: help install quickstart few study-smoke resume-table test test-fast test-lowest vllm test-vllm lint docs
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml
 # One thread: on models this small two gain a third on an idle machine and lose far more on a busy one.
 quickstart: $(INSTALLED) ## train the quickstart's policy by LASeR (2 CPU cores, under 2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m laser_pl fit --config experiments/quickstart.yaml
+
+few: $(INSTALLED) ## eight questions a category, answered by a stand-in, against what needs no answers (5 minutes)
+	experiments/few/run.sh $(BIN)/python
 
 study-smoke: $(INSTALLED) ## five ways to choose, two seeds each, to runs/study-smoke/RESULTS.md (under 10 minutes)
 	$(BIN)/python experiments/study/run.py --parts quickstart --granularities prompt --seeds 2 \

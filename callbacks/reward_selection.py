@@ -58,7 +58,7 @@ class RewardSelection(Callback):
         self.selector.panel.processes = ProcessGroup.of(trainer)
         self.selector.panel.device = trainer.strategy.root_device
         self.asker = self.selector.prepare(pl_module.matcher, pl_module.tokenizer, data.prompts["train"])
-        self.selector.labels.read(data.prompts["train"], pl_module.matcher)
+        self.selector.compared.read(data.prompts["train"], pl_module.matcher)
         if (wrong := what_is_wrong(self.selector.signal, pl_module.objective)) is not None:
             log.warning(wrong)
 

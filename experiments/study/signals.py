@@ -140,6 +140,17 @@ def samples(world: World, count: int, seed: int) -> tuple[list[Any], list[list[s
     return prompts, texts, Sampled(logprobs.double(), responses.mask.sum(-1).double(), same_texts(texts))
 
 
+def scores_of(world: World, pool: str, prompts: list[Any], texts: list[list[str]]) -> Tensor:
+    """What the arms of a pool say to a world's responses. Shape ``(K, B, n)``, float64."""
+    from laser_pl.rewards import Pool, RewardModel
+
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--arms", type=dict[str, RewardModel])
+    arms = POOLS[pool](world)
+    asked = Pool(parser.instantiate(parser.parse_object({"arms": arms})).arms)
+    return torch.stack([asked.score(arm, prompts, texts, torch.device("cpu")).double() for arm in arms])
+
+
 def measure_pools(name: str, seed: int) -> dict[str, Found]:
     """The quality of each signal in each pool of a world.
 
@@ -147,17 +158,11 @@ def measure_pools(name: str, seed: int) -> dict[str, Found]:
         name: The world's.
         seed: Of sampling.
     """
-    from laser_pl.rewards import Pool, RewardModel
-
     prompts, texts, sampled = samples(WORLDS[name], PROMPTS[name], seed)
     right = torch.tensor([[t == p.answer for t in row] for p, row in zip(prompts, texts, strict=True)])
-    parser = jsonargparse.ArgumentParser()
-    parser.add_argument("--arms", type=dict[str, RewardModel])
     results = {}
     for kind in POOL_NAMES[name]:
-        arms = POOLS[kind](WORLDS[name])
-        pool = Pool(parser.instantiate(parser.parse_object({"arms": arms})).arms)
-        scores = torch.stack([pool.score(arm, prompts, texts, torch.device("cpu")).double() for arm in arms])
+        scores = scores_of(WORLDS[name], kind, prompts, texts)
         results[kind] = measure(scores, right, sampled, [prompt.category for prompt in prompts])
     return results
 

@@ -51,7 +51,7 @@ def checks(trainer: Trainer, policy: Policy, data: PreferenceData, selector: Sel
         yield data.check_engine
         asked = sorted({prompt.category for prompt in data.prompts["train"]})
         yield lambda: signal.check(asked)
-        yield lambda: selector.labels.read(data.prompts["train"], policy.matcher)
+        yield lambda: selector.compared.read(data.prompts["train"], policy.matcher)
         for reward_model in pool.reward_models.values():
             yield lambda model=reward_model: model.check_categories(asked)  # type: ignore[misc]
 

@@ -68,6 +68,16 @@ class _Asking(PlanCLI):
         return texts
 
 
+def arguments() -> Arguments:
+    """What it takes itself."""
+    parser = Arguments("label", f"{OTHERS['label'][1]} What else is given is what `fit` would be given.")
+    parser.add_argument("--out", type=Path, default=Path("labels.jsonl"),
+                        help="The labels' file. If it is there already, its open questions are asked.")  # fmt: skip
+    parser.add_argument("--per_category", "--per-category", type=int, default=8,
+                        help="Prompts of each category to ask about.")  # fmt: skip
+    return parser
+
+
 def label(args: Sequence[str], console: Console | None = None, read: Callable[[str], str] | None = None) -> int:
     """Write prompts worth asking about with their responses, and ask about them where somebody can answer.
 
@@ -82,12 +92,7 @@ def label(args: Sequence[str], console: Console | None = None, read: Callable[[s
     Raises:
         ConfigurationError: If the configuration cannot be used, nothing can be asked, or the file cannot be written.
     """
-    parser = Arguments("label", f"{OTHERS['label'][1]} What else is given is what `fit` would be given.")
-    parser.add_argument("--out", type=Path, default=Path("labels.jsonl"),
-                        help="The labels' file. If it is there already, its open questions are asked.")  # fmt: skip
-    parser.add_argument("--per_category", "--per-category", type=int, default=8,
-                        help="Prompts of each category to ask about.")  # fmt: skip
-    options, rest = parser.parse_known_args(args)
+    options, rest = arguments().parse_known_args(args)
     if options.per_category < 1:
         raise ConfigurationError(f"label: --per_category must be >= 1, got {options.per_category}.")
     if options.out.suffix != ".jsonl":

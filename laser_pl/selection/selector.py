@@ -97,7 +97,7 @@ class Selector:
         pairs: Makes preference pairs from scores. For an objective of scores its ``truncated`` alone counts.
         granularity: What gets one arm. A ``batch``, each ``category`` in it, each ``prompt``, or what each process
             trains of the batch (``rank``); the context is the mean of the prompts'.
-        labels: A file of responses that people have compared, see ``Labels``; null: none.
+        labels: A file of compared responses, see ``Labels``; null: none.
         constraints: Reward models that only forbid, by names of your own. Whichever arm judges, a response is chosen
             only if each of them gives it its threshold.
         memory_budget: Bytes of their weights on a device, or ``24GiB``; null: no limit. The least recently used gives
@@ -116,7 +116,7 @@ class Selector:
         decisions: Those of the last batch, and what came of them once it was learned from.
         accuracies: How often each arm orders responses rightly, where the signal measures that.
         verdicts: What the constraints found so far.
-        labels: What people have compared; whoever runs the selector has it read.
+        compared: What people have compared; whoever runs the selector has it read.
         stuck: Why training cannot go on, once no reward model is left that could judge.
         arm_changes: Which arms came and went when the run was continued.
         measured: Observations of the signal in this iteration.
@@ -157,7 +157,7 @@ class Selector:
         self.normalizer = normalizer
         self.pairs = pairs
         self.granularity = granularity
-        self.labels = Labels(labels, signal, bandit)
+        self.compared = Labels(labels, signal, bandit)
         self.agreement_probe = count_of_probes(agreement_probe)
         self.check_ranks = check_ranks
         self.seed = seed
@@ -213,7 +213,7 @@ class Selector:
             step: The training step, counted from 0 over the run; who was put aside comes back by it.
         """
         self._start(self.context.size(batch.contexts.shape[-1]))
-        self.labels.teach(self.arms, self.panel)
+        self.compared.teach(self.arms, self.panel)
         before, self.polled = self.pool.costs, {}
         self.pool.health.step = step
         prompts, hidden = batch.prompts.prompts, batch.contexts.cpu()
@@ -374,7 +374,7 @@ class Selector:
         try:
             refuse_other_parts(state_dict["parts"], self._parts())
             self._start(state_dict["context_size"])
-            self.labels.forget()  # what they say was learned
+            self.compared.forget()  # what they say was learned
             for part in ("bandit", "context", "signal", "normalizer", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
             self.measured = state_dict.get("measured", 0)

@@ -21,6 +21,7 @@ import yaml
 
 from laser_pl.__main__ import run as laser_pl
 from laser_pl.commands.cli import LaserCLI, main
+from laser_pl.labelling.command import arguments
 from laser_pl.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +131,9 @@ def assert_accepted(command: list[str], capsys: pytest.CaptureFixture[str], monk
     program, *words = command
     if program == "torchrun":
         program, words = "python", words[words.index("-m") :]
+    if program == "python" and words[:3] == ["-m", "laser_pl", "label"]:  # takes what fit takes, beside its own
+        _, of_fit = arguments().parse_known_args(words[3:])
+        words = [*words[:2], "fit", *of_fit]
     if program == "python" and words[:2] == ["-m", "laser_pl"] and words[2] in LIGHTNING:
         for option, value in itertools.pairwise(words):
             if option == "--ckpt_path":
