@@ -95,8 +95,8 @@ def trainer(policy_folder: Path, tmp_path: Path) -> Callable[..., Any]:
     return make
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "selection.jsonl").read_text().splitlines()]
+def lines_of(folder: Path, name: str = "selection.jsonl") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "reward_model_seconds"} for line in lines]
 
 
@@ -138,8 +138,8 @@ def test_the_chosen_arm_scores_each_generation_batch_alone(
 @pytest.mark.parametrize(
     ("signal", "granularity"),
     [(signals.Trusted(share=1.0), "category"), (signals.Cooling(share=1.0), "prompt"),
-     (signals.ProbeGain(size=2), "batch")],
-    ids=["Trusted", "Cooling", "ProbeGain"],
+     (signals.ProbeGain(size=2), "batch"), (signals.FewAnswers(answers=2), "prompt")],
+    ids=["Trusted", "Cooling", "ProbeGain", "FewAnswers"],
 )  # fmt: skip
 def test_resumed_chooses_and_learns_as_undisturbed(
     signal: Any, granularity: str, trainer: Callable[..., Any], tmp_path: Path
@@ -434,6 +434,24 @@ def test_the_arm_that_is_right_is_found(trainer: Callable[..., Any], tmp_path: P
     last = lines_of(tmp_path / "out" / "selection")[-1]
     assert last["observed"] == {"errs": 0.0, "knows": 1.0}
     assert last["mean"]["knows"] > last["mean"]["errs"]
+
+
+def test_labels_are_learned_before_anything_is_sampled_and_recorded(
+    trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.jsonl"
+    rows = [{"prompt": f"{i}+{i}=", "chosen": "a long one", "rejected": "short"} for i in range(6)]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arms = {"short": lambda completions, **columns: [-float(len(text)) for text in completions],
+            "long": lambda completions, **columns: [float(len(text)) for text in completions]}  # fmt: skip
+    reward = SelectedReward(arms, signal=signals.FewAnswers(share=1.0), matcher=Holds(), labels=str(labels))
+    trainer(reward, max_steps=2).train()
+    found = {line["category"]: line for line in lines_of(tmp_path / "out" / "selection", "answers.jsonl")}
+    assert {name: line["answers"] for name, line in found.items()} == {"even": 3, "odd": 3}
+    assert all(line["by_answers"] == {"short": 0.0, "long": 1.0} for line in found.values())
+    labels.write_text('{"prompt": "0+0=", "chosen": "x"}\n')
+    with pytest.raises(ConfigurationError, match="row 1: column 'rejected' must hold a text"):
+        trainer(reward, max_steps=2).train()
 
 
 def test_what_the_page_shows_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

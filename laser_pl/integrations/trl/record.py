@@ -70,6 +70,7 @@ class Record:
         record = cls(folder)
         keep_steps_before(batches, folder.selection)
         keep_steps_before(batches, folder.judged)
+        keep_steps_before(batches, folder.answers)
         record.metrics.keep_first(rows)
         folder.summary.unlink(missing_ok=True)
         return record
@@ -103,8 +104,9 @@ class Record:
             self.metrics.log_metrics({"epoch": max(0, math.ceil(epoch) - 1), **numbers}, max(0, step - 1))
 
     def end(self, selector: Selector, batches: int, iterations: int) -> None:
-        """Write down that training has ended, and what scoring cost."""
-        pool = selector.pool
+        """Write down that training has ended, what answers say of the arms, and what scoring cost."""
+        when, pool = {"iteration": max(0, iterations - 1), "step": max(0, batches - 1)}, selector.pool
+        append_lines(self.folder.answers, (when | line for line in selector.signal.findings()), self.folder.path)
         write_json(
             self.folder.summary,
             {

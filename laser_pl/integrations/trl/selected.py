@@ -67,14 +67,15 @@ class SelectedReward:
 
     Args:
         reward_models: The arms, by names of your own: TRL's reward functions, or anything from ``laser_pl.rewards``.
-        signal: What a trained batch says of them: ``Trusted`` (needs answers to a few prompts), ``Majority``,
-            ``Cooling``, ``Gap``, or ``ProbeGain``; see ``laser_pl.feedback.signals``.
+        signal: What a trained batch says of them: ``FewAnswers``, ``Trusted`` (needs answers to more prompts),
+            ``Majority``, ``Cooling``, ``Gap``, or ``ProbeGain``; see ``laser_pl.feedback.signals``.
         bandit: Chooses one of them; null for ``LinUCB()``.
         context: Prepares hidden states, or features, for the bandit; null for ``ContextPreparation()``.
         features: From prompts to numbers ``(B, d)`` that the bandit sees instead of the policy's hidden states.
         normalizer: Turns what the signal says into the bandit's rewards; null for ``ContextBaseline()``.
         granularity: What gets one arm: a generation ``batch``, each ``category`` in it, or each ``prompt``.
         matcher: Says how right a response is, for signals and reward models that use answers; null for ``Exact()``.
+        labels: A file of compared responses, see ``laser_pl.selection.labelled.Labels``.
         answer: The data set's column of reference answers.
         category: Its column of categories.
         memory_budget: As in ``Selector``.
@@ -102,6 +103,7 @@ class SelectedReward:
         normalizer: RewardNormalizer | None = None,
         granularity: Granularity = "batch",
         matcher: Grader | None = None,
+        labels: str | None = None,
         answer: str = "answer",
         category: str = "category",
         memory_budget: str | int | None = None,
@@ -128,11 +130,11 @@ class SelectedReward:
         if signal.part is not None:
             raise ConfigurationError(
                 f"The signal {type(signal).__name__} is made of the training loss, and the loss of a policy gradient"
-                " says nothing about which reward model is right. Use Trusted (answers to a few prompts), Majority,"
+                " says nothing about which reward model is right. Use FewAnswers, Trusted (more answers), Majority,"
                 " Cooling or Gap of laser_pl.feedback.signals."
             )
         self.selector = Selector(
-            _arms(reward_models), bandit, context, signal, normalizer, BestWorst(per_prompt=1), granularity,
+            _arms(reward_models), bandit, context, signal, normalizer, BestWorst(per_prompt=1), granularity, labels,
             memory_budget=memory_budget, spill=spill, max_failures=max_failures, cooldown=cooldown, seed=seed,
         )  # fmt: skip
         self.features = features
@@ -194,6 +196,7 @@ class SelectedReward:
         signal.check(categories)
         for reward_model in self.selector.pool.reward_models.values():
             reward_model.check_categories(categories)
+        self.selector.compared.read(prompts, self.matcher)
         self._asker = self.selector.prepare(self.matcher, self.rows.tokenizer, prompts)
 
     def refuse_silence(self, prompts: Sequence[Prompt]) -> None:
