@@ -29,6 +29,9 @@ from laser_pl.runtime import progress
 from laser_pl.runtime.noise import quieten
 from laser_pl.runtime.seeds import derive_seed
 
+_ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto")
+"""Whatever the run will use: a few responses need one device."""
+
 
 class _Asking(PlanCLI):
     """``fit`` up to where it would begin, and then the policy's responses to a few prompts.
@@ -42,7 +45,7 @@ class _Asking(PlanCLI):
     def __init__(self, args: Sequence[str], stack: ExitStack, per_category: int) -> None:
         self.per_category = per_category
         self.lines: list[Line] = []
-        super().__init__(args, stack)
+        super().__init__([*args, *_ALONE], stack)
 
     def _run_subcommand(self, subcommand: str) -> None:
         policy, data = self.model, self.datamodule

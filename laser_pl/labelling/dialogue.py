@@ -49,7 +49,7 @@ def ask(lines: Sequence[Line], console: Console, read: Callable[[str], str] = in
     Args:
         lines: Of a labels file; they are filled in.
         console: Where to print.
-        read: Reads a line from the person; EOF stops as well.
+        read: Reads a line from the person; its end, or an interrupt, stops as well.
 
     Yields:
         Each line that was filled in.
@@ -66,7 +66,7 @@ def ask(lines: Sequence[Line], console: Console, read: Callable[[str], str] = in
         while answer is None:
             try:
                 text = read("> ")
-            except EOFError:
+            except (EOFError, KeyboardInterrupt):
                 text = ""
             if not text.strip():
                 return

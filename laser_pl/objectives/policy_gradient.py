@@ -35,7 +35,7 @@ class PolicyGradient(Objective):
     policy of its start wrote, which is what ratio and clipping are for.
 
     Prompts whose scores are all the same have no loss and do not count in the mean, where others count them as 0.
-    Before training moves the policy the loss is 0 whoever judged: the bandit needs a signal that is made of something
+    Before training moves the policy the loss is 0 whoever scored: the bandit needs a signal that is made of something
     else.
 
     Args:

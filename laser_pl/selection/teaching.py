@@ -45,7 +45,7 @@ def what_is_wrong(signal: Signal, objective: Objective) -> str | None:
     if objective.informs(signal.part):
         return None
     name = objective.parts[0] if signal.part == LOSS else signal.part
-    first = "its first value is ln 2 whoever judged" if name == "dpo" else "its first value is the same whoever judged"
+    first = "its first value is ln 2 whoever scored" if name == "dpo" else "its first value is the same whoever scored"
     told = "loss" if objective.needs == "scores" and signal.part == LOSS else f"{called(name)} loss alone"
     return (
         f"The bandit learns from the {told}, which says nothing"
@@ -58,5 +58,8 @@ def _that_work(objective: Objective) -> str:
     if objective.informs(LOSS):
         return "laser_pl.feedback.signals.Loss, or another"
     if objective.needs == "scores":
-        return "laser_pl.feedback.signals.Cooling, Majority or Trusted"
-    return "laser_pl.feedback.signals.Cooling, Nll or Trusted, or train with an nll_weight > 0 and learn from the Loss"
+        return "laser_pl.feedback.signals.FewAnswers, Cooling, Majority or Trusted"
+    return (
+        "laser_pl.feedback.signals.FewAnswers, Cooling, Nll or Trusted, or train with an nll_weight > 0 and learn from"
+        " the Loss"
+    )

@@ -95,7 +95,7 @@ def chance_is_what_labels_at_random_give(objective: Objective) -> None:
         hold(
             objective.informs(name) != alike,
             f"informs('{name}') is {objective.informs(name)}, and before training moves the policy its values"
-            f" {'are the same whoever judged' if alike else 'differ with who judged'}.",
+            f" {'are the same whoever scored' if alike else 'differ with who scored'}.",
         )
 
 

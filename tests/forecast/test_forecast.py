@@ -395,7 +395,7 @@ def test_of_a_supervised_run_nothing_is_said_of_who_judges(
     for supervised in ([], ["--model.objective=laser_pl.objectives.Supervised", "--data.columns.response=answer"]):
         main(["--config", str(tmp_path / "run.yaml"), *odd, *supervised])
         told.append(" ".join(capsys.readouterr().out.split()))
-    nothing = "which says nothing about which reward model is right: its first value is ln 2 whoever judged."
+    nothing = "which says nothing about which reward model is right: its first value is ln 2 whoever scored."
     for finding in ("selection.granularity is category, but", nothing):
         assert finding in told[0]
         assert finding not in told[1]

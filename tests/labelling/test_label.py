@@ -112,6 +112,20 @@ def test_open_questions_are_asked_and_each_answer_is_kept(tmp_path: Path, capsys
     assert f"fit --config preset:few --selection.labels {path}" in capsys.readouterr().out
 
 
+def test_an_interrupt_keeps_what_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text("".join(json.dumps(OPEN) + "\n" for _ in range(2)))
+    typed = iter(["2"])
+
+    def read(prompt: str) -> str:
+        for text in typed:
+            return text
+        raise KeyboardInterrupt
+
+    assert label(["--out", str(path)], Console(file=StringIO()), read) == 1
+    assert [line["better"] for line in lines_of(path)] == [[2], None]
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [('{"prompt": "x"}', "row 1: there is no prompt with responses to ask about"), ("[", "this is no JSON")],
@@ -157,7 +171,8 @@ def test_a_run_learns_from_what_was_said_and_says_where_likelihoods_mislead(
 ) -> None:
     path = tmp_path / "labels.jsonl"
     asked = fit_command(tmp_path)[1:]
-    assert label([*asked, "--out", str(path), "--per_category=5"]) == 0
+    several = ["--trainer.devices=2", "--trainer.strategy=ddp"]  # which a few responses do not need
+    assert label([*asked, *several, "--out", str(path), "--per_category=5"]) == 0
     lines = lines_of(path)
     assert {line["category"] for line in lines} == {"addition", "comparing", "reversing", "sorting"}
     assert len(lines) == 20
