@@ -32,6 +32,7 @@ LINES = r"((?:(?!```).*\n)*)```"
 CELL = re.compile(rf'^```(sh|python)\n{LINES}\n\n```text\n{LINES}$|^```yaml title="(.+?)"\n{LINES}$', re.MULTILINE)
 HEAD = """import os
 
+os.environ |= {"TERM": "dumb", "COLUMNS": "80"}  # lines, not a view that is drawn again and again
 if os.path.basename(os.getcwd()) == "experiments":
     os.chdir("..")  # paths start at the repository's root
 """

@@ -189,6 +189,8 @@ def _tiny(usual: Any, text: Any, changes: dict[str, Any]) -> Any:
         for name in usual.sub_configs
         if name not in special and (part := getattr(usual, name, None)) is not None
     }
+    if usual.model_type == "git":  # which takes no configuration in older versions
+        parts = {name: part.to_dict() for name, part in parts.items()}
     return type(usual)(**_sizes(usual) | parts | special | (changes if usual is text else {}))
 
 

@@ -6,9 +6,11 @@ import gc
 import os
 import tempfile
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 # Before anything imports Hugging Face or W&B, which read these once. Child processes inherit them.
 _HOME = tempfile.TemporaryDirectory(prefix="laser_pl_tests_", ignore_cleanup_errors=True)
@@ -25,6 +27,10 @@ os.environ |= {
 # Whoever imports it has another kind of device for good; the search for doctests imports everything.
 collect_ignore = ["pretend_card.py"]
 collect_ignore_glob = ["long/[!t]*.py"]  # scripts, which are started
+if Version(version("transformers")) < Version("5.17"):  # the table of families is that of newer ones
+    collect_ignore.append("test_causal_families.py")
+if Version(version("torch")) < Version("2.7"):  # which shares no weights out, and is refused
+    collect_ignore += ["runtime/test_sharding.py", "fit/test_sharded.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

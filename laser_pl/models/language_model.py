@@ -101,6 +101,7 @@ class Weights:
         """
         config = self.load_config()
         dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
+        config.dtype = dtype  # where older transformers look, for what is inside a classifier
         with self._telling("a model"), torch.device("meta"):
             return model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
 

@@ -19,6 +19,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning_utilities.core.rank_zero import rank_zero_only
+from torch.torch_version import TorchVersion
 
 from laser_pl.errors import ConfigurationError
 from laser_pl.runtime.interruption import Interrupted
@@ -130,6 +131,11 @@ def _not_sharded_so(name: str) -> str:
 
 
 def _refuse_otherwise_sharded(trainer: Trainer, strategy: ShardedStrategy) -> None:
+    if TorchVersion(torch.__version__) < "2.7":  # whose shares of a tensor come from one process alone
+        raise ConfigurationError(
+            f"trainer.strategy shares weights out, which needs torch 2.7; this is {torch.__version__}. Install a newer"
+            " torch, or set trainer.strategy to ddp."
+        )
     parts, processes = strategy._tensor_parallel_size, trainer.world_size
     if parts != 1:
         raise ConfigurationError(

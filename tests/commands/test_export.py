@@ -24,7 +24,7 @@ def size() -> list[str]:
     """Two iterations, whose chunks of rollouts end within batches."""
     return [
         "--trainer.max_epochs=2", "--data.prompts_per_iteration=14", "--data.rollout_batch_size=5",
-        "--selection.granularity=prompt", "--selection.pairs.min_margin=1.0",
+        "--selection.granularity=prompt", "--selection.pairs.min_margin=3.0",
     ]  # fmt: skip
 
 

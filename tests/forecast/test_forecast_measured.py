@@ -112,13 +112,22 @@ def watched(call: Callable[..., Any], phase: str, peaks: dict[str, int]) -> Call
         if isinstance(self, Selector):  # loading is no scoring
             for name in self.pool.names:
                 self.pool.memory.hold(name, torch.device("cpu"))
-        known = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
+        known = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor) and has_storage(found)]
         with LiveBytes(known) as live:
             result = call(self, *args, **kwargs)
         peaks[phase] = max(peaks.get(phase, 0), live.peak)
         return result
 
     return wrapped
+
+
+def has_storage(tensor: torch.Tensor) -> bool:
+    """Not so where older versions of torch keep an undefined one."""
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def bytes_of(tensors: Iterator[torch.Tensor]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_every_sampled_text_is_its_characters(causal_model: Callable[..., Any], 
     characters = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     for ids, mask, text in zip(responses.tokens[0], responses.mask[0], responses.texts[0], strict=True):
         assert text == "".join(characters[id_] for id_ in ids[mask.bool()].tolist() if id_ >= SPECIAL)
-    cleaned = [tokenizer.clean_up_tokenization(text) for text in responses.texts[0]]
+    cleaned = [re.sub(r" (?=[.,!?]|n't|'m|'s)", "", text) for text in responses.texts[0]]  # as a clean-up would
     assert cleaned != responses.texts[0]  # there was something to lose
 
 

@@ -60,6 +60,8 @@ WRITE = {
 
 
 def config_of(kind: str, name: str | None, **changes: Any) -> Any:
+    if kind == "encoder-decoder":  # which has no usual parts in older versions
+        changes |= {part: {"model_type": "bert"} for part in ("encoder", "decoder")}
     config = AutoConfig.for_model(kind, **changes)
     config.architectures = None if name is None else [name]
     return config

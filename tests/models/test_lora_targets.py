@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import CONFIG_MAPPING, Gemma3Config, Gemma3ForConditionalGeneration
 
 from laser_pl.commands.cli import LaserCLI
 from laser_pl.errors import ConfigurationError
@@ -67,8 +67,9 @@ def test_a_tower_for_images_gets_no_adapter(sees_images: Path, targets: Any) -> 
 
 # Attention to an encoder, indices that choose tokens, towers within the decoder, keys and values of other layers,
 # routers, a head whose name is that of a decoder, layers of Linear's kind for groups of heads.
-FAMILIES = ["bart", "deepseek_v32", "git", "gemma3n_text", "mixtral", "modernbert-decoder", "bert", "gpt2", "mllama",
-            "mamba", "falcon_h1", "deepseek_v4"]  # fmt: skip
+EVERY = ["bart", "deepseek_v32", "git", "gemma3n_text", "mixtral", "modernbert-decoder", "bert", "gpt2", "mllama",
+         "mamba", "falcon_h1", "deepseek_v4"]  # fmt: skip
+FAMILIES = [family for family in EVERY if family in CONFIG_MAPPING]  # the oldest transformers that we take lacks two
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:peft", "ignore::RuntimeWarning:peft")  # its own, on experts and GPT-2

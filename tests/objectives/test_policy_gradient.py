@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from laser_pl import Selector
 from laser_pl.bandits import Fixed, LinUCB
@@ -268,8 +269,16 @@ def test_a_labelled_batch_has_scores_and_no_pairs(rollouts: Callable[..., Rollou
     assert (decision.pairs, decision.prompts_without_pairs, decision.tied) == (None, 0, [])
 
 
+class FlatFirst(LinUCB):
+    """Takes the first arm where the others are as good; which that is is drawn otherwise."""
+
+    def select(self, contexts: Tensor) -> Tensor:
+        super().select(contexts)
+        return torch.zeros(len(contexts), dtype=torch.int64)
+
+
 def test_who_ties_is_passed_over_and_learned_of_as_of_chance(rollouts: Callable[..., RolloutBatch]) -> None:
-    made = selector({"flat": Says(a=1.0, b=1.0, c=1.0), "steep": Says(a=3.0, b=2.0, c=1.0)}, bandit=LinUCB())
+    made = selector({"flat": Says(a=1.0, b=1.0, c=1.0), "steep": Says(a=3.0, b=2.0, c=1.0)}, bandit=FlatFirst())
     objective, batch = PolicyGradient(), rollouts([[[2], [3], [4]]] * 2, **ABC)
     labelled = made.label(batch, step=0)
     assert labelled.arms.tolist() == [1, 1]

@@ -216,3 +216,13 @@ def test_what_cannot_be_shared_out_so_is_refused(
     trainer.strategy.precision_plugin.precision = precision
     with pytest.raises(ConfigurationError, match=told):
         refuse_other_processes(trainer)
+
+
+def test_an_older_torch_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it fails in the first forward."""
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    strategy = sharing_weights_out(ModelParallelStrategy(tensor_parallel_size=1))
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, **off)
+    with pytest.raises(ConfigurationError, match=r"needs torch 2\.7; this is 2\.6\.0\+cu124\. Install"):
+        refuse_other_processes(trainer)
