@@ -39,3 +39,46 @@ def plot_alphas(results: Results, presets: Sequence[str], values: Sequence[float
         axis.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+ANSWERS = {0: "few_0", 2: "few_2", 4: "few_4", 8: "few", 16: "few_16"}
+"""The strategy by answers in each category."""
+LEVELS = {
+    "oracle": "always the right specialist",
+    "trusted": "trusted, an eighth of all answers",
+    "random": "at random",
+}
+
+
+def plot_answers(results: Results, granularity: str, path: Path) -> None:
+    """Accuracy over answers a category, a panel for each world: every seed, and their mean.
+
+    Args:
+        results: Of all worlds.
+        granularity: What gets one arm.
+        path: The PNG.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    worlds = sorted({job.world for job in results})
+    figure, axes = plt.subplots(1, len(worlds), figsize=(4.5 * len(worlds), 3.6), layout="constrained", squeeze=False)
+    for axis, world in zip(axes[0], worlds, strict=True):
+        own = {job: outcome for job, outcome in results.items() if job.world == world}
+        by_count = {n: list(select(own, name, "base", granularity).values()) for n, name in ANSWERS.items()}
+        known = {n: [outcome.after for outcome in runs] for n, runs in by_count.items() if runs}
+        axis.plot(list(known), [sum(values) / len(values) for values in known.values()], color="C0", label="few")
+        for n, values in known.items():
+            axis.scatter([n] * len(values), values, color="C0", s=14)
+        for color, (name, label) in zip(("C2", "C1", "C7"), LEVELS.items(), strict=True):
+            level = [outcome.after for outcome in select(own, name, "base", granularity).values()]
+            if level:
+                axis.axhline(sum(level) / len(level), color=color, linestyle="--", label=label)
+        axis.set_xticks(list(known))
+        axis.set_xlabel("answers in each category")
+        axis.set_title(f"test accuracy, {world} world")
+    axes[0][0].legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

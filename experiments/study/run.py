@@ -4,7 +4,7 @@ Run:  python experiments/study/run.py --seeds 10
 Cost: about 40 s per fit and core; --parts says which parts. What came of a fit is a line of ``fits.jsonl``, and is not
 run again, so the command can be stopped and started, on another machine too, and asked for more seeds later.
 
-It writes ``fits.jsonl``, ``RESULTS.md`` and ``alpha.png`` beside itself, or where --results says; each part rewrites
+It writes ``fits.jsonl``, ``RESULTS.md`` and its pictures beside itself, or where --results says; each part rewrites
 its own section from all fits that are known.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from fits import Fits
 from jobs import Job, run
-from plots import plot_alphas
+from plots import plot_alphas, plot_answers
 from tables import Results, alphas, comparison, objectives, pools
 from worlds import ROOT, WORLDS
 
@@ -123,7 +123,9 @@ def section(name: str, part: Part, results: Results) -> list[str]:
             found = pools(results, part.strategies, part.pools, granularity)
             found = [note, "", *found] if found else []
         else:
-            found = comparison(results, part.strategies, granularity, "few" if "few" in part.strategies else "cooling")
+            by_answers = "few" in part.strategies
+            found = comparison(results, part.strategies, granularity, "few" if by_answers else "cooling")
+            found += ["", "![Over answers](answers.png)"] if found and by_answers else []
         if found:
             lines += [f"### One reward model per {granularity}", "", *found, ""]
     return lines
@@ -201,6 +203,8 @@ def main(args: list[str] | None = None) -> None:
         commits = [outcome.commit for outcome in results.values()]
         write_part(options.results, name, [*lines, stamp(command, commits)])
         print("\n".join(lines))
+        if name.endswith("few"):
+            plot_answers(fits.known, "batch", options.results.with_name("answers.png"))
         if name == "alpha":
             plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))
 

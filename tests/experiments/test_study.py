@@ -131,6 +131,28 @@ def test_alphas_by_hand(study: dict[str, ModuleType], tmp_path: Path) -> None:
     assert (tmp_path / "alpha.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_answers_are_a_picture_of_all_worlds_and_part_of_their_section(
+    study: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    job, run = study["jobs"].Job, study["run"]
+    results = {
+        job(world, "base", name, "batch", seed): outcome(study, after)
+        for world in ("quickstart", "second")
+        for name, after in (("few_0", 0.5), ("few", 0.7), ("oracle", 0.8))
+        for seed in (0, 1)
+    }
+    fits = study["fits"].Fits(tmp_path / "fits.jsonl")
+    for one, found in results.items():
+        fits.add(one, found)
+    run.main(["--seeds", "0", "--parts", "few", "second_few", "--results", str(tmp_path / "RESULTS.md")])
+    assert (tmp_path / "answers.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page.count("![Over answers](answers.png)") == 2
+    rows = [line for line in page.splitlines() if line.startswith("| few |")]
+    assert [row.split(" | ")[3:5] for row in rows] == [["0.700, 0.700", "75%"]] * 2
+    assert "| **few_0** |" in page  # which uses no answer
+
+
 def test_pools_by_hand(study: dict[str, ModuleType]) -> None:
     job = study["jobs"].Job
     results = {
