@@ -84,7 +84,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path],
 def test_every_block_says_what_it_is() -> None:
     """One of another kind gets a test here; ``text`` is what a program says, or a picture."""
     kinds = {kind for path in DOCUMENTS for kind, *_ in FENCE.findall(path.read_text(encoding="utf-8"))}
-    assert kinds == {"sh", "python", "yaml", "json", "text", "bibtex"}
+    assert kinds == {"sh", "python", "yaml", "json", "text"}
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         assert 2 * len(FENCE.findall(text)) == len(re.findall(r"^ *```", text, re.MULTILINE)), path
