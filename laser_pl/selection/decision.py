@@ -81,6 +81,16 @@ class Decision:
         return Decision(**{name: value for name, value in line.items() if name in own}, parts=parts)
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """A batch that was labelled, and not learned from yet: rows, contexts ``(M, d)``, and the costs before it."""
+
+    rows: list[list[int]]
+    contexts: Tensor
+    judgement: Judgement
+    before: Costs
+
+
 def decisions_of(path: Path, iteration: int) -> list[Decision]:
     """Those of an iteration that are written in ``selection.jsonl``; none if there is no such file."""
     if not path.exists():

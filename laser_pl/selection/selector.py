@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -25,7 +25,6 @@ from laser_pl.rewards.asker import Asker
 from laser_pl.rewards.base import RewardModel
 from laser_pl.rewards.characters import characters_of
 from laser_pl.rewards.constraints import Constraint
-from laser_pl.rewards.costs import Costs
 from laser_pl.rewards.health import Health
 from laser_pl.rewards.memory import Memory
 from laser_pl.rewards.pool import Pool
@@ -35,7 +34,7 @@ from laser_pl.selection.agreement import count_of_probes, probe
 from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by, refuse_shared_names
 from laser_pl.selection.continued import changes_of_arms, in_new_words, refuse_other_parts
-from laser_pl.selection.decision import Decision, category_of, conclude, decide
+from laser_pl.selection.decision import Decision, Labelling, category_of, conclude, decide
 from laser_pl.selection.fallback import Judgement, Outcome, first_open, judge, none_paired
 from laser_pl.selection.granularity import Granularity, decision_of_rows, rows_of_decisions
 from laser_pl.selection.labelled import Labels
@@ -43,16 +42,6 @@ from laser_pl.selection.lessons import teach
 from laser_pl.selection.panel import Panel
 from laser_pl.selection.scores import NO_PAIRS, every_pair, scores_to_train
 from laser_pl.selection.told_nothing import observed
-
-
-@dataclass(frozen=True)
-class _Labelling:
-    """A batch that was labelled, and not learned from yet: rows, contexts ``(M, d)``, and the costs before it."""
-
-    rows: list[list[int]]
-    contexts: Tensor
-    judgement: Judgement
-    before: Costs
 
 
 class Selector:
@@ -172,7 +161,7 @@ class Selector:
         self.probed: list[dict[str, Any]] = []
         self.polled: dict[int, Tensor] = {}
         self._to_probe: Sequence[RolloutBatch] = ()
-        self._labelling: _Labelling | None = None
+        self._labelling: Labelling | None = None
         self._started = False
 
     # -- a run -------------------------------------------------------------------------------------------------------
@@ -236,7 +225,7 @@ class Selector:
         self.decisions = decide(
             labelled, rows, step, self.arms, why, judgement, allowed.forbidden, costs, self.needs == "pairs"
         )
-        self._labelling = _Labelling(rows, contexts, judgement, before)
+        self._labelling = Labelling(rows, contexts, judgement, before)
         return labelled
 
     @torch.no_grad()

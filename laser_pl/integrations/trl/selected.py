@@ -124,9 +124,8 @@ class SelectedReward:
             if not isinstance(part, kind):
                 raise ConfigurationError(f"{name} must be a {kind.__name__}, made with its arguments, got {part!r}.")
         if granularity not in get_args(Granularity):
-            raise ConfigurationError(
-                f"granularity must be one of {', '.join(get_args(Granularity))}, got {granularity!r}."
-            )
+            one = ", ".join(get_args(Granularity))
+            raise ConfigurationError(f"granularity must be one of {one}, got {granularity!r}.")
         if signal.part is not None:
             raise ConfigurationError(
                 f"The signal {type(signal).__name__} is made of the training loss, and the loss of a policy gradient"
