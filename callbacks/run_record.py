@@ -135,9 +135,10 @@ class RunRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record what answers say of the reward models."""
-        if trainer.is_global_zero:
+        found = self.selector.signal.findings()
+        if trainer.is_global_zero and found:
             when = {"iteration": trainer.current_epoch, "step": self.steps - 1}
-            append_lines(self.folder.answers, (when | line for line in self.selector.signal.findings()))
+            append_lines(self.folder.answers, (when | line for line in found))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the adapter in PEFT's own format."""

@@ -83,7 +83,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Labelling:
-    """A batch that was labelled, and not learned from yet: rows, contexts ``(M, d)``, and the costs before it."""
+    """A batch that was labelled, and not learned from yet.
+
+    Attributes:
+        rows: The rows of the batch that each decision is about.
+        contexts: Those that were decided about. Shape ``(M, d)``.
+        judgement: Who was asked in each decision.
+        before: What all had cost before it.
+    """
 
     rows: list[list[int]]
     contexts: Tensor

@@ -81,11 +81,15 @@ def test_the_notebook_is_one(script: ModuleType) -> None:
 
 
 def test_what_is_printed_is_what_the_page_shows(script: ModuleType, ran: Ran) -> None:
-    """Word by word; counts to the unit, accuracies and rewards within 0.15, bytes within 40 %."""
+    """Word by word; counts to the unit, accuracies and rewards within 0.15, bytes within 40 % but for a process's."""
     shown = [cell for cell in script.cells_of(PAGE) if cell.kind != "prose"]
     assert len(ran.printed) == 1 + len(shown)  # the first changes the folder
     for cell, printed in zip(shown, ran.printed[1:], strict=True):
         assert_alike(script.elided(printed), cell.output, exact=not COUNTS_MAY_DIFFER.search(cell.source))
+
+
+OF_A_PROCESS = 100 * 2**20
+"""Bytes from which Python and its libraries are in a figure, which grow with what else the process has done."""
 
 
 def plain(text: str) -> list[str]:
@@ -99,12 +103,19 @@ def assert_alike(printed: str, shown: str, exact: bool) -> None:
     assert found[::2] == wanted[::2]
     for ours, theirs in zip(found[1::2], wanted[1::2], strict=True):
         if theirs.endswith("iB"):
-            assert ours[-3:] == theirs[-3:]
-            assert value(ours) == pytest.approx(value(theirs), rel=0.4), (ours, theirs)
+            if size(theirs) < OF_A_PROCESS:
+                assert size(ours) == pytest.approx(size(theirs), rel=0.4), (ours, theirs)
+            else:
+                assert size(ours) >= OF_A_PROCESS, (ours, theirs)
         elif "." in theirs:
             assert value(ours) == pytest.approx(value(theirs), abs=0.15), (ours, theirs)
         elif exact:
             assert ours == theirs
+
+
+def size(number: str) -> float:
+    """Bytes."""
+    return value(number) * 1024 ** " KMG".index(number[-3])
 
 
 def value(number: str) -> float:

@@ -106,7 +106,8 @@ class Record:
     def end(self, selector: Selector, batches: int, iterations: int) -> None:
         """Write down that training has ended, what answers say of the arms, and what scoring cost."""
         when, pool = {"iteration": max(0, iterations - 1), "step": max(0, batches - 1)}, selector.pool
-        append_lines(self.folder.answers, (when | line for line in selector.signal.findings()), self.folder.path)
+        if found := selector.signal.findings():
+            append_lines(self.folder.answers, (when | line for line in found), self.folder.path)
         write_json(
             self.folder.summary,
             {
