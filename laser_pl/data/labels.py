@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from laser_pl.batches import Prompt
@@ -13,7 +14,7 @@ from laser_pl.data.prompts import content_hash
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import content_of
 from laser_pl.errors import ConfigurationError
-from laser_pl.messages.suggestions import closest, perhaps
+from laser_pl.messages.suggestions import closest, closest_path, perhaps
 from laser_pl.metrics.grader import Grader
 
 UNTOLD = ("both", "neither", "skip")
@@ -57,8 +58,13 @@ def compared_in(path: str, prompts: Sequence[Prompt], grader: Grader) -> list[Co
         grader: Says which responses are right where a line holds an answer.
 
     Raises:
-        ConfigurationError: If a line cannot be understood, or none says that a response is better than another.
+        ConfigurationError: If there is no file, a line cannot be understood, or none says that a response is better
+            than another.
     """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        meant = None if file.exists() else closest_path(file)
+        raise ConfigurationError(f"selection.labels: there is no file '{path}'.{perhaps(meant, ADVICE)}")
     rows = Table(path).rows()
     known = {_key(prompt.prompt): prompt for prompt in prompts}
     categories = tuple(sorted({prompt.category for prompt in prompts}))

@@ -62,6 +62,18 @@ def test_preferences_of_others_are_taken_as_texts_and_as_chats(tmp_path: Path) -
     assert chat.prompt.id not in {"1", "2", text.prompt.id}
 
 
+def test_a_file_that_is_not_there_is_missed_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text("")
+    with pytest.raises(
+        ConfigurationError, match=r"selection\.labels: there is no file .*labls.* Did you mean .*labels"
+    ):
+        compared_in(str(tmp_path / "labls.jsonl"), PROMPTS, Number())
+    with pytest.raises(
+        ConfigurationError, match=r"selection\.labels: there is no file .* Set selection\.labels to a file"
+    ):
+        compared_in(str(tmp_path), PROMPTS, Number())
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
