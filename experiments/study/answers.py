@@ -12,24 +12,20 @@ It writes its section of ``RESULTS.md``, or where --results says.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from candidates import Sampled, of_the_first
-from signals import POOL_NAMES, PROMPTS, TITLES, samples, scores_of
+from signals import POOL_NAMES, PROMPTS, TITLES, samples, scores_of, write
 from torch import Tensor
-from worlds import ROOT, WORLDS
+from worlds import WORLDS
 
 from laser_pl.feedback.evidence import CHANCE, MISLED_FROM, PAIRS_OF_AN_ANSWER, Evidence
 from laser_pl.feedback.signals.cooling import gain_of_the_likelier
 from laser_pl.feedback.signals.trusted import share_ordered_rightly
-from laser_pl.report.summary import checked_out
 
 COUNTS = [0, 1, 2, 4, 8, 16]
 FREE = 64
@@ -38,6 +34,9 @@ DRAWS = 200
 WORTHS = [0, 1, 2, 4, 8]
 WORTH = 4
 """What the signal takes."""
+ASKED = [2, 4, 8]
+TRIED = 4
+"""Prompts that are tried for each question that is wanted."""
 SHOWN = 4
 """Unlike responses that ``label`` shows."""
 
@@ -119,13 +118,18 @@ def prediction_powered(known: Answers, free: Tensor, asked: Tensor) -> Tensor:
     return expected[:, free].mean(-1) + residual
 
 
+def unlike(known: Answers, tried: Tensor) -> Tensor:
+    """Prompts to which not all responses are alike, in the same order."""
+    return tried[known.unlike[tried] > 1]
+
+
 CHOICES: dict[str, Callable[[Answers, Tensor, int], Tensor]] = {
     "at random": lambda known, tried, count: tried[:count],
-    "at random, of those with unlike responses": lambda known, tried, count: tried[known.unlike[tried] > 1][:count],
+    "at random, of those with unlike responses": lambda known, tried, count: unlike(known, tried)[:count],
     "arms disagree most": lambda known, tried, count: tried[known.disputed[tried].argsort(descending=True)[:count]],
     "most unlike responses": lambda known, tried, count: tried[known.unlike[tried].argsort(descending=True)[:count]],
 }
-"""Which of some prompts are asked about: four times as many are tried as are wanted."""
+"""Which of the prompts that are tried are asked about."""
 
 
 def draws(count: int, seed: int = 0) -> Iterator[Tensor]:
@@ -190,10 +194,71 @@ def _answers(count: int) -> str:
     return f"{count} answer" + ("" if count == 1 else "s")
 
 
-def _means(pools: Pools, value: Callable[[Answers, Answers], float]) -> str:
-    """Of the categories without adversaries, and of all pools."""
-    by_pool = [sum(value(*both) for both in own.values()) / len(own) for own in pools.values()]
-    return f"{by_pool[list(pools).index('base')]:.3f} / {sum(by_pool) / len(by_pool):.3f}"
+def means(pools: Pools, counts: list[int], value: Callable[[Answers, Answers, int], float]) -> list[str]:
+    """A table's cells: for each number of answers the mean over categories without adversaries, and over all pools.
+
+    Args:
+        pools: Of one world.
+        counts: Numbers of answers.
+        value: From a category, as all responses and as those that are shown tell of it, and such a number.
+    """
+    cells = []
+    for count in counts:
+        by_pool = {kind: sum(value(*both, count) for both in own.values()) / len(own) for kind, own in pools.items()}
+        cells.append(f"{by_pool['base']:.3f} / {sum(by_pool.values()) / len(by_pool):.3f}")
+    return cells
+
+
+def by_worth(pools: Pools) -> list[str]:
+    """A row for each number of answers that the evidence without answers counts for, and for the corrected mean."""
+    rows = {}
+    for worth in WORTHS:
+        rows[_answers(worth) if worth else "nothing: answers alone"] = means(
+            pools, COUNTS, lambda known, _, count, worth=worth: quality(  # type: ignore[misc]
+                known, lambda order: worth_of(known, order[:FREE], order[:count], worth))
+        )  # fmt: skip
+    rows["corrected mean (prediction-powered)"] = means(
+        pools, COUNTS, lambda known, _, count: quality(
+            known, lambda order: prediction_powered(known, order[:FREE], order[:count]))
+    )  # fmt: skip
+    return _table(["evidence without answers counts for", *map(_answers, COUNTS)], rows)
+
+
+def by_choice(pools: Pools) -> list[str]:
+    """A row for each way to choose questions; the last as ``label`` asks them."""
+
+    def named(known: Answers, choose: Callable[[Answers, Tensor, int], Tensor], count: int) -> float:
+        return quality(
+            known, lambda order: worth_of(known, order[:FREE], choose(known, order[: TRIED * count], count), WORTH)
+        )
+
+    rows = {
+        name: means(pools, ASKED, lambda known, _, count, choose=choose: named(known, choose, count))  # type: ignore[misc]
+        for name, choose in CHOICES.items()
+    }
+    like_label = "at random, of those with unlike responses"
+    rows[f"{like_label}, {SHOWN} of them shown"] = means(
+        pools, ASKED, lambda _, shown, count: named(shown, CHOICES[like_label], count)
+    )
+    return _table(["questions", *map(_answers, ASKED)], rows)
+
+
+def by_category(pools: Pools) -> list[str]:
+    """Whom likelihoods alone name, and how often answers say that they mislead; without adversaries."""
+    rows = {}
+    for category, (known, _) in pools["base"].items():
+        named = quality(known, lambda order, known=known: worth_of(known, order[:FREE], order[:0], WORTH))  # type: ignore[misc]
+        rows[category] = [f"{named:.3f}", *(f"{alarm(known, count):.0%}" for count in (4, 8))]
+    return _table(["category", "arm named without answers", _answers(4), _answers(8)], rows)
+
+
+def _answers(count: int) -> str:
+    return f"{count} answer" + ("" if count == 1 else "s")
+
+
+def _table(heads: list[str], rows: dict[str, list[str]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())]
 
 
 def page(results: dict[str, Pools], seed: int) -> list[str]:
@@ -206,62 +271,23 @@ def page(results: dict[str, Pools], seed: int) -> list[str]:
         f" mean over categories and {DRAWS} draws, without adversaries / mean over pools. Start policies, seed {seed}.",
     ]
     for world, pools in results.items():
-        lines += ["", f"### {TITLES[world]}, answers before training", ""]
-        lines += [f"| evidence without answers counts for | {' | '.join(map(_answers, COUNTS))} |"]
-        lines += ["|---|" + "---|" * len(COUNTS)]
-        forms: dict[str, Callable[[Answers, Tensor, Tensor], Tensor]] = {
-            _answers(worth) if worth else "nothing: answers alone": lambda known, free, asked, worth=worth: worth_of(
-                known, free, asked, worth
-            )
-            for worth in WORTHS
-        }
-        forms["corrected mean (prediction-powered)"] = prediction_powered
-        for name, form in forms.items():
-            cells = [
-                _means(pools, lambda known, _, n=n, form=form: quality(  # type: ignore[misc]
-                    known, lambda order: form(known, order[:FREE], order[:n])))
-                for n in COUNTS
-            ]  # fmt: skip
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        asked = [2, 4, 8]
-        lines += ["", f"Which questions, of {WORTH} times as many that are tried (evidence without answers counts for"
-                  f" {WORTH} answers):", ""]  # fmt: skip
-        lines += [f"| questions | {' | '.join(f'{n} answers' for n in asked)} |", "|---|" + "---|" * len(asked)]
-        for name, choose in CHOICES.items():
-            cells = [
-                _means(pools, lambda known, _, n=n, choose=choose: quality(  # type: ignore[misc]
-                    known, lambda order: worth_of(known, order[:FREE], choose(known, order[: 4 * n], n), WORTH)))
-                for n in asked
-            ]  # fmt: skip
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        cells = [
-            _means(pools, lambda _, shown, n=n: quality(  # type: ignore[misc]
-                shown, lambda order: worth_of(shown, order[:FREE], order[: 4 * n][shown.unlike[order[: 4 * n]] > 1][:n],
-                                              WORTH)))
-            for n in asked
-        ]  # fmt: skip
-        lines.append(f"| at random, of those with unlike responses, {SHOWN} of them shown | {' | '.join(cells)} |")
-        lines += ["", "How often it is said that likelihoods mislead, without adversaries:", ""]
-        lines += ["| category | arm named without answers | 4 answers | 8 answers |", "|---|---|---|---|"]
-        for category, (known, _) in pools["base"].items():
-            named = quality(known, lambda order, known=known: worth_of(known, order[:FREE], order[:0], WORTH))  # type: ignore[misc]
-            lines.append(f"| {category} | {named:.3f} | {alarm(known, 4):.0%} | {alarm(known, 8):.0%} |")
+        lines += [
+            "",
+            f"### {TITLES[world]}, answers before training",
+            "",
+            *by_worth(pools),
+            "",
+            f"Which questions, of {TRIED} times as many that are tried (evidence without answers counts for {WORTH}"
+            " answers):",
+            "",
+            *by_choice(pools),
+            "",
+            "How often it is said that likelihoods mislead, without adversaries:",
+            "",
+            *by_category(pools),
+        ]
     return lines
 
 
 if __name__ == "__main__":
-    from run import HERE, stamp, write_part
-
-    os.chdir(ROOT)  # the configurations name their files from here
-
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
-    given = options.parse_args()
-    text = [
-        *page({name: measure(name, given.seed) for name in WORLDS}, given.seed),
-        "",
-        stamp(f"python experiments/study/answers.py --seed {given.seed}", [checked_out(ROOT)]),
-    ]
-    write_part(given.results, "answers", text)
-    print("\n".join(text))
+    write("answers", __doc__, lambda seed: page({name: measure(name, seed) for name in WORLDS}, seed), None)

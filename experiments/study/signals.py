@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,20 +196,27 @@ def page(results: dict[str, dict[str, Found]], seed: int) -> list[str]:
     return lines
 
 
-if __name__ == "__main__":
+def write(name: str, description: str | None, made: Callable[[int], list[str]], args: Sequence[str] | None) -> None:
+    """The command line of a script that samples from start policies, which writes its section and prints it.
+
+    Args:
+        name: Of the script, and of its section.
+        description: The script's docstring.
+        made: From the seed of sampling to the section's lines.
+        args: What was typed; None takes the process's own.
+    """
     from run import HERE, stamp, write_part
 
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    given = parser.parse_args(args)
     os.chdir(ROOT)  # the configurations name their files from here
+    command = f"python experiments/study/{name}.py --seed {given.seed}"
+    lines = [*made(given.seed), "", stamp(command, [checked_out(ROOT)])]
+    write_part(given.results, name, lines)
+    print("\n".join(lines))
 
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
-    given = options.parse_args()
-    measured = {name: measure_pools(name, given.seed) for name in WORLDS}
-    text = [
-        *page(measured, given.seed),
-        "",
-        stamp(f"python experiments/study/signals.py --seed {given.seed}", [checked_out(ROOT)]),
-    ]
-    write_part(given.results, "signals", text)
-    print("\n".join(text))
+
+if __name__ == "__main__":
+    write("signals", __doc__, lambda seed: page({name: measure_pools(name, seed) for name in WORLDS}, seed), None)

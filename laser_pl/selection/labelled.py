@@ -45,6 +45,7 @@ class Labels:
         self.signal = signal
         self.bandit = bandit
         self._compared: list[Compared] = []
+        self._taught = False
 
     def read(self, prompts: Sequence[Prompt], grader: Grader) -> None:
         """Read them, if there are any.
@@ -61,15 +62,15 @@ class Labels:
 
     def teach(self, arms: Sequence[str], panel: Panel) -> None:
         """Ask the arms about them, and let signal and bandit learn from it; once in a run."""
-        if self._compared:
+        if self._compared and not self._taught:
             found = examined(self._compared, arms, panel)
             self.signal.learn_labels(found.prompts, found.accuracy, found.pairs)
             self.bandit.learn_labels(found.of_arms)
         self.forget()
 
     def forget(self) -> None:
-        """Ask nobody about them: a checkpoint holds what was learned."""
-        self._compared = []
+        """Ask nobody about them, whoever reads them again: what they say was learned."""
+        self._taught = True
 
 
 @dataclass(frozen=True)

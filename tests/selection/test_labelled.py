@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from laser_pl.batches import Prompt
 from laser_pl.data.labels import Compared
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals import FewAnswers, Loss
+from laser_pl.metrics.matchers import Exact
 from laser_pl.rewards import Pool, RewardModel
 from laser_pl.selection.labelled import Labels, examined
 from laser_pl.selection.panel import Panel
@@ -63,6 +65,23 @@ def test_a_prior_from_labels_is_twice_what_an_arm_is_above_the_mean() -> None:
     other.start(["a", "b", "c"], 2)
     other.load_state_dict(bandit.state_dict())
     assert torch.equal(other.explain(torch.zeros(1, 2)).mean, expected)
+
+
+def test_what_was_learned_is_not_learned_again_where_the_file_is_read_again(tmp_path: Path) -> None:
+    """As a second fit with the same selection does: the bandit would begin anew."""
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"prompt": "p", "chosen": "aa", "rejected": "b"}\n')
+    panel, bandit = Panel(Pool({"short": ByLength(-1), "long": ByLength(1)})), Thompson(spread=0.0, prior="labels")
+    bandit.start(["short", "long"], 2)
+    labels = Labels(str(path), Loss(), bandit)
+    labels.read([Prompt("p", "p", "p")], Exact())
+    labels.teach(["short", "long"], panel)
+    bandit.update(torch.ones(1, 2), torch.tensor([0]), torch.ones(1, dtype=torch.float64))
+    learned, asked = bandit.explain(torch.ones(1, 2)).mean, dict(panel.pool.forwards)
+    labels.read([Prompt("p", "p", "p")], Exact())
+    labels.teach(["short", "long"], panel)
+    assert torch.equal(bandit.explain(torch.ones(1, 2)).mean, learned)
+    assert dict(panel.pool.forwards) == asked
 
 
 def test_labels_and_who_learns_from_them_are_there_together() -> None:

@@ -121,12 +121,13 @@ class FewAnswers(Cooling):
         found = []
         for category, known in sorted(self.known.items()):
             p = known.chance_of_misleading(self._arms)
+            by_answers = {arm: known.by_answers(arm) for arm in self._arms}
             found.append(
                 {
                     "category": category,
                     "answers": sum(one.weight > 0 for one in known.answers.values()),
                     "without": {arm: known.without_answers(arm) for arm in self._arms},
-                    "by_answers": {arm: known.by_answers(arm)[0] for arm in self._arms if known.by_answers(arm)[1]},
+                    "by_answers": {arm: share for arm, (share, weight) in by_answers.items() if weight},
                     "worth": {arm: known.value(arm) for arm in self._arms},
                     "misled": p if p < MISLED_FROM else None,
                 }
