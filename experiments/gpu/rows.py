@@ -49,6 +49,7 @@ ROWS = (
     Row("right", "signals", "runs:signals", 25, 80, "Do all presets, reward models of all kinds and `predict` run?"),
     Row("fast", "peaks", "fast:peaks", 3, 30, "What can this card do at best?"),
     Row("fast", "new shapes", "fast:new_shapes", 12, 60, "Does a text of another length wait for its kernel?"),
+    Row("fast", "head", "vocabulary:head", 15, 60, "Do log-probabilities over 128k ids cost more than the products?"),
     Row("profile", "decoding", "profiled:decoding", 20, 60, "Which kernels cost most while tokens are sampled?"),
     Row("profile", "step", "profiled:step", 40, 90, "Which kernels cost most in a step?"),
     Row("fast", "rollouts bf16", "fast:rollouts_bf16", 25, 100, "Are rollouts faster than `generate`?"),

@@ -83,6 +83,7 @@ def test_what_a_row_found_is_there_in_numbers(whole: Path) -> None:
     assert rows["pool"]["numbers"]["evictions"] == 4
     assert rows["iteration bf16"]["numbers"]["first_dpo"] == pytest.approx(0.6931, abs=1e-3)
     assert rows["decoding"]["numbers"]["launches"] > 100
+    assert {"products", "ours", "cross_entropy in chunks"} <= set(rows["head"]["numbers"])
 
 
 def test_the_page_says_that_it_was_no_card(check: ModuleType, whole: Path) -> None:

@@ -60,6 +60,23 @@ def test_rollouts(benchmarks: Callable[[str], ModuleType], results: Path) -> Non
     ]
 
 
+def test_head(benchmarks: Callable[[str], ModuleType], results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ways find the same; one that refuses is named, and costs itself alone."""
+    script = benchmarks("head")
+    others = script.Case.others.fget
+    more = {"a library's": lambda: 1 / 0, "another's": lambda: __import__("there_is_no_such_library")}
+    monkeypatch.setattr(script.Case, "others", property(lambda case: {**others(case), **more}))
+    sizes = ["--vocabulary", "61", "--widths", "8", "16", "--tokens", "9", "--repeats", "1"]
+    assert script.main([*sizes, "--results", str(results)]) == 0
+    page = results.read_text()
+    ours = [row for row in cells(page) if row[3] == "ours"]
+    assert [row[:2] for row in ours] == [[dtype, width] for dtype in ("float32", "bfloat16") for width in ("8", "16")]
+    apart = [float(row[6]) for row in ours]
+    assert max(apart[:2]) < 1e-6
+    assert max(apart[2:]) < 2e-2
+    assert "a library's refuses: ZeroDivisionError; another's is not installed." in page
+
+
 def test_engines(benchmarks: Callable[[str], ModuleType], results: Path, tmp_path: Path) -> None:
     """The server is the stub; each round gives it another adapter."""
     folder = make_servable(tmp_path / "model")

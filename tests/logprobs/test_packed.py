@@ -11,7 +11,7 @@ from torch import Tensor
 
 from laser_pl.logprobs.packed import shared_logprobs, why_not_shared
 from laser_pl.logprobs.padded import response_logprobs
-from laser_pl.logprobs.text_decoder import Head
+from laser_pl.logprobs.text_decoder import Head, as_logits
 from laser_pl.logprobs.token_logprobs import token_logprobs
 from laser_pl.models.language_model import Lora
 from laser_pl.objectives.dpo import dpo_loss
@@ -204,6 +204,51 @@ def test_log_probabilities_in_chunks_equal_those_at_once(frozen: bool, monkeypat
     gradients = [torch.autograd.grad((values * weights).sum(), wanted) for values in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_frozen_head_is_as_exact_as_its_type(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64, with a soft cap behind the head, another factor on each row, and chunks of several blocks.
+
+    The second row's target is next to impossible, the third's next to certain.
+    """
+    torch.manual_seed(0)
+    weight, bias = torch.randn(401, 16).to(dtype), torch.zeros(401, dtype=dtype)
+    bias[7], bias[9] = -60, 60
+    hidden, target = torch.randn(23, 16).to(dtype), torch.randint(401, (23,))
+    target[1], target[2] = 7, 9
+    upstream = torch.randn(23, dtype=torch.float64)
+
+    def capped(states: Tensor) -> Tensor:
+        return 50 * torch.tanh(torch.nn.functional.linear(states, weight.to(states), bias.to(states)) / 50)
+
+    wide = hidden.double().requires_grad_()
+    expected = capped(wide).log_softmax(-1).gather(1, target[:, None])[:, 0]
+    (gradient,) = torch.autograd.grad((expected * upstream).sum(), wide)
+    monkeypatch.setattr("laser_pl.logprobs.token_logprobs.NUMBERS_PER_CHUNK", 10 * 401)
+    monkeypatch.setattr("laser_pl.logprobs.token_logprobs.NUMBERS_PER_BLOCK", 3 * 401)
+    narrow = hidden.clone().requires_grad_()
+    found = token_logprobs(Head(capped, 401, True), narrow, target)
+    (slope,) = torch.autograd.grad((found * upstream.to(found)).sum(), narrow)
+    with torch.no_grad():
+        assert torch.equal(token_logprobs(Head(capped, 401, True), hidden, target), found)
+    assert found.dtype == torch.float32
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 3e-3}[dtype]
+    for one, other in ((found, expected), (slope, gradient)):
+        assert float((one.detach() - other.detach()).abs().max() / other.detach().abs().max()) < tolerance
+
+
+def test_logits_in_the_place_of_hidden_states_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient of one chunk is not written over by the next."""
+    torch.manual_seed(0)
+    logits, target = torch.randn(23, 11, dtype=torch.float64, requires_grad=True), torch.randint(11, (23,))
+    before = logits.detach().clone()
+    monkeypatch.setattr("laser_pl.logprobs.token_logprobs.NUMBERS_PER_CHUNK", 4 * 11)
+    found = token_logprobs(*as_logits(logits)[::-1], target)
+    expected = logits.log_softmax(-1).gather(1, target[:, None])[:, 0]
+    gradients = [torch.autograd.grad(values.sum(), logits)[0] for values in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+    assert torch.equal(logits, before)
 
 
 @pytest.mark.parametrize(("card", "chunks"), [(False, [4, 4, 4, 4, 4, 3]), (True, [16, 7])])
