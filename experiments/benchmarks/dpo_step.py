@@ -122,8 +122,8 @@ def operations(model: Any, batch: Any) -> int:
     return int(4 * body * tokens + 4 * of[head] * used * length)
 
 
-def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
-    """Seconds of that arithmetic, at the best rate of products of this type.
+def rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Operations per second of the best product of this type.
 
     They grow until one takes a fifth of a second: a CPU without units for bfloat16 needs minutes for a large one.
     """
@@ -133,11 +133,16 @@ def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
     while size <= 2048 and took < 0.2:
         a, b = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
         a @ b
-        started = time.perf_counter()
+        started = clock()
         a @ b
-        took = time.perf_counter() - started
+        took = clock() - started
         best, size = max(best, 2 * size**3 / took), 2 * size
-    return float(operations(model, batch) / best)
+    return best
+
+
+def floor_seconds(model: Any, batch: Any, dtype: str) -> float:
+    """Seconds of that arithmetic, at that rate."""
+    return float(operations(model, batch) / rate(dtype))
 
 
 def measure(arguments: argparse.Namespace, setting: Setting) -> Row:

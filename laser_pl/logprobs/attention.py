@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from laser_pl.logprobs.packing import Packing
-from laser_pl.logprobs.ragged import Ragged, takes
+from laser_pl.logprobs.ragged import NARROW, Ragged, attention_type, takes
 
 NAME = "laser_pl_shared_prompt"
 
@@ -120,6 +120,10 @@ class PackedAttention:
         """By the form that is faster here. Shapes as of a call."""
         if self.kernel and not dropout and takes(query):
             return self.by_kernel(query, key, value, scaling, window)
+        if _takes_float32(query):
+            with torch.autocast("cpu", enabled=False):
+                q, k, v = (part.float() for part in (query, key, value))
+                return self.by_padding(q, k, v, scaling, window, dropout).to(query.dtype)
         return self.by_padding(query, key, value, scaling, window, dropout)
 
     @cached_property
@@ -208,6 +212,12 @@ class PackedAttention:
         back = own[:, :, None] - places[:, None]  # (R, Tr, Tp + Tr)
         allowed = there[:, None] & (back >= 0)
         return _additive(allowed if window is None else allowed & (back < window), dtype)
+
+
+def _takes_float32(query: Tensor) -> bool:
+    """Whether attention of 16 bits is computed in float32: a CPU takes longer for it, most of all going backward."""
+    # A machine with a card is asked, too, since a plan for one lies in the host's memory.
+    return query.device.type == "cpu" and not torch.cuda.is_available() and attention_type(query) in NARROW
 
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:

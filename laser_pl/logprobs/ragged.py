@@ -20,7 +20,8 @@ except ImportError:  # of an older torch
 else:
     varlen_attn = varlen.varlen_attn
 
-_NARROW = (torch.bfloat16, torch.float16)
+NARROW = (torch.bfloat16, torch.float16)
+"""Types of 16 bits."""
 
 
 def kernel_on(device: torch.device) -> bool:
@@ -30,10 +31,10 @@ def kernel_on(device: torch.device) -> bool:
 
 def takes(query: Tensor) -> bool:
     """Whether the kernel is there for such queries: on a card, in 16 bits."""
-    return kernel_on(query.device) and _type_of(query) in _NARROW
+    return kernel_on(query.device) and attention_type(query) in NARROW
 
 
-def _type_of(query: Tensor) -> torch.dtype:
+def attention_type(query: Tensor) -> torch.dtype:
     """The type that attention computes in: autocast's, where that is on."""
     kind = query.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
@@ -100,7 +101,7 @@ class Ragged:
         Returns:
             Shape ``(N, H, D)``.
         """
-        q, k, v = (part.to(_type_of(query)) for part in (query, key, value))
+        q, k, v = (part.to(attention_type(query)) for part in (query, key, value))
         # The kernel says how many tokens are seen before and behind a query's own; it stands at the end of its keys.
         back = -1 if window is None or window >= self.most_keys else window - 1
         grouped = {"enable_gqa": True} if _is_told_of_groups(varlen_attn) else {}

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from tests.servable import make_servable
 from tests.vllm_stub import VLLMStub
@@ -49,6 +50,37 @@ def test_dpo_step(benchmarks: Callable[[str], ModuleType], results: Path) -> Non
     differences = [float(row[9]) for row in rows]
     assert max(differences[0], differences[2]) < 1e-5
     assert differences[1] < 0.1
+
+
+def test_step_profile(benchmarks: Callable[[str], ModuleType], results: Path) -> None:
+    """Products are put down to the parts that they belong to, and a step has all parts."""
+    script = benchmarks("step_profile")
+    sizes = ["--n", "5", "--pairs", "3", "--prompt", "9", "--response", "4", "--repeats", "1"]
+    assert script.main([*sizes, "--results", str(results)], TINY) == 0
+    rows = cells(results.read_text())
+    assert [row[:2] for row in rows] == [[dtype, part] for dtype in ("float32", "bfloat16") for part in script.PARTS]
+    with_floors = {row[1] for row in rows if row[4] and row[5]}
+    assert with_floors == {"frozen products", "LoRA's products", "log-probabilities: products"}
+    assert {row[1] for row in rows if float(row[2].split()[0]) >= 0} == set(script.PARTS)
+
+
+def test_an_operation_belongs_to_a_part(benchmarks: Callable[[str], ModuleType]) -> None:
+    script = benchmarks("step_profile")
+    states, weight, adapter, head = (torch.ones(*size) for size in ((7, 32), (32, 64), (32, 16), (32, 160)))
+    queries, values = torch.ones(1, 4, 7, 8), torch.ones(1, 7, 4, 8)
+    traced = script.Traced(vocabulary=160, head_width=8)
+    with traced:
+        for other in (weight, weight, adapter, head):
+            states @ other
+        torch.nn.functional.silu(states)
+        torch.nn.functional.scaled_dot_product_attention(queries, queries, queries)
+        queries * 2
+        values.clone()
+        torch.log_softmax(torch.ones(7, 160), -1)
+    counts = {part: sum(products.values()) for part, products in traced.products.items() if products}
+    assert counts == {"frozen products": 2, "LoRA's products": 1, "log-probabilities: products": 1}
+    assert script.work(traced.products["frozen products"]) == 2 * 2 * 7 * 32 * 64
+    assert set(traced.spent) == {*script.PARTS} - {"optimizer", "Python and the rest"}
 
 
 def test_rollouts(benchmarks: Callable[[str], ModuleType], results: Path) -> None:

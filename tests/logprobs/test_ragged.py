@@ -131,6 +131,29 @@ def test_a_window_is_told_as_the_tokens_before_ones_own(kernel: Any) -> None:
     assert kernel == [(-1, 0), (4, 0), (-1, 0)]
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["in bfloat16", "in mixed precision"])
+def test_a_cpu_computes_16_bits_in_float32(mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is float32's, rounded once, forward and backward; not so on a machine whose plans are for a card."""
+    packing = pack(*CASES["ragged"])
+    form = PackedAttention(packing)
+    narrow = [state.detach().bfloat16() for state in states_of(packing, 4, 2)]
+    given = [state.to(torch.float32 if mixed else torch.bfloat16).requires_grad_() for state in narrow]
+    wide = [state.float().requires_grad_() for state in narrow]
+
+    def found() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            return form.attend(*given, 0.3, None, 0.0)
+
+    expected = form.by_padding(*wide, 0.3, None)
+    assert torch.equal(found(), expected.to(given[0].dtype))
+    upstream = torch.ones_like(expected)
+    gradients = torch.autograd.grad(found(), given, upstream.to(given[0].dtype))
+    for one, other in zip(gradients, torch.autograd.grad(expected, wide, upstream), strict=True):
+        assert torch.equal(one, other.to(one.dtype))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not torch.equal(found().float(), expected)
+
+
 def test_a_cpu_and_a_wide_type_stay_side_by_side(causal_model: Callable[..., Any]) -> None:
     assert not ragged.takes(torch.zeros(1, dtype=torch.bfloat16))
     assert not kernel_suits(causal_model("llama", VOCABULARY, torch.bfloat16))
