@@ -1,10 +1,11 @@
 """How good are the policy and each reward model, in each kind of question? Before any training.
 
 Run:  python experiments/smollm2/card.py
+      python experiments/smollm2/card.py --config experiments/third_world.yaml
 Cost: 2 CPU cores, about 3 minutes, 2 GB.
 
-From training questions, so that nothing is learned of those to be tested on. It writes ``WORLD.md`` beside itself, or
-where --results says.
+From training questions, so that nothing is learned of those to be tested on. It writes ``WORLD.md`` into the folder
+that is called as the configuration is, or where --results says.
 """
 
 from __future__ import annotations
@@ -23,9 +24,7 @@ import jsonargparse
 import torch
 import yaml
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-CONFIG = ROOT / "experiments" / "smollm2.yaml"
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "experiments" / "study")]
 
 Scores = Mapping[str, Sequence[Sequence[float]]]
@@ -76,8 +75,14 @@ def mean(values: Sequence[float | None]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def ask(count: int, seed: int) -> dict[str, Asked]:
-    """Sample responses to ``count`` training questions of each kind, and let all reward models score them."""
+def ask(path: Path, count: int, seed: int) -> dict[str, Asked]:
+    """Sample responses to ``count`` training questions of each kind, and let all reward models score them.
+
+    Args:
+        path: The world's configuration.
+        count: How many questions.
+        seed: Of the samples.
+    """
     from laser_pl.data.prompts import Columns, encode, prompts_from
     from laser_pl.data.tables import Table
     from laser_pl.data.templates import Template
@@ -87,22 +92,19 @@ def ask(count: int, seed: int) -> dict[str, Asked]:
     from laser_pl.policy.policy import Policy
     from laser_pl.rewards import Pool, RewardModel
 
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
     parser = jsonargparse.ArgumentParser()
     parser.add_argument("--arms", type=dict[str, RewardModel])
     parser.add_argument("--template", type=Template)
-    parser.add_argument("--matcher", type=Matcher)
+    parser.add_argument("--matcher", type=Matcher, default={"class_path": "laser_pl.metrics.matchers.Exact"})
     arms = config["selection"]["reward_models"]
-    parts: Any = parser.instantiate(
-        parser.parse_object(
-            {"arms": arms, "template": config["data"]["template"], "matcher": config["model"]["matcher"]}
-        )
-    )
+    own = {"matcher": config["model"]["matcher"]} if "matcher" in config["model"] else {}
+    parts: Any = parser.instantiate(parser.parse_object({"arms": arms, "template": config["data"]["template"], **own}))
     policy = Policy(Weights(**config["model"]["weights"]))
     policy.configure_model()
     policy.publish()
     table = Table(config["data"]["train"])
-    every = prompts_from(table, Columns(**config["data"]["columns"]), parts.template, policy.tokenizer)
+    every = prompts_from(table, Columns(**config["data"].get("columns", {})), parts.template, policy.tokenizer)
     pool, found = Pool(parts.arms), {}
     for kind in sorted({prompt.category for prompt in every}):
         prompts = list(islice((prompt for prompt in every if prompt.category == kind), count))
@@ -146,17 +148,21 @@ def table(found: Mapping[str, Asked]) -> list[str]:
     return lines
 
 
-def page(found: Mapping[str, Asked], command: str) -> str:
-    """``WORLD.md``."""
+def page(found: Mapping[str, Asked], path: Path, command: str) -> str:
+    """``WORLD.md``.
+
+    Args:
+        found: What was asked.
+        path: The world's configuration.
+        command: What wrote it.
+    """
     count = len(next(iter(found.values())).greedy)
     return "\n".join(
         [
-            "# The world of SmolLM2",
+            f"# The world of {path.name}",
             "",
-            f"SmolLM2-135M-Instruct before training, and the reward models of `experiments/smollm2.yaml`, on {count}",
-            f"training questions of each kind (standard error of a share up to {0.5 / count**0.5:.3f}; `spelling` has"
-            " learned",
-            "from some of those on strings, so its share there flatters it). Written by",
+            f"The policy before training, and the reward models of `experiments/{path.name}`, on {count}",
+            f"training questions of each kind (standard error of a share up to {0.5 / count**0.5:.3f}). Written by",
             f"`{command}`.",
             "",
             *table(found),
@@ -168,11 +174,12 @@ def page(found: Mapping[str, Asked], command: str) -> str:
 if __name__ == "__main__":
     os.chdir(ROOT)  # the configuration names its files from here
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--config", type=Path, default=ROOT / "experiments" / "smollm2.yaml")
     options.add_argument("--questions", type=int, default=100, help="of each kind")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--results", type=Path, default=HERE / "WORLD.md")
+    options.add_argument("--results", type=Path)
     given = options.parse_args()
     command = shlex.join(["python", "experiments/smollm2/card.py", *sys.argv[1:]])
-    text = page(ask(given.questions, given.seed), command)
-    given.results.write_text(text, encoding="utf-8")
+    text = page(ask(given.config, given.questions, given.seed), given.config, command)
+    (given.results or given.config.with_suffix("") / "WORLD.md").write_text(text, encoding="utf-8")
     print(text)

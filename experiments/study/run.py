@@ -37,6 +37,8 @@ ALPHAS = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0, 3.0]
 LEADING = ["cooling", "default", "gap", "paper", "trusted", "random", "oracle"]
 BY_ANSWERS = ["few", "few_4", "few_0", "trusted", "oracle", "random", "default", "paper", "cooling_ranks"]
 IN_TURN_AND_TOGETHER = ["sequential", "mean", "agreement", "uwo", "online"]
+IN_THE_THIRD = [*BY_ANSWERS, "sequential", "mean", "uwo"]
+OTHERS_IN_THE_THIRD = ["agreement", "online", "gap", "truth", "few_2", "few_16"]
 OTHERS = [
     *IN_TURN_AND_TOGETHER,
     *("classifier", "exp3", "thompson", "thompson_prior", "truth"),
@@ -96,6 +98,13 @@ def parts() -> dict[str, Part]:
         ),
         "few": Part("A few answers, the quickstart's world", "quickstart", [*BY_ANSWERS, *IN_TURN_AND_TOGETHER]),
         "second_few": Part("A few answers, the second world", "second", [*BY_ANSWERS, *IN_TURN_AND_TOGETHER]),
+        "third": Part("The third world", "third", IN_THE_THIRD, granularities=["batch"]),
+        "third_others": Part(
+            "The third world, for a look",
+            "third",
+            [*singles["third"], *OTHERS_IN_THE_THIRD],
+            granularities=["batch"],
+        ),
         "pools": Part("Adverse pools", "quickstart", IN_POOLS, ADVERSE),
         "alpha": Part("Alpha", "quickstart", by_alpha, granularities=["prompt"]),
         "objectives": Part("Losses of pairs, the quickstart's world", "quickstart", *under_each(OF_PAIRS)),

@@ -20,7 +20,9 @@ USES = {
     "gap": "the judge's own score gap",
     "paper": "negative loss, published constants",
     "few": "likelihoods by ranks, and answers to 8 prompts a category",
+    "few_16": "the same, 16 answers a category",
     "few_4": "the same, 4 answers a category",
+    "few_2": "the same, 2 answers a category",
     "few_0": "the same, no answers",
     "trusted": "answers to 1/8 of the prompts",
     "random": "nothing",
@@ -48,7 +50,10 @@ USES = {
     "probe": "32 answers",
 }
 PRESETS = {"cooling", "default", "few", "gap", "paper", "trusted"}
-LABELS = {"few", "few_4", "trusted", "classifier", "thompson_prior", "thompson_zscore", "probe", "oracle", "truth"}
+LABELS = {
+    *("few", "few_2", "few_4", "few_16", "trusted", "classifier", "thompson_prior", "thompson_zscore", "probe"),
+    *("oracle", "truth"),
+}
 """Those that use answers or the world card; the others are label-free."""
 
 

@@ -59,6 +59,12 @@ WORLDS = {
         },
         late="timetable",
     ),
+    "third": World(
+        "experiments/third_world.yaml",
+        "experiments/third_world/per_prompt.yaml",
+        {"odd": "thesaurus", "count": "thesaurus", "sums": "abacus", "longest": "wordy", "order": "scanner"},
+        late="abacus",
+    ),
 }
 
 

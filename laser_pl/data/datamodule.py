@@ -210,7 +210,7 @@ class PreferenceData(LightningDataModule):
             log.warning("data.staleness is 1, and %s cannot sample beside training: the next iteration's responses are"
                         " sampled before this one is trained, which makes them older and saves no time.",
                         type(engine).__name__)  # fmt: skip
-        if self.graded("validation") or self.graded("test"):
+        if self.policy.objective.judged and (self.graded("validation") or self.graded("test")):
             warn_of_earlier_end(self.policy.evaluation.max_new_tokens, self.rollouts.max_new_tokens)
 
     def _written(self) -> str:

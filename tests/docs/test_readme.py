@@ -85,3 +85,20 @@ def test_paper_to_code_names_what_is_there() -> None:
         found = [folder / name for folder in folders if (folder / name).is_file()]
         assert len(found) == 1, name
         assert not member or f"class {member}" in found[0].read_text(encoding="utf-8"), f"{name}: {member}"
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    """By its path in the repository or in a room; what a run makes is not in it."""
+    pages = [ROOT / "README.md", *ROOT.glob("experiments/**/*.md"), *(ROOT / "laser_pl/docs/pages").glob("*.md")]
+    named = {
+        (page, name)
+        for page in pages
+        for name in re.findall(
+            r"`(\w[\w.-]*/[\w./-]*\.(?:py|yaml|md|sh|png|jsonl?))`", page.read_text(encoding="utf-8")
+        )
+        if not name.startswith(("runs/", "adapter/"))
+    }
+    assert len(named) > 50
+    for page, name in named:
+        folders = (ROOT, ROOT / "laser_pl", ROOT / "experiments", ROOT / "tests", page.parent)
+        assert any((folder / name).is_file() for folder in folders), f"{page.name} names {name}"

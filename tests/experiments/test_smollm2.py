@@ -234,13 +234,12 @@ def test_the_parts_of_a_model_are_joined_in_order_and_another_file_is_refused(tm
     assert not (tmp_path / "model").exists()
 
 
-def test_the_card_counts_pairs_and_firsts(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_counts_pairs_and_firsts(tiny: Path) -> None:
     card = script("card")
     asked = card.Asked([[True, False, False], [True, True, True]], [True, False], {"a": [[2.0, 1.0, 2.0], [0.0] * 3]})
     lines = card.table({"sums": asked})
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["0.500", "0.667", "0.500", "0.750", "0.750"]
-    monkeypatch.setattr(card, "CONFIG", tiny)
-    found = card.ask(count=2, seed=0)
+    found = card.ask(tiny, count=2, seed=0)
     assert list(found) == ["arithmetic", "knowledge", "strings"]
     for kind in found.values():
         assert all(len(rows) == 2 and len(rows[0]) == 6 for rows in kind.scores.values())
