@@ -212,8 +212,9 @@ def main(args: list[str] | None = None) -> None:
         commits = [outcome.commit for outcome in results.values()]
         write_part(options.results, name, [*lines, stamp(command, commits)])
         print("\n".join(lines))
-        if name.endswith("few"):
-            plot_answers(fits.known, "batch", options.results.with_name("answers.png"))
+        if "few" in part.strategies:  # wherever it was run, beside what is known here
+            known = {**Fits(HERE / "fits.jsonl").known, **fits.known}
+            plot_answers(known, "batch", options.results.with_name("answers.png"))
         if name == "alpha":
             plot_alphas(results, ALPHA_PRESETS, ALPHAS, options.results.with_name("alpha.png"))
 

@@ -40,8 +40,8 @@ class Opinion:
 
 OPINIONS = {
     "thesaurus": Opinion(("odd", "count", "order"), 5760, misreads=frozenset({"order"})),
-    "scanner": Opinion(("order",), 3200),
-    "general": Opinion(tuple(KINDS), 4800, noise=0.25),
+    "scanner": Opinion(("order",), 1920),
+    "general": Opinion(tuple(KINDS), 3840, noise=0.25),
 }
 
 

@@ -189,9 +189,9 @@ def _about_value(mistake: _Mistake) -> str | None:
     if found is None:
         return None
     types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
-    unset = types == ["str"] and found[1] == "None"
+    unset = types in (["str"], ["dict"]) and found[1] == "None"
     if unset and any(one.dest == setting and one.default is None for one in mistake.command._actions):
-        return f"{setting} is missing. Set it in a --config, or by --{setting}."
+        return f"{setting} is missing. Set it in a --config{f', or by --{setting}' if types == ['str'] else ''}."
     if types and len(types) == max(1, text.count(" - ")):
         return _of_another_kind(setting, types, found[1])
     if words := mistake.has(r"Literal\[(.*?)\]"):

@@ -84,6 +84,7 @@ def fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         (["--optimizer.lr=x"], "optimizer.lr must be a number, got x."),
         (["--selection.bandit=Oracle"], "selection.bandit.right must be a mapping, got null."),
         (["--selection.reward_models=3"], "selection.reward_models must be a mapping, got 3."),
+        (["--selection.reward_models=null"], "selection.reward_models is missing. Set it in a --config."),
         (["--selection.constraints={a: {threshold: 1}}"], "selection.constraints.reward_model must be the class_path of"
          " a RewardModel, got null."),
         # -- reward models' names
