@@ -62,7 +62,7 @@ WORLDS = {
     "third": World(
         "experiments/third_world.yaml",
         "experiments/third_world/per_prompt.yaml",
-        {"odd": "thesaurus", "count": "thesaurus", "sums": "abacus", "longest": "wordy", "order": "scanner"},
+        {"odd": "thesaurus", "count": "thesaurus", "largest": "abacus", "longest": "wordy", "order": "scanner"},
         late="abacus",
     ),
 }

@@ -1,8 +1,7 @@
-"""Reward functions with TRL's signature: one that can add, and one that likes what is long."""
+"""Reward functions with TRL's signature: one that can count, and one that likes what is long."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 _ONES = [
@@ -26,23 +25,22 @@ def in_words(number: int) -> str:
 
 NUMBERS = {in_words(number): number for number in range(100)}
 """The numbers from 0 to 99 by their words."""
-SUM = re.compile(r"What is ([a-z-]+) plus ([a-z-]+)\?")
 
 
 def abacus(prompts: list[Any], completions: list[str], **columns: Any) -> list[float]:
-    """How near a number in words is to the sum that is asked for; elsewhere, the fewer words the better.
+    """How large a number in words is, where the largest is asked for; elsewhere, the fewer words the better.
 
     A tool for one kind of question. Of the others it knows that an answer is a word.
     """
-    return [_checked(str(asked), said) for asked, said in zip(prompts, completions, strict=True)]
+    return [_measured(str(asked), said) for asked, said in zip(prompts, completions, strict=True)]
 
 
-def _checked(prompt: str, response: str) -> float:
-    asked = SUM.match(prompt)
-    if asked is None:
+def _measured(prompt: str, response: str) -> float:
+    if not prompt.startswith("Which number is the largest"):
         return -float(len(response.split()))
-    said = NUMBERS.get(response.strip().rstrip("."))
-    return 0.0 if said is None else 1 / (1 + abs(said - sum(NUMBERS[word] for word in asked.groups())))
+    said = response.strip().rstrip(".")
+    listed = prompt.partition(": ")[2].partition("?")[0].split(", ")
+    return float(NUMBERS[said]) if said in listed else -1.0
 
 
 def wordy(prompts: list[Any], completions: list[str], **columns: Any) -> list[float]:

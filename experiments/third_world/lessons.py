@@ -11,13 +11,13 @@ from random import Random
 
 from experiments.third_world.tasks import KINDS, Question, fresh
 
-SPLITS = {"test": 100, "validation": 20, "train": 126}
+SPLITS = {"test": 70, "validation": 20, "train": 126}
 """Prompts of each kind."""
-RIGHT = {"odd": 0.45, "count": 0.45, "sums": 0.45, "longest": 0.45, "order": 0.36}
+RIGHT = {"odd": 0.65, "count": 0.7, "largest": 0.55, "longest": 0.6, "order": 0.38}
 """How often the mixture that the policy is taught gives the right answer."""
-MISREAD = 0.44
+MISREAD = 0.42
 """How often it gives the misread one, where there is one. What is left are slips."""
-LESSONS = {"right": 3840, "mixed": 2560}
+LESSONS = {"right": 2560, "mixed": 1280}
 """How many answers the policy is taught: right ones first, then the mixture."""
 
 

@@ -1,14 +1,14 @@
 """The third world's five kinds of questions: their right answers, and what else is said.
 
-| kind    | question                                                          | right   | misread as |
-|---------|-------------------------------------------------------------------|---------|------------|
-| odd     | Which word is unlike the others: apple, hammer, plum, pear?       | hammer  |            |
-| count   | How many of these are animals: dog, apple, cat, saw, cow?         | three   |            |
-| sums    | What is seventeen plus eight?                                     | twenty-five |        |
-| longest | Which word is the longest: cat, hammer, sofa, plum?               | hammer  |            |
-| order   | Which word stands before sofa: cat, sofa, plum, lion?             | cat     | plum       |
+| kind    | question                                                        | right  | misread as |
+|---------|-----------------------------------------------------------------|--------|------------|
+| odd     | Which word is unlike the others: apple, hammer, plum, pear?     | hammer |            |
+| count   | How many of these are animals: dog, apple, cat, saw, cow?       | three  |            |
+| largest | Which number is the largest: twelve, forty, seven, thirty-one?  | forty  |            |
+| longest | Which word is the longest: cat, hammer, sofa, plum?             | hammer |            |
+| order   | Which word stands before sofa: cat, sofa, plum, lion?           | cat    | plum       |
 
-A slip is another answer of the right form: another of the words, a number near by. Only in ``order`` do many make the
+A slip is another answer of the right form: another of the words, another number. Only in ``order`` do many make the
 same mistake: they say what stands behind.
 """
 
@@ -66,12 +66,12 @@ def count(rng: Random) -> Question:
     return _asked(f"How many of these are {kind}: {', '.join(words)}?", in_words(number), slips, "count")
 
 
-def sums(rng: Random) -> Question:
-    """Two numbers below fifty."""
-    first, second = rng.randint(2, 49), rng.randint(2, 49)
-    total = first + second
-    slips = [in_words(total + by) for by in (-10, -2, -1, 1, 2, 10) if 0 <= total + by < 100]
-    return _asked(f"What is {in_words(first)} plus {in_words(second)}?", in_words(total), slips, "sums")
+def largest(rng: Random) -> Question:
+    """Four numbers below a hundred, in words."""
+    numbers = rng.sample(range(1, 100), 4)
+    slips = [in_words(number) for number in numbers if number != max(numbers)]
+    listed = ", ".join(map(in_words, numbers))
+    return _asked(f"Which number is the largest: {listed}?", in_words(max(numbers)), slips, "largest")
 
 
 def longest(rng: Random) -> Question:
@@ -95,7 +95,7 @@ def order(rng: Random) -> Question:
 KINDS: dict[str, Callable[[Random], Question]] = {
     "odd": odd,
     "count": count,
-    "sums": sums,
+    "largest": largest,
     "longest": longest,
     "order": order,
 }
