@@ -226,13 +226,21 @@ def test_every_strategy_of_every_part_has_its_layers(study: dict[str, ModuleType
 def test_the_right_specialists_are_the_cards(study: dict[str, ModuleType]) -> None:
     """Of every world: who orders right and wrong samples best in each category."""
     for world in study["worlds"].WORLDS.values():
-        card = json.loads((ROOT / world.per_prompt).with_name("world_card.json").read_text())
-        shares = {
-            name: {c: at["share"] for c, at in by_category.items()} for name, by_category in card["pairwise"].items()
-        }
+        shares = shares_on_the_card((ROOT / world.per_prompt).parent)
         assert list(shares) == list(world.arms)
-        assert world.right == {c: max(shares, key=lambda name: shares[name][c]) for c in card["policy"]}
+        categories = next(iter(shares.values()))
+        assert world.right == {c: max(shares, key=lambda name: shares[name][c]) for c in categories}
         assert world.late in world.right.values()
+
+
+def shares_on_the_card(folder: Path) -> dict[str, dict[str, float]]:
+    """By reward model and category: how often a right response is above a wrong one."""
+    if (folder / "world_card.json").is_file():
+        pairwise = json.loads((folder / "world_card.json").read_text())["pairwise"]
+        return {name: {c: at["share"] for c, at in of_each.items()} for name, of_each in pairwise.items()}
+    rows = [line.strip("| ").split(" | ") for line in (folder / "WORLD.md").read_text().splitlines() if "|" in line]
+    named = {row[0].split("`")[1]: row[1:-1] for row in rows if row[0].endswith("`, right above wrong")}
+    return {name: dict(zip(rows[0][1:-1], map(float, row), strict=True)) for name, row in named.items()}
 
 
 def test_no_strategy_is_left_out(study: dict[str, ModuleType]) -> None:
