@@ -16,6 +16,7 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -145,8 +146,8 @@ def alone(products: Mapping[Product, int]) -> float:
     total = 0.0
     for (left, right, dtype), times in products.items():
         one, other = torch.randn(left).to(dtype), torch.randn(right).to(dtype)
-        result = torch.empty(left[0], right[1], dtype=dtype)
-        product = partial(torch.mm, one, other, out=result)
+        result = torch.empty(*left[:-1], right[-1], dtype=dtype)
+        product = partial(torch.matmul, one, other, out=result)
         product()
         total += times * min(seconds(product) for _ in range(3))
     return total
@@ -154,7 +155,7 @@ def alone(products: Mapping[Product, int]) -> float:
 
 def work(products: Mapping[Product, int]) -> int:
     """Operations: two for each multiplication."""
-    return sum(2 * left[0] * left[1] * right[1] * times for (left, right, _), times in products.items())
+    return sum(2 * math.prod(left) * right[-1] * times for (left, right, _), times in products.items())
 
 
 def measure(arguments: argparse.Namespace, dtype: str) -> Profile:
