@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from models import add_model, described, load, rollout_batch
+from models import add_model, add_step, described, load, rollout_batch
 from peers import trl_dpo_step, trl_missing
 from results import command_of, parser_of, tell
-from timing import Timed, alternate, conditions, seconds_of, verdict
+from timing import Clock, Timed, alternate, conditions, seconds_of, verdict
 
 BETA = 0.1
 
@@ -122,7 +122,7 @@ def operations(model: Any, batch: Any) -> int:
     return int(4 * body * tokens + 4 * of[head] * used * length)
 
 
-def rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
+def rate(dtype: str, clock: Clock = time.perf_counter) -> float:
     """Operations per second of the best product of this type.
 
     They grow until one takes a fifth of a second: a CPU without units for bfloat16 needs minutes for a large one.
@@ -133,9 +133,7 @@ def rate(dtype: str, clock: Callable[[], float] = time.perf_counter) -> float:
     while size <= 2048 and took < 0.2:
         a, b = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
         a @ b
-        started = clock()
-        a @ b
-        took = clock() - started
+        took = seconds_of(partial(torch.matmul, a, b), clock)
         best, size = max(best, 2 * size**3 / took), 2 * size
     return best
 
@@ -238,10 +236,7 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     parser.add_argument("--peers", nargs="+", choices=["trl", "concatenated"], default=["trl", "concatenated"])
     parser.add_argument("--rows", nargs="+", type=int, default=[0, 1, 2], help="which of the settings")
     parser.add_argument("--prompt", type=int, help="tokens of a prompt instead of the settings'")
-    parser.add_argument("--n", type=int, default=30)
-    parser.add_argument("--response", type=int, default=48)
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=4096, help="model.tokens_per_forward")
+    add_step(parser)
     parser.add_argument("--micro_batches", nargs="+", type=int, default=[1, 5], help="pairs at once, tried for TRL")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="print a profile of our step, and no more")

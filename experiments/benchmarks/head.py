@@ -13,7 +13,6 @@ It writes its section of ``RESULTS.md`` beside itself, or where --results says.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -29,8 +28,9 @@ from laser_pl.logprobs import token_logprobs as ours
 from laser_pl.logprobs.text_decoder import Head
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from models import add_dtypes
 from results import command_of, parser_of, tell
-from timing import conditions
+from timing import alternate, conditions
 
 Way = Callable[[], tuple[Tensor, Tensor]]
 """Log-probabilities ``(Y,)`` and the gradient of the hidden states ``(Y, h)``."""
@@ -163,20 +163,13 @@ def apart(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Of the processor."""
-    began = time.process_time()
-    call()
-    return time.process_time() - began
-
-
 def main(args: list[str] | None = None) -> int:
     """Measure, print and write."""
     parser = parser_of(__doc__)
     parser.add_argument("--vocabulary", type=int, default=131072)
     parser.add_argument("--widths", nargs="+", type=int, default=[576, 2048], help="of hidden states")
     parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    add_dtypes(parser)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args(args)
     lines = [
@@ -194,8 +187,8 @@ def main(args: list[str] | None = None) -> int:
             case = Case.of(arguments.tokens, width, arguments.vocabulary, getattr(torch, dtype), torch.device("cpu"))
             ways, refused, off = compared(case)
             calls = {"products": case.products, **ways}
-            rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(arguments.repeats)]
-            took = {name: statistics.median(one[name] for one in rounds) for name in calls}
+            timed = alternate(calls, arguments.repeats, time.process_time)
+            took = {name: each.median for name, each in timed.items()}
             bare = took.pop("products")
             lines += [
                 f"| {dtype} | {width} | {bare:.2f} s | {name} | {own:.2f} s | {own / max(bare, 1e-9):.2f}x |"

@@ -49,6 +49,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a folder or hub name; SmolLM2 if prepared, or else random weights")
 
 
+def add_dtypes(parser: argparse.ArgumentParser) -> None:
+    """The option of a benchmark that says in which types."""
+    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
+
+
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark of DPO steps that say what one is made of, but for its prompts."""
+    parser.add_argument("--n", type=int, default=30)
+    parser.add_argument("--response", type=int, default=48)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=4096, help="model.tokens_per_forward")
+
+
 def described(name: str | None) -> str:
     """The model in words."""
     if name is not None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from models import add_model, described, load, prompt_batch, tokenizer_of
+from models import add_dtypes, add_model, described, load, prompt_batch, tokenizer_of
 from results import command_of, parser_of, tell
 from timing import Timed, alternate, conditions, verdict
 
@@ -159,7 +159,7 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     """
     parser = parser_of(__doc__)
     add_model(parser)
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
+    add_dtypes(parser)
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=128, help="tokens of a prompt")
     parser.add_argument("--n", type=int, default=30)

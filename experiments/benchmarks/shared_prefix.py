@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dpo_step import our_step
-from models import add_model, described, load, rollout_batch
+from models import add_dtypes, add_model, described, load, rollout_batch
 from results import command_of, parser_of, tell
 from rollouts import ours
 from timing import Timed, alternate, conditions
@@ -105,7 +105,7 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     """
     parser = parser_of(__doc__)
     add_model(parser)
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
+    add_dtypes(parser)
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--prompt", type=int, default=136, help="tokens of a prompt")
     parser.add_argument("--common", type=int, default=104, help="of them, those that all begin with")

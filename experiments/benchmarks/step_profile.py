@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from dpo_step import operations, our_step, rate
-from models import add_model, described, load, rollout_batch
+from models import add_dtypes, add_model, add_step, described, load, rollout_batch
 from results import command_of, parser_of, tell
-from timing import conditions
+from timing import conditions, seconds_of
 
 RANK = 16
 PARTS = (
@@ -56,11 +56,8 @@ Product = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 """Shapes of both factors, and their type."""
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Of the processor."""
-    began = time.process_time()
-    call()
-    return time.process_time() - began
+seconds = partial(seconds_of, clock=time.process_time)
+"""Of the processor, that a call takes."""
 
 
 class Traced(TorchDispatchMode):
@@ -231,13 +228,10 @@ def main(args: list[str] | None = None, shape: dict[str, Any] | None = None) -> 
     """
     parser = parser_of(__doc__)
     add_model(parser)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    add_dtypes(parser)
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=128, help="tokens of a prompt")
-    parser.add_argument("--n", type=int, default=30)
-    parser.add_argument("--response", type=int, default=48)
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=4096, help="model.tokens_per_forward")
+    add_step(parser)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args(args)
     arguments.shape = shape

@@ -38,7 +38,13 @@ class Timed:
         return f"{self.median:.2f} s ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timed]:
+Clock = Callable[[], float]
+"""Seconds: ``time.perf_counter``, or ``time.process_time`` for those of the processor alone."""
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]], repeats: int, clock: Clock = time.perf_counter
+) -> dict[str, Timed]:
     """Time calls that take turns, so that whatever else the machine does falls on all of them.
 
     A round that warms up comes first, in which memory is measured.
@@ -46,20 +52,21 @@ def alternate(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[s
     Args:
         calls: By name.
         repeats: Rounds that are timed.
+        clock: By which.
     """
     memory = {name: peak_of(call) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            seconds[name].append(seconds_of(call))
+            seconds[name].append(seconds_of(call, clock))
     return {name: Timed(seconds[name], memory[name]) for name in calls}
 
 
-def seconds_of(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
     """What one call takes; memory that earlier ones have freed may be used again, as in training."""
-    began = time.perf_counter()
+    began = clock()
     call()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def peak_of(call: Callable[[], object]) -> int:

@@ -83,6 +83,7 @@ def ask(path: Path, count: int, seed: int) -> dict[str, Asked]:
         count: How many questions.
         seed: Of the samples.
     """
+    from laser_pl.commands.settings import DEFAULTS
     from laser_pl.data.prompts import Columns, encode, prompts_from
     from laser_pl.data.tables import Table
     from laser_pl.data.templates import Template
@@ -96,7 +97,7 @@ def ask(path: Path, count: int, seed: int) -> dict[str, Asked]:
     parser = jsonargparse.ArgumentParser()
     parser.add_argument("--arms", type=dict[str, RewardModel])
     parser.add_argument("--template", type=Template)
-    parser.add_argument("--matcher", type=Matcher, default={"class_path": "laser_pl.metrics.matchers.Exact"})
+    parser.add_argument("--matcher", type=Matcher, default=DEFAULTS["model.matcher"])
     arms = config["selection"]["reward_models"]
     own = {"matcher": config["model"]["matcher"]} if "matcher" in config["model"] else {}
     parts: Any = parser.instantiate(parser.parse_object({"arms": arms, "template": config["data"]["template"], **own}))

@@ -190,10 +190,6 @@ def measure(world: str, seed: int) -> Pools:
     return found
 
 
-def _answers(count: int) -> str:
-    return f"{count} answer" + ("" if count == 1 else "s")
-
-
 def means(pools: Pools, counts: list[int], value: Callable[[Answers, Answers, int], float]) -> list[str]:
     """A table's cells: for each number of answers the mean over categories without adversaries, and over all pools.
 
@@ -290,4 +286,4 @@ def page(results: dict[str, Pools], seed: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    write("answers", __doc__, lambda seed: page({name: measure(name, seed) for name in WORLDS}, seed), None)
+    write("answers", __doc__, measure, page)

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonargparse
 import torch
@@ -38,6 +38,7 @@ NOTES = {
     " misled.",
 }
 PROMPTS = {"quickstart": 640, "second": 1200}
+"""How many are sampled to, in the worlds that are looked at before training."""
 COUNTS = [4, 16, 64, 128]
 DRAWS = 200
 IN_POOLS = [
@@ -45,6 +46,7 @@ IN_POOLS = [
     *("cooling", "cooling per token", "cooling by ranks"),
 ]
 
+Measured = TypeVar("Measured")
 Found = dict[str, dict[str, dict[int, float]]]
 """Quality by signal, category and number of prompts."""
 
@@ -196,13 +198,20 @@ def page(results: dict[str, dict[str, Found]], seed: int) -> list[str]:
     return lines
 
 
-def write(name: str, description: str | None, made: Callable[[int], list[str]], args: Sequence[str] | None) -> None:
+def write(
+    name: str,
+    description: str | None,
+    measured: Callable[[str, int], Measured],
+    page: Callable[[dict[str, Measured], int], list[str]],
+    args: Sequence[str] | None = None,
+) -> None:
     """The command line of a script that samples from start policies, which writes its section and prints it.
 
     Args:
         name: Of the script, and of its section.
         description: The script's docstring.
-        made: From the seed of sampling to the section's lines.
+        measured: From a world's name and the seed of sampling to what is found there.
+        page: From that by world, and the seed, to the section's lines.
         args: What was typed; None takes the process's own.
     """
     from run import HERE, stamp, write_part
@@ -213,10 +222,11 @@ def write(name: str, description: str | None, made: Callable[[int], list[str]], 
     given = parser.parse_args(args)
     os.chdir(ROOT)  # the configurations name their files from here
     command = f"python experiments/study/{name}.py --seed {given.seed}"
-    lines = [*made(given.seed), "", stamp(command, [checked_out(ROOT)])]
+    found = {world: measured(world, given.seed) for world in PROMPTS}
+    lines = [*page(found, given.seed), "", stamp(command, [checked_out(ROOT)])]
     write_part(given.results, name, lines)
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    write("signals", __doc__, lambda seed: page({name: measure_pools(name, seed) for name in WORLDS}, seed), None)
+    write("signals", __doc__, measure_pools, page)

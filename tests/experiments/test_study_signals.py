@@ -113,3 +113,18 @@ def test_both_worlds_are_measured(study: dict[str, ModuleType], monkeypatch: pyt
     text = "\n".join(signals.page(results, 0))
     assert "| base | 64 |" in text
     assert "likeliest over runner-up" in text
+
+
+def test_the_command_asks_in_the_worlds_that_it_knows_and_writes_its_section(
+    study: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In those alone: the study has a world that is looked at elsewhere."""
+    signals = study["signals"]
+    assert set(signals.PROMPTS) == set(signals.POOL_NAMES) == set(signals.TITLES) < set(study["worlds"].WORLDS)
+    page = tmp_path / "RESULTS.md"
+    words = ["--seed", "3", "--results", str(page)]
+    signals.write("signals", None, lambda world, seed: f"{world} {seed}", lambda found, seed: [*found.values()], words)
+    for text in (page.read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert "quickstart 3\nsecond 3\n" in text
+        assert "third" not in text
+        assert "python experiments/study/signals.py --seed 3" in text
