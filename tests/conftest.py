@@ -30,7 +30,7 @@ collect_ignore_glob = ["long/[!t]*.py"]  # scripts, which are started
 if Version(version("transformers")) < Version("5.17"):  # the table of families is that of newer ones
     collect_ignore.append("test_causal_families.py")
 if Version(version("torch")) < Version("2.7"):  # which shares no weights out, and is refused
-    collect_ignore += ["runtime/test_sharding.py", "fit/test_sharded.py"]
+    collect_ignore += ["runtime/test_sharding.py", "fit/test_sharded.py", "fit/test_sharded_served.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -54,7 +54,8 @@ def cached_lines(
     with _telling(path), entered(path.parent, within, make=True):
         known = lines_by_prompt(path, within)
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    console.quiet = not console.is_terminal  # rich before 15 ends a bar that is off with an empty line
+    with Progress(console=console, transient=True, disable=console.quiet) as bar:
         task = bar.add_task(as_markup(title), total=sum(map(len, batches)))
         for number, prompts in enumerate(batches):
             if not all(prompt.id in known for prompt in prompts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -513,7 +514,7 @@ def with_value(whole: Any, place: tuple[Any, ...], value: Any) -> Any:
     inner = whole
     for key in place[:-1]:
         inner = inner[key]
-    inner[place[-1]] = value
+    inner[place[-1]] = copy.deepcopy(value)  # or it might be put into itself
     return whole
 
 

@@ -90,7 +90,7 @@ DRAWING = [
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # of PEFT, about experts
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("family", DRAWING)
+@pytest.mark.parametrize("family", [name for name in DRAWING if name in causal_families.families()])
 def test_policy_and_reference_are_one_model_in_every_family(family: str, dtype: torch.dtype) -> None:
     """The step's forward, in training mode, against the one that makes the reference: bit for bit."""
     settings = causal_families.drawing(family)
