@@ -31,6 +31,11 @@ if Version(version("transformers")) < Version("5.17"):  # the table of families 
     collect_ignore.append("test_causal_families.py")
 if Version(version("torch")) < Version("2.7"):  # which shares no weights out, and is refused
     collect_ignore += ["runtime/test_sharding.py", "fit/test_sharded.py", "fit/test_sharded_served.py"]
+    collect_ignore.append("experiments/test_scale.py")
+
+
+if Version(version("torch")) < Version("2.9"):  # which lets nobody register a device in Python
+    collect_ignore.append("fit/test_pretend_card.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -218,7 +218,7 @@ class LaserCLI(FolderCommand):
         for logger in trainer.loggers:
             if not isinstance(logger, MetricsFile):  # it has config.yaml beside it
                 outlive(logger)
-                if configured.get("enable_autolog_hparams"):
+                if configured.get("enable_autolog_hparams", True):  # which Lightning 2.5 does not know
                     logger.log_hyperparams(self.config[self.subcommand].as_dict())
         outlive(trainer.profiler, OF_PROFILERS)  # type: ignore[attr-defined]
         if process_number() == 0 and len(loggers) > 1:

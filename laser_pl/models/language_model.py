@@ -103,7 +103,9 @@ class Weights:
         dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
         config.dtype = dtype  # where older transformers look, for what is inside a classifier
         with self._telling("a model"), torch.device("meta"):
-            return model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+            model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+        model.tie_weights()  # without weights transformers 5.0 does not
+        return model
 
     def size_of(self, model: Any) -> int:
         """Bytes of the weights in memory, quantised as they will be.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning.pytorch.callbacks
 import pytest
 
 ADD = "--trainer.callbacks+="
@@ -27,6 +28,10 @@ def beside() -> Iterator[None]:
         sys.modules.pop(script.stem, None)
 
 
+AVERAGING = ["EMAWeightAveraging"] if hasattr(lightning.pytorch.callbacks, "EMAWeightAveraging") else []
+"""Lightning has it since 2.6."""
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's, about what callbacks log and how they copy
 @pytest.mark.parametrize(
     ("names", "moments"),
@@ -40,7 +45,7 @@ def beside() -> Iterator[None]:
                 "one that clips and accumulates from an iteration on",
                 "one that acts by its own count of iterations",
                 "one that logs means, sums and extremes of iterations",
-                "EMAWeightAveraging",
+                *AVERAGING,
                 "limit_train_batches 3",
             ],
             ["within an iteration", "at its end"],
