@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from candidates import Sampled, of_the_first
-from signals import POOL_NAMES, PROMPTS, TITLES, samples, scores_of, write
+from signals import POOL_NAMES, PROMPTS, TITLES, are_right, samples, scores_of, write
 from torch import Tensor
 from worlds import WORLDS
 
@@ -118,6 +118,11 @@ def prediction_powered(known: Answers, free: Tensor, asked: Tensor) -> Tensor:
     return expected[:, free].mean(-1) + residual
 
 
+def telling(known: Answers, order: Tensor) -> Tensor:
+    """Prompts to which right and wrong responses were sampled, in the same order."""
+    return order[known.weights[order] > 0]
+
+
 def unlike(known: Answers, tried: Tensor) -> Tensor:
     """Prompts to which not all responses are alike, in the same order."""
     return tried[known.unlike[tried] > 1]
@@ -177,7 +182,7 @@ Pools = dict[str, dict[str, tuple[Answers, Answers]]]
 def measure(world: str, seed: int) -> Pools:
     """What is known in every pool of a world."""
     prompts, texts, sampled = samples(WORLDS[world], PROMPTS[world], seed)
-    right = torch.tensor([[t == p.answer for t in row] for p, row in zip(prompts, texts, strict=True)])
+    right = are_right(prompts, texts)
     every = torch.ones_like(right)
     shown = sampled.distinct & (sampled.distinct.int().cumsum(-1) <= SHOWN)
     found: Pools = {}
@@ -213,6 +218,10 @@ def by_worth(pools: Pools) -> list[str]:
             pools, COUNTS, lambda known, _, count, worth=worth: quality(  # type: ignore[misc]
                 known, lambda order: worth_of(known, order[:FREE], order[:count], worth))
         )  # fmt: skip
+    rows[f"{_answers(WORTH)}; prompts that tell nothing are not counted"] = means(
+        pools, COUNTS, lambda known, _, count: quality(
+            known, lambda order: worth_of(known, order[:FREE], telling(known, order)[:count], WORTH))
+    )  # fmt: skip
     rows["corrected mean (prediction-powered)"] = means(
         pools, COUNTS, lambda known, _, count: quality(
             known, lambda order: prediction_powered(known, order[:FREE], order[:count]))

@@ -29,16 +29,20 @@ from laser_pl.report.summary import checked_out
 POOL_NAMES = {
     "quickstart": ["base", "inverted", "random_arm", "yes_man", "noise_0.3", "noise_1.0", "k8"],
     "second": ["base", "inverted", "random_arm", "yes_man", "noise_0.3", "noise_1.0"],
+    "third": ["base", "inverted", "random_arm", "yes_man", "noise_0.3", "noise_1.0"],
 }
-TITLES = {"quickstart": "The quickstart's world", "second": "The second world"}
+TITLES = {"quickstart": "The quickstart's world", "second": "The second world", "third": "The third world"}
 NOTES = {
     "quickstart": "cooling was chosen in this world, cooling by ranks in this and the second.",
     "second": "cooling by ranks was chosen with this table in view, and with more variants of its rows, so it is no"
     " independent check. In rounding the policy is wrong by conviction, and a signal that follows its likelihoods is"
     " misled.",
+    "third": "nothing was chosen with this table in view. In order the policy is wrong by conviction.",
 }
-PROMPTS = {"quickstart": 640, "second": 1200}
-"""How many are sampled to, in the worlds that are looked at before training."""
+PROMPTS = {"quickstart": 640, "second": 1200, "third": 630}
+"""How many are sampled to."""
+BUILT = ["quickstart", "second"]
+"""Worlds whose models are in the repository."""
 COUNTS = [4, 16, 64, 128]
 DRAWS = 200
 IN_POOLS = [
@@ -143,6 +147,13 @@ def samples(world: World, count: int, seed: int) -> tuple[list[Any], list[list[s
     return prompts, texts, Sampled(logprobs.double(), responses.mask.sum(-1).double(), same_texts(texts))
 
 
+def are_right(prompts: list[Any], texts: list[list[str]]) -> Tensor:
+    """Which responses are, as a fit decides it. Shape ``(B, n)``, bool."""
+    from laser_pl.metrics.matchers import Exact
+
+    return torch.tensor([[Exact().is_right(t, p) for t in row] for p, row in zip(prompts, texts, strict=True)])
+
+
 def scores_of(world: World, pool: str, prompts: list[Any], texts: list[list[str]]) -> Tensor:
     """What the arms of a pool say to a world's responses. Shape ``(K, B, n)``, float64."""
     from laser_pl.rewards import Pool, RewardModel
@@ -162,7 +173,7 @@ def measure_pools(name: str, seed: int) -> dict[str, Found]:
         seed: Of sampling.
     """
     prompts, texts, sampled = samples(WORLDS[name], PROMPTS[name], seed)
-    right = torch.tensor([[t == p.answer for t in row] for p, row in zip(prompts, texts, strict=True)])
+    right = are_right(prompts, texts)
     results = {}
     for kind in POOL_NAMES[name]:
         scores = scores_of(WORLDS[name], kind, prompts, texts)
@@ -219,10 +230,13 @@ def write(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--worlds", nargs="+", choices=list(PROMPTS), default=BUILT)
     given = parser.parse_args(args)
     os.chdir(ROOT)  # the configurations name their files from here
     command = f"python experiments/study/{name}.py --seed {given.seed}"
-    found = {world: measured(world, given.seed) for world in PROMPTS}
+    if given.worlds != BUILT:
+        command += f" --worlds {' '.join(given.worlds)}"
+    found = {world: measured(world, given.seed) for world in given.worlds}
     lines = [*page(found, given.seed), "", stamp(command, [checked_out(ROOT)])]
     write_part(given.results, name, lines)
     print("\n".join(lines))

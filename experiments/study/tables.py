@@ -34,9 +34,13 @@ def select(results: Results, strategy: str, pool: str, granularity: str, objecti
 
 
 def against(ours: dict[int, Outcome], theirs: dict[int, Outcome]) -> str:
-    """Mean difference over the seeds that both have, and its p."""
+    """Mean difference over the seeds that both have; of five or more with its p."""
     seeds = sorted(ours.keys() & theirs.keys())
-    return advantage([ours[s].after for s in seeds], [theirs[s].after for s in seeds]) if seeds else ""
+    if not seeds:
+        return ""
+    if len(seeds) < FEWEST:
+        return f"{sum(ours[s].after - theirs[s].after for s in seeds) / len(seeds):+.3f}"
+    return advantage([ours[s].after for s in seeds], [theirs[s].after for s in seeds])
 
 
 def percent(values: Sequence[float]) -> str:

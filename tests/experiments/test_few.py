@@ -65,6 +65,7 @@ def test_the_worth_is_the_signals(answers: ModuleType) -> None:
     corrected = answers.prediction_powered(known, free, asked)
     rated = math.sqrt(math.pi) / 2 * gains + 0.5
     told = torch.tensor([2, 4, 5])
+    assert answers.telling(known, torch.tensor([6, 3, 1, 0])).tolist() == [3, 0]
     assert torch.allclose(corrected, rated[:, free].mean(-1) + (shares - rated)[:, told].mean(-1))
 
 

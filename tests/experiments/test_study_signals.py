@@ -115,16 +115,23 @@ def test_both_worlds_are_measured(study: dict[str, ModuleType], monkeypatch: pyt
     assert "likeliest over runner-up" in text
 
 
-def test_the_command_asks_in_the_worlds_that_it_knows_and_writes_its_section(
-    study: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """In those alone: the study has a world that is looked at elsewhere."""
+def test_every_world_can_be_asked_in(study: dict[str, ModuleType]) -> None:
     signals = study["signals"]
-    assert set(signals.PROMPTS) == set(signals.POOL_NAMES) == set(signals.TITLES) < set(study["worlds"].WORLDS)
+    for by_world in (signals.PROMPTS, signals.POOL_NAMES, signals.TITLES, signals.NOTES):
+        assert set(by_world) == set(study["worlds"].WORLDS)
+
+
+@pytest.mark.parametrize("worlds", [[], ["third"]])
+def test_the_command_asks_in_the_worlds_that_are_there_or_named_and_writes_its_section(
+    study: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str], worlds: list[str]
+) -> None:
+    signals = study["signals"]
     page = tmp_path / "RESULTS.md"
-    words = ["--seed", "3", "--results", str(page)]
+    words = ["--seed", "3", "--results", str(page), *(["--worlds", *worlds] if worlds else [])]
     signals.write("signals", None, lambda world, seed: f"{world} {seed}", lambda found, seed: [*found.values()], words)
     for text in (page.read_text(encoding="utf-8"), capsys.readouterr().out):
-        assert "quickstart 3\nsecond 3\n" in text
-        assert "third" not in text
-        assert "python experiments/study/signals.py --seed 3" in text
+        assert "\n".join(f"{world} 3" for world in worlds or ["quickstart", "second"]) + "\n" in text
+        assert (
+            f"`python experiments/study/signals.py --seed 3{''.join(f' --worlds {world}' for world in worlds)}`" in text
+        )
+        assert ("third" in text) == bool(worlds)
