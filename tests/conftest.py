@@ -30,10 +30,9 @@ collect_ignore_glob = ["long/[!t]*.py"]  # scripts, which are started
 if Version(version("transformers")) < Version("5.17"):  # the table of families is that of newer ones
     collect_ignore.append("test_causal_families.py")
 if Version(version("torch")) < Version("2.7"):  # which shares no weights out, and is refused
-    collect_ignore += ["runtime/test_sharding.py", "fit/test_sharded.py", "fit/test_sharded_served.py"]
-    collect_ignore.append("experiments/test_scale.py")
-
-
+    collect_ignore += [
+        "runtime/test_sharding.py", "fit/test_sharded.py", "fit/test_sharded_served.py", "experiments/test_scale.py"
+    ]  # fmt: skip
 if Version(version("torch")) < Version("2.9"):  # which lets nobody register a device in Python
     collect_ignore.append("fit/test_pretend_card.py")
 

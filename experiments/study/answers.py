@@ -7,7 +7,8 @@ As in ``signals.py``, but some of the prompts of a category have an answer. What
 the named arm puts first is right, relative to the best arm of the pool. It compares what the evidence without answers
 may count for, with answers alone and with the prediction-powered mean (the gain's mean over all prompts, corrected by
 its residual on the answered ones); which questions are worth asking; and how often it is said that likelihoods mislead.
-It writes its section of ``RESULTS.md``, or where --results says.
+It writes its section of ``RESULTS.md``, or where --results says. ``--worlds third`` looks where
+``third_world/build.py`` has run.
 """
 
 from __future__ import annotations

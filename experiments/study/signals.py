@@ -6,6 +6,7 @@ Cost: about 80 s on one CPU core.
 All arms of a pool score responses to a world's training prompts. From some prompts of one category each signal names
 the arm of its largest mean; what counts is how often the answer that this arm puts first is right, relative to the best
 arm of the pool in that category. It writes its section of ``RESULTS.md``, or where --results says.
+``--worlds third`` looks where ``third_world/build.py`` has run.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ def are_right(prompts: list[Any], texts: list[list[str]]) -> Tensor:
     """Which responses are, as a fit decides it. Shape ``(B, n)``, bool."""
     from laser_pl.metrics.matchers import Exact
 
-    return torch.tensor([[Exact().is_right(t, p) for t in row] for p, row in zip(prompts, texts, strict=True)])
+    grader = Exact()
+    return torch.tensor([[grader.is_right(t, p) for t in row] for p, row in zip(prompts, texts, strict=True)])
 
 
 def scores_of(world: World, pool: str, prompts: list[Any], texts: list[list[str]]) -> Tensor:

@@ -7,13 +7,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors import SafetensorError, deserialize
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -24,6 +25,11 @@ from tests.runs import decisions_of
 
 WORLD = Path(__file__).resolve().parents[2] / "experiments" / "quickstart"
 POLICY, LONGER = WORLD / "policy", WORLD / "reward_models" / "longer"
+CUT_OFF = (
+    "incomplete metadata, file not fully covered" if Version(version("safetensors")) >= Version("0.6")
+    else "MetadataIncompleteBuffer"
+)  # fmt: skip
+"""What safetensors says of such a file."""
 ROW = {"prompt": "A 12+ 7=", "answer": "19", "category": "addition"}
 Make = Callable[[Path], list[str]]
 """Puts files into a folder and gives the arguments that name them."""
@@ -115,13 +121,6 @@ def without(**tokens: None) -> Callable[[Path], None]:
 def cut_off(model: Path) -> None:
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-
-
-def of_what_is_cut_off() -> str:
-    """The library's own words, which differ from version to version."""
-    with pytest.raises(SafetensorError) as refusal:
-        deserialize((POLICY / "model.safetensors").read_bytes()[:5000])
-    return str(refusal.value).partition(": ")[2]
 
 
 def declared(model_type: str, architecture: str) -> Callable[[Path], None]:
@@ -396,12 +395,12 @@ CASES: dict[str, tuple[Make, str]] = {
     "policy cut off": (
         policy(cut_off),
         "'<folder>/model/model.safetensors' is cut off, or no safetensors file (Error while deserializing header:"
-        f" {of_what_is_cut_off()}). Get the model again.",
+        f" {CUT_OFF}). Get the model again.",
     ),
     "reward model cut off": (
         reward_model(cut_off),
         "'<folder>/model/model.safetensors' is cut off, or no safetensors file (Error while deserializing header:"
-        f" {of_what_is_cut_off()}). Get the model again.",
+        f" {CUT_OFF}). Get the model again.",
     ),
     "policy without half of its weights": (
         policy(halved),
