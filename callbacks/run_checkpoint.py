@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.diverged import ADVICE
 from laser_pl.policy.policy import Policy
 from laser_pl.run.files import written_aside
 from laser_pl.run.folder import RunFolder
@@ -26,7 +27,8 @@ class RunCheckpoint(Checkpoint):
     ``trainer.callbacks`` to keep the best by some metric.
 
     When no reward model is left that can judge, or a signal asks for it, it saves once more and ends the run. While
-    training steps go bad it saves nothing, so that what is there is from before.
+    training steps go bad it saves nothing within an iteration, and never a policy whose logits are not finite, so that
+    what is there is from before.
 
     Args:
         folder: The run's folder.
@@ -67,12 +69,20 @@ class RunCheckpoint(Checkpoint):
         assert isinstance(policy, Policy)
         asked = self._asked(trainer)
         wanted = asked is not None or self.selector.stuck is not None or (loop.batch_idx + 1) % self.every == 0
-        if wanted and not loop._should_accumulate() and policy.step.bad is None:
+        if wanted and not loop._should_accumulate() and policy.step.bad is None and policy.predicts():
             self.save(trainer)
             self._end_if_wanted(asked)
 
     def iteration_over(self, trainer: Trainer) -> None:
-        """Save at an iteration's end."""
+        """Save at an iteration's end.
+
+        Raises:
+            ConfigurationError: If the policy's logits are not finite.
+        """
+        policy = trainer.lightning_module
+        assert isinstance(policy, Policy)
+        if not policy.predicts():
+            raise ConfigurationError(f"Training went wrong: the policy's logits are not finite any more. {ADVICE}")
         self.save(trainer)
         if self.keep is not None and trainer.is_global_zero:
             self.folder.discard_rollouts(trainer.current_epoch - 1 - self.keep)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from laser_pl.command_line.commands import LIGHTNING
 from laser_pl.command_line.config_files import config_in, configs_of
 from laser_pl.run import named_code
 from laser_pl.run.folder import RunFolder
+from laser_pl.run.plain_yaml import load_yaml
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class LookedAt:
         command = next((word for word in args if word in LIGHTNING), "fit")
         if command == "fit" or any(word.partition("=")[0] == named_code.CONSENT for word in args):
             return None
-        checkpoint = _value_of("--ckpt_path", args)
         files = [Path(word) for word in configs_of(args) if _is_file(word)]
-        of_a_run = [path for path in files if named_code.is_of_a_run(path, checkpoint)]
+        checkpoints = _checkpoints(args, files)
+        of_a_run = [path for path in files if any(named_code.is_of_a_run(path, one) for one in [None, *checkpoints])]
         if not of_a_run:
             return None
         words = [
@@ -91,11 +94,22 @@ def _is_among(configs: Sequence[Path], word: str | None) -> bool:
     return word is not None and Path(word) in configs
 
 
-def _value_of(option: str, args: Sequence[str]) -> str | None:
+_CKPT_PATH = {"--ckpt_path"[:length] for length in range(len("--ck"), len("--ckpt_path") + 1)}
+"""As the parser takes it, which lets names be cut short."""
+
+
+def _checkpoints(args: Sequence[str], configs: Sequence[Path]) -> list[str]:
+    """What a command line and its configurations name as the checkpoint."""
+    found: list[Any] = []
     for before, word in zip(["", *args], args, strict=False):
-        if before == option or word.startswith(f"{option}="):
-            return word.removeprefix(f"{option}=")
-    return None
+        option, equals, value = word.partition("=")
+        if before in _CKPT_PATH or (equals and option in _CKPT_PATH):
+            found.append(word if before in _CKPT_PATH else value)
+    for path in configs:
+        with suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # reported by whoever reads it next
+            config = load_yaml(path.read_text(encoding="utf-8"))
+            found.append(config.get("ckpt_path") if isinstance(config, dict) else None)
+    return [one for one in found if isinstance(one, str)]
 
 
 def _is_file(word: str) -> bool:

@@ -86,11 +86,22 @@ def in_one_sentence(message: str, parser: ArgumentParser, args: Sequence[str]) -
         args: The command line.
     """
     text = re.sub(r"- Expected a path but .*? either not accessible or invalid - ", "", " ".join(message.split()))
+    text = _without_other_kinds(text)
     keys = re.findall(r'Parser key "([^"]+)"', text) or re.findall(r"^--(\S+)\.help:", text)
     mistake = _Mistake(text, keys[0] if keys else "", ".".join(keys), _command_of(parser, args), args)
     kinds = _about_made, _about_word, _about_function, _about_setting, _about_class, _about_value, _about_choice
     told = (about(mistake) for about in kinds)
     return next(filter(None, told), text).removeprefix(": ")  # of a class that is made nobody says where it stands
+
+
+def _without_other_kinds(text: str) -> str:
+    """A message about a setting of a class, where there are several kinds of class: all find the same wrong.
+
+    That it is not null either, which a setting might be in the class's place, says nothing about the setting.
+    """
+    text = re.sub(r" - Expected a <class 'NoneType'> Given value type: <class '\S+NestedArg'> .*$", "", text)
+    first, *others = text.split(' - Parser key "')
+    return ' - Parser key "'.join([first, *dict.fromkeys(others)])
 
 
 def _about_made(mistake: _Mistake) -> str | None:
@@ -185,7 +196,7 @@ def _about_class(mistake: _Mistake) -> str | None:
 def _about_value(mistake: _Mistake) -> str | None:
     """A value of another kind, or one word that is not among those that there are."""
     setting, text = mistake.setting, mistake.text
-    found = mistake.has(r"(?:Got|Given) value: (.*?)(?: - Expected| Given value type|\. Got value|$)")
+    found = mistake.has(r"(?:Got|Given) value: (.*?)(?: - (?:Expected|Parser key)| Given value type|\. Got value|$)")
     if found is None:
         return None
     types = re.findall(r"Expected a <class '([\w.]+)'>", text) or re.findall("Expected (settings)", text)
@@ -196,7 +207,7 @@ def _about_value(mistake: _Mistake) -> str | None:
         return _of_another_kind(setting, types, found[1])
     if words := mistake.has(r"Literal\[(.*?)\]"):
         choices = [str(one) for one in ast.literal_eval(f"[{words[1]}]")]
-        null = ", null" if "NoneType" in text else ""
+        null = ", null" if "NoneType" in text.rpartition("Parser key")[2] else ""
         advice = perhaps(closest(found[1], choices))
         return f"{setting} must be one of {', '.join(choices)}{null}, got '{found[1]}'.{advice}"
     return None

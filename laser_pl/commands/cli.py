@@ -265,7 +265,10 @@ class LaserCLI(FolderCommand):
         if checkpoint is None:
             return
         if not absolute(checkpoint).is_file():
-            advice = perhaps(closest_path(Path(checkpoint)), "Check --ckpt_path.")
+            given = absolute(checkpoint)
+            inside = [given / "last.ckpt", RunFolder(given).checkpoint]
+            meant = next((path for path in inside if path.is_file()), closest_path(Path(checkpoint)))
+            advice = perhaps(None if meant == Path(checkpoint) else meant, "Check --ckpt_path.")
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'.{advice}")
         check_checkpoint(absolute(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
         self.config[self.subcommand].ckpt_path = str(absolute(checkpoint))

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from laser_pl.command_line.commands import LIGHTNING
 from laser_pl.messages.places import briefly
 
 
@@ -16,9 +17,10 @@ def how_to_go_on(given: Sequence[str], run: Path | None) -> str:
         given: The words of the command line.
         run: The run's folder, once there is one.
     """
-    if "predict" in given:
+    command = next((word for word in given if word in LIGHTNING), None)
+    if command == "predict":
         return " What was predicted is kept: the same command goes on."
-    if "fit" not in given or run is None:
+    if command != "fit" or run is None:
         return ""
     words: list[str] = []
     for before, word in zip(["", *given], given, strict=False):

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, TopPLogitsWarper
 
+from laser_pl.errors import ConfigurationError
+from laser_pl.messages.diverged import ADVICE
+
 PIECE = 256
 """Entries of the vocabulary whose weights are summed as one; a whole vocabulary of 50,000 takes about 200 such sums."""
 
@@ -96,7 +99,9 @@ class Draw(LogitsProcessor):  # type: ignore[misc]
         scores.index_fill_(1, self.never, -torch.inf)
         peak = scores.amax(-1, keepdim=True)
         if not bool(peak.isfinite().all()):
-            raise FloatingPointError("The policy's logits are not finite, so there is no token to sample.")
+            raise ConfigurationError(
+                f"The policy's logits are not finite, so there is no token to sample: training went wrong. {ADVICE}"
+            )
         scores.sub_(peak).div_(self.temperature)
         if self.nucleus is not None:
             scores = self.nucleus(input_ids, scores)

@@ -31,7 +31,7 @@ from laser_pl.run.checkpoints import FORMAT, refuse_other_adapter, refuse_other_
 from laser_pl.run.metrics_file import forget_last
 from laser_pl.run.origin import origin_of, refuse_other_origin
 from laser_pl.runtime import progress
-from laser_pl.runtime.lockstep import Lockstep
+from laser_pl.runtime.lockstep import Lockstep, one_token
 from laser_pl.runtime.seeds import derive_seed
 from laser_pl.runtime.sharded_strategy import ShardedStrategy
 from laser_pl.runtime.sharding import own_piece, shard
@@ -355,6 +355,11 @@ class Policy(AnsweringModule):
             return nullcontext()
         assert self.logprob_model.sharded  # it is made here, where all make it
         return self._lockstep.together()
+
+    def predicts(self) -> bool:
+        """Whether the policy's logits are finite, by a text of one token; every process at once."""
+        with evaluating(self.model):
+            return bool(one_token(self.model).amax().isfinite())
 
     def publish(self) -> None:
         """Let the engine answer with the policy as it is now; every process at once."""

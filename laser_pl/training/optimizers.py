@@ -64,7 +64,8 @@ def check_optimizers(
     Raises:
         ConfigurationError: If there is one.
     """
-    made = make_optimizers(optimizer, schedule, [torch.nn.Parameter(torch.zeros(1))])
+    matrix = torch.nn.Parameter(torch.zeros(1, 1))  # as an adapter's are, and Muon takes no others
+    made = make_optimizers(optimizer, schedule, [matrix])
     if not isinstance(made, dict) or "monitor" in made["lr_scheduler"]:
         return
     scheduler = made["lr_scheduler"]["scheduler"]

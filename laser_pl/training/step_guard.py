@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from laser_pl.errors import ConfigurationError
+from laser_pl.messages.diverged import ADVICE
 from laser_pl.runtime.sharding import whole
 
 
@@ -74,6 +75,5 @@ class StepGuard:
         if self.bad_in_a_row >= self.max_bad:
             raise ConfigurationError(
                 f"{self.bad_in_a_row} steps in a row had a {self.bad} that is no finite number, and trained nothing."
-                " Lower optimizer.init_args.lr or set trainer.gradient_clip_val, and go on with --resume from the last"
-                " checkpoint, which is from before."
+                f" {ADVICE}"
             )

@@ -102,6 +102,8 @@ def fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
          " 'experiments/quickstart/prompts/trian.jsonl'. Did you mean 'experiments/quickstart/prompts/train.jsonl'?"),
         (["--ckpt_path=experiments/quickstart/WROLD.md"], "There is no checkpoint 'experiments/quickstart/WROLD.md'."
          " Did you mean 'experiments/quickstart/WORLD.md'?"),
+        (["--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=train/loss", "--lr_scheduler.mode=up"],
+         "lr_scheduler.mode must be one of min, max, got 'up'."),
         (["--data.columns.answer=anwser"], "'quickstart/prompts/train.jsonl' has no column 'anwser', only prompt,"
          " answer, category. Set data.columns.answer to one of them, or to null. Did you mean 'answer'?"),
     ],

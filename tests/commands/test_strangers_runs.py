@@ -204,6 +204,28 @@ def test_a_run_that_one_stands_in_is_not_imported_from(run: Path, tmp_path: Path
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("option", ["--ckpt_path={}", "--ckpt={}", "--ck {}", "its own"])
+def test_a_configuration_is_a_runs_however_its_checkpoint_is_named(
+    option: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else lies beside it that a run writes: a folder as somebody would hand it on."""
+    mark, given = tmp_path / "mark", tmp_path / "given"
+    given.mkdir()
+    checkpoint = shutil.copy(run / "checkpoints" / "last.ckpt", given)
+    change_config(run, CODE["a context of its own"])
+    if option == "its own":
+        change_config(run, lambda c: c.update(ckpt_path=str(checkpoint)))
+    shutil.copy(run / "config.yaml", given)
+    (given / "payload_of_run.py").write_text(PAYLOAD.format(mark=str(mark)))
+    monkeypatch.syspath_prepend(given)
+    monkeypatch.delitem(sys.modules, "payload_of_run", raising=False)
+    words = [] if option == "its own" else option.format(checkpoint).split()
+    with pytest.raises(SystemExit) as end:
+        laser(["test", f"--config={given / 'config.yaml'}", *words])
+    assert (end.value.code, mark.exists()) == (2, False)
+    assert "A run that is looked at runs nothing of its own" in capsys.readouterr().err
+
+
 def test_who_consents_is_taken_at_their_word(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "mark"
     (run / "payload_of_run.py").write_text(PAYLOAD.format(mark=str(mark)))

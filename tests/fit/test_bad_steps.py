@@ -99,7 +99,42 @@ def test_too_many_in_a_row_end_the_run_with_a_checkpoint_from_before(
         fit(tmp_path, "--model.max_bad_steps=2")
     assert end.value.code == 2
     told = capsys.readouterr().err
-    assert f"laser_pl: 2 steps in a row had a {what} that is no finite number, and trained nothing. Lower" in told
+    assert f"laser_pl: 2 steps in a row had a {what} that is no finite number, and trained nothing. Set" in told
     checkpoint = torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     assert all(bool(tensor.isfinite().all()) for tensor in checkpoint["state_dict"].values())
+
+
+LATE = ["--lr_scheduler=torch.optim.lr_scheduler.MultiStepLR", "--lr_scheduler.milestones=[7]",
+        "--lr_scheduler.gamma=1e35", "--trainer.max_epochs=2"]  # fmt: skip
+"""The second step of the second iteration is one into nowhere; its own loss and gradient are finite."""
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_policy_that_is_ruined_is_not_kept_nor_sampled_from(
+    fit: Fit, tmp_path: Path, capsys: pytest.CaptureFixture[str], every: int, validated: bool
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        fit(tmp_path, *LATE, f"--checkpoint_every={every}", f"--trainer.limit_val_batches={int(validated)}")
+    assert end.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "logits are not finite" in told
+    assert "Set trainer.gradient_clip_val and go on with --resume from the last checkpoint" in told
+    checkpoint = torch.load(tmp_path / "runs/small/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == (7 if every == 1 else 6)
+    assert max(float(tensor.abs().max()) for tensor in checkpoint["state_dict"].values()) < 1
+
+
+def test_who_goes_on_from_before_the_ruin_trains(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ruin(self: Policy, *args: Any) -> None:
+        if self.trainer.fit_loop.epoch_loop.total_batch_idx >= 7:
+            for parameter in self.parameters():
+                parameter.data.mul_(1e30 if parameter.requires_grad else 1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Policy, "on_train_batch_end", ruin)
+        with pytest.raises(SystemExit):
+            fit(tmp_path, "--trainer.max_epochs=2")
+    run = fit(tmp_path, "--trainer.max_epochs=2", "--resume")
+    assert (run.summary["steps"], run.summary["steps_not_finite"]) == (12, 0)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from laser_pl.commands.cli import LaserCLI, main
+from laser_pl.commands.going_on import how_to_go_on
 from laser_pl.data.templates import Plain
 from laser_pl.policy.policy import Policy
 from laser_pl.report.predictions import print_predictions
@@ -160,6 +161,22 @@ def test_ctrl_c_says_how_to_go_on(
     assert end.value.code == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == "laser_pl: Interrupted by SIGINT. What was predicted is kept: the same command goes on."
+
+
+@pytest.mark.parametrize("inside", ["", "checkpoints"])
+def test_a_folder_is_no_checkpoint(run: LaserCLI, capsys: pytest.CaptureFixture[str], inside: str) -> None:
+    given = run.folder.path / inside
+    with pytest.raises(SystemExit) as end:
+        main(["test", f"--config={run.folder.config}", f"--ckpt_path={given}"])
+    assert end.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"There is no checkpoint '{given}'. Did you mean '{run.folder.checkpoint}'?" in told
+
+
+def test_a_run_that_is_named_after_a_command_goes_on_as_what_it_is() -> None:
+    told = how_to_go_on(["fit", "--config", "a.yaml", "--name", "predict"], Path("runs/predict"))
+    assert told == " Go on with: python -m laser_pl fit --config a.yaml --name predict --resume runs/predict"
+    assert how_to_go_on(["test", "--config", "a.yaml", "--name", "fit"], Path("runs/fit")) == ""
 
 
 def test_what_was_predicted_otherwise_is_not_taken(run: LaserCLI, tmp_path: Path, plug: Callable[..., str]) -> None:

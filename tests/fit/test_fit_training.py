@@ -20,6 +20,7 @@ from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.errors import ConfigurationError
 from laser_pl.logprobs.modes import recomputes
 from laser_pl.policy.policy import Policy
+from laser_pl.training.optimizers import check_optimizers
 from tests.runs import Fit
 
 WORLD = Path(__file__).resolve().parents[2] / "experiments" / "quickstart"
@@ -108,6 +109,17 @@ def test_gradient_checkpointing_changes_no_gradient(fit: Fit, tmp_path: Path, dr
     assert moved(adapter_of(plain))
     for name, tensor in adapter_of(plain).items():
         torch.testing.assert_close(adapter_of(saving)[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def test_an_optimizer_that_takes_only_matrices_is_taken() -> None:
+    """As torch.optim.Muon: an adapter has nothing else."""
+
+    def of_matrices(parameters: Any) -> torch.optim.Optimizer:
+        parameters = list(parameters)
+        assert all(parameter.ndim == 2 for parameter in parameters)
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    check_optimizers(of_matrices, None)
 
 
 def test_optimizer_by_configuration(fit: Fit, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_longer_responses_begin_like_shorter_ones(llama: Any, tokenizer: Any) ->
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_logits_that_are_not_finite_stop_the_run(llama: Any, tokenizer: Any, value: float) -> None:
     prefer(llama, 7, value)
-    with pytest.raises((FloatingPointError, ConfigurationError), match="logits are not finite"):
+    with pytest.raises(ConfigurationError, match="logits are not finite"):
         sample_responses(llama, tokenizer, prompts_of(TEXTS, tokenizer), Sampling(n=2, max_new_tokens=4), SEED)
 
 

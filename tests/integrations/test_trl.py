@@ -20,7 +20,7 @@ from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
 from laser_pl.feedback import signals
 from laser_pl.integrations.trl import SelectedReward, SelectionCallback
-from laser_pl.integrations.trl.saved import NAME, read_state
+from laser_pl.integrations.trl.saved import NAME, read_state, write_state
 from laser_pl.metrics.matchers import Matcher
 from laser_pl.report.command import main as report
 from laser_pl.run.state import digest
@@ -196,6 +196,20 @@ def test_a_batch_of_many_steps_is_learned_from_once_at_its_end(trainer: Callable
     assert [line["arm"] for line in lines_of(out / "selection")][:2] == arms[:2]
 
 
+def test_a_checkpoint_between_unlike_cycles_holds_what_was_known_before_the_batch(
+    trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Three micro-batches are a generation batch, four a step: the first step ends within the second batch."""
+    reward = SelectedReward(Arms().three, signal=signals.Gap(), bandit=bandits.Thompson())
+    trainer(
+        reward, max_steps=3, gradient_accumulation_steps=4, steps_per_generation=3, save_strategy="steps", save_steps=1
+    ).train()
+    for step, batches in ((1, 1), (2, 2), (3, 3)):  # the second is the epoch's last, of two micro-batches
+        state = read_state(tmp_path / "out" / f"checkpoint-{step}" / NAME)
+        assert state["batches"] == batches
+        assert int(state["selector"]["context"]["count"]) == 3 * batches  # prompts
+
+
 def test_what_is_sampled_to_evaluate_teaches_nothing(trainer: Callable[..., Any], tmp_path: Path) -> None:
     """It is scored by the arm that is expected to be best, also before anything is known of them."""
 
@@ -365,6 +379,27 @@ def test_no_training_takes_another_ones_record(trainer: Callable[..., Any], tmp_
     for _ in range(2):
         trainer(SelectedReward(one, signal=signals.Gap()), max_steps=1).train()
     assert sorted(path.name for path in (tmp_path / "out").glob("selection*")) == ["selection", "selection-2"]
+
+
+@pytest.mark.parametrize("named", ["selection", "{out}/selection", "../out/selection", ".."])
+def test_a_checkpoint_from_elsewhere_begins_a_record_of_its_own(
+    trainer: Callable[..., Any], tmp_path: Path, named: str
+) -> None:
+    """Wherever its file says that its record lies: that is another training's."""
+    kept = {"save_strategy": "steps", "save_steps": 1}
+    trainer(SelectedReward(one, signal=signals.Gap()), max_steps=3).train()
+    record = tmp_path / "out" / "selection"
+    before = {path.name: path.read_bytes() for path in record.iterdir() if path.is_file()}
+    elsewhere = tmp_path / "elsewhere"
+    trainer(SelectedReward(one, signal=signals.Gap()), max_steps=1, output_dir=str(elsewhere), **kept).train()
+    checkpoint = elsewhere / "checkpoint-1"
+    state = read_state(checkpoint / NAME)
+    write_state(checkpoint / NAME, {**state, "folder": named.format(out=tmp_path / "out")})
+    reward = SelectedReward(one, signal=signals.Gap())
+    callback = SelectionCallback(reward, resume_from_checkpoint=str(checkpoint))
+    trainer(reward, callbacks=[callback], max_steps=2).train(resume_from_checkpoint=str(checkpoint))
+    assert before == {path.name: path.read_bytes() for path in record.iterdir() if path.is_file()}
+    assert [line["step"] for line in lines_of(tmp_path / "out" / "selection-2")] == [1]
 
 
 def test_a_stream_of_prompts_is_checked_as_it_comes(trainer: Callable[..., Any], tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
             self._refuse_other(saved, state, self._checkpoint(args, state))
             reward.load_state_dict(saved)
         if ranks.rank == 0:
-            folder = None if saved is None else RunFolder(Path(args.output_dir, saved["folder"]))
+            folder = None if saved is None else self._folder_of(saved, args, state)
             if saved is not None and folder is not None and folder.config.exists():
                 self.record = Record.go_on(folder, reward.batches, saved["rows"])
             else:
@@ -148,6 +148,13 @@ class SelectionCallback(TrainerCallback):  # type: ignore[misc]
                 " was made with it."
             )
         return path
+
+    def _folder_of(self, saved: dict[str, Any], args: Any, state: Any) -> RunFolder | None:
+        """The record of the training that a checkpoint is of, if that lies in the trainer's folder."""
+        name = Path(str(saved["folder"])).name  # beside the checkpoint, whatever its file says
+        of = self._checkpoint(args, state).parent.resolve().parent
+        own = of == Path(args.output_dir).resolve() and name != ".."
+        return RunFolder(Path(args.output_dir, name)) if own and name else None
 
     def _refuse_other(self, saved: dict[str, Any], state: Any, path: Path) -> None:
         """See that the file is of the checkpoint that the trainer goes on from, by what had been logged."""

@@ -165,7 +165,7 @@ class SelectedReward:
         self.rows = Rows(tokenizer, args.chat_template_kwargs or {}, *self.columns)
         self._sizes = {True: args.num_generations, False: args.num_generations_eval or args.num_generations}
         self.cycle = args.steps_per_generation * args.num_iterations
-        self._keeps_before = self.cycle > args.gradient_accumulation_steps  # a checkpoint may be made within
+        self._keeps_before = args.gradient_accumulation_steps % self.cycle != 0  # a checkpoint may be made within
         eos = getattr(model.generation_config, "eos_token_id", None)
         self._ends = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
         policy = TrainedPolicy(model)
