@@ -50,6 +50,8 @@ def export_pairs(args: Sequence[str]) -> int:
 
 def _export(options: Namespace) -> int:
     folder, out = RunFolder(options.run), options.out
+    if folder.holds_as_its_own(out):
+        raise ConfigurationError(f"export: '{out}' is what the run itself writes. Give --out another name.")
     lines = _lines(folder)
     gone = sorted({line["iteration"] for line in lines if not _rollouts(folder, line["iteration"]).path(0).is_file()})
     lines = [line for line in lines if line["iteration"] not in gone]
@@ -65,6 +67,10 @@ def _export(options: Namespace) -> int:
         nonlocal written
         for written, pair in enumerate(pairs, 1):  # noqa: B007 - how many is printed at the end
             yield pair
+        if not written:  # before anything that lay there is replaced
+            raise ConfigurationError(
+                f"export: of every pair of '{folder.path}' a response was cut. Leave --without_truncated out."
+            )
 
     with writable(out, "Set --out."):
         if out.suffix == ".jsonl":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laser_pl.batches import Prompt
-from laser_pl.data.messages import refuse_unusable
+from laser_pl.data.messages import refuse_unusable, without_unwritable
 from laser_pl.data.prompts import content_hash
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import content_of
@@ -83,6 +83,7 @@ def _compared(
 ) -> Compared | None:
     if "prompt" not in row:
         raise ConfigurationError(f"{where}: there is no column 'prompt', only {', '.join(map(str, row))}. {ADVICE}")
+    row = {**row, "prompt": without_unwritable(row["prompt"])}
     refuse_unusable(row["prompt"], f"{where}: column 'prompt'")
     of = _categories(row, where, known, categories)
     key = _key(row["prompt"])
@@ -102,7 +103,7 @@ def _compared(
         numbers = _numbers(better, len(texts), where)
         return Compared(prompt, of, texts, tuple(number in numbers for number in range(1, len(texts) + 1)))
     answer = row.get("answer")
-    if answer is None:
+    if answer is None or answer == "":
         return None
     if isinstance(answer, (list, dict, bool)):
         raise ConfigurationError(f"{where}: 'answer' must be a text or a number, got {answer!r}.")

@@ -10,6 +10,27 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 """Whose turn a message may be. Chat templates write any other role out as it is, or leave the message out."""
 
 
+def without_unwritable(prompt: Any) -> Any:
+    """A chat whose messages hold only what a run can write down: no time stamps, as data sets of chats bring them.
+
+    >>> from datetime import date
+    >>> without_unwritable([{"role": "user", "content": "Hi", "sent": date(2026, 1, 1)}])
+    [{'role': 'user', 'content': 'Hi'}]
+    """
+    if not isinstance(prompt, list):
+        return prompt
+    return [
+        {name: value for name, value in turn.items() if _is_json(value)} if isinstance(turn, dict) else turn
+        for turn in prompt
+    ]
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(part) for name, part in value.items())
+    return all(map(_is_json, value)) if isinstance(value, list) else isinstance(value, str | int | float | None)
+
+
 def refuse_unusable(prompt: Any, column: str) -> None:
     """See whether a prompt is a text or a chat that the assistant is to answer.
 

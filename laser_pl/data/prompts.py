@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from laser_pl.batches import Message, Prompt, PromptBatch
-from laser_pl.data.messages import refuse_unusable
+from laser_pl.data.messages import refuse_unusable, without_unwritable
 from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import Plain, SandboxedText, Template, content_of
 from laser_pl.errors import ConfigurationError
@@ -38,8 +38,8 @@ class Columns:
 
     Attributes:
         prompt: The prompt, a text or messages with ``role`` and ``content``.
-        answer: The reference answer; null where there is none.
-        category: The category; null puts all prompts into one.
+        answer: The reference answer; null where there is none. In a row, null, NaN and blanks are none.
+        category: The category; null puts all prompts into one, as those of rows in which it says nothing.
         response: What a supervised policy learns to answer. It is read for nothing else.
     """
 
@@ -110,11 +110,12 @@ def _prompt(
     row: Row, columns: Columns, read: Mapping[str, Callable[[Row], Any]], template: Template, tokenizer: Any, where: str
 ) -> Prompt:
     prompt, answer, category, response = (read[name](row) for name in _SETTINGS)
+    prompt = without_unwritable(prompt)
     refuse_unusable(prompt, f"{where}: column '{columns.prompt}'")
     others = {name: value for name, value in row.items() if name != columns.prompt}
     text = template.render(prompt, others, tokenizer)
     for written in (content_of(prompt), text):
-        _refuse_half_characters(written, where)
+        _refuse_half_characters(written, f"{where}: the prompt")
     response = _response(_label(response, columns.response, where), columns.response, where)
     return Prompt(
         id=content_hash(prompt, answer, template.shown(others), response),
@@ -130,11 +131,14 @@ def _prompt(
 def _label(value: Any, column: str | None, where: str) -> str | None:
     if isinstance(value, (list, dict, bytes)):
         raise ConfigurationError(f"{where}: column '{column}' must be a text or a number, got {type(value).__name__}.")
-    return None if value is None else str(value)
+    if value is None or value != value or not str(value).strip():
+        return None
+    _refuse_half_characters(str(value), f"{where}: column '{column}'")
+    return str(value)
 
 
 def _response(text: str | None, column: str | None, where: str) -> str | None:
-    if column is not None and (text is None or not text.strip()):
+    if column is not None and text is None:
         raise ConfigurationError(f"{where}: column '{column}' holds no response to learn from. Take the row out.")
     return text
 
@@ -146,12 +150,12 @@ def _category(name: str | None, where: str) -> str:
     return "all" if name is None else shown(name)
 
 
-def _refuse_half_characters(text: str, where: str) -> None:
+def _refuse_half_characters(text: str, what: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigurationError(
-            f"{where}: the prompt holds half a character, {error.object[error.start]!r}, which no text in UTF-8 can."
+            f"{what} holds half a character, {error.object[error.start]!r}, which no text in UTF-8 can."
         ) from None
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,10 +58,10 @@ class Table:
         Raises:
             ConfigurationError: If there is nothing there, or a line cannot be read.
         """
-        path = Path(self.path).expanduser()
+        path = self._path
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = suffixes[-1].lower() if suffixes else ""
-        if kind in {".jsonl", ".json", ".csv", ".parquet"} and not path.is_file():
+        if kind in {".jsonl", ".json", ".csv", ".parquet"} and not _is(path, Path.is_file):
             advice = perhaps(closest_path(path), "Check the path under data.")
             raise ConfigurationError(f"There is no file '{self.path}'.{advice}")
         if kind in {".jsonl", ".json"}:
@@ -76,10 +76,17 @@ class Table:
             raise ConfigurationError(f"'{self.path}' has no rows.")
         return rows
 
+    @property
+    def _path(self) -> Path:
+        try:
+            return Path(self.path).expanduser()
+        except RuntimeError:  # nobody has the name behind its ~
+            return Path(self.path)
+
     def _dataset(self) -> list[Row]:
-        folder = Path(self.path).expanduser()
-        if folder.is_file() or (not folder.is_dir() and not _HUB_NAME.fullmatch(self.path)):
-            found = "a file of another kind" if folder.is_file() else "neither here nor a hub's name"
+        folder = self._path
+        if _is(folder, Path.is_file) or (not _is(folder, Path.is_dir) and not _HUB_NAME.fullmatch(self.path)):
+            found = "a file of another kind" if _is(folder, Path.is_file) else "neither here nor a hub's name"
             raise ConfigurationError(
                 f"Cannot read a data set from '{self.path}': it is {found}. Give a .jsonl, .json, .csv or .parquet"
                 " file, a folder saved by `datasets`, or a hub name."
@@ -100,7 +107,14 @@ class Table:
                     f"'{self.path}' has the splits {', '.join(loaded)}, not {self.split}. Set split to one of them."
                 )
             loaded = loaded[self.split]
-        return [dict(row) for row in loaded]
+        return [dict(row) for row in loaded.with_format(None)]  # plain values, and all columns
+
+
+def _is(path: Path, what: Callable[[Path], bool]) -> bool:
+    try:
+        return what(path)
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -140,6 +154,8 @@ def _decoded(path: Path) -> Iterator[tuple[int, str]]:
         raise ConfigurationError(f"{path}, line {number}: this is no UTF-8 ({error.reason}).") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ConfigurationError(f"{path} cannot be unzipped after line {number}: {error}.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

@@ -42,7 +42,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 class SandboxedText:
-    """A Jinja template that cannot reach anything but the values it is given; a missing one is an error.
+    """A Jinja template that cannot reach anything but the values it is given.
+
+    A missing one is an error, and one that is null writes nothing.
 
     Args:
         template: The template.
@@ -54,7 +56,7 @@ class SandboxedText:
 
     def __init__(self, template: str, setting: str) -> None:
         self.setting = setting
-        environment = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True)
+        environment = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_nothing_for_null)
         try:
             self._template = environment.from_string(template)
             self.names = meta.find_undeclared_variables(environment.parse(template))
@@ -72,6 +74,10 @@ class SandboxedText:
                 return self._template.render(values)
         except Exception as error:  # a template is a program, and may raise anything
             raise ConfigurationError(f"{self.setting} cannot be filled from a row: {_reason(error)}.") from error
+
+
+def _nothing_for_null(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def chat_text(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str:

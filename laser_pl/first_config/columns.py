@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from laser_pl.data.prompts import Columns
 from laser_pl.errors import ConfigurationError
 from laser_pl.first_config.guess import Guess
+from laser_pl.metrics.matchers import Choice
 
 Row = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ class Guessed:
         answer: The reference answer.
         category: The category.
         response: The written response, which nothing but a supervised policy reads.
-        matcher: The class path of what compares answers; None where there are none.
+        matcher: What compares answers, as ``model.matcher`` has it; None where there are none.
     """
 
     prompt: Guess
@@ -111,7 +112,7 @@ def _prompt(columns: Sequence[_Column], where: str) -> tuple[Guess, list[_Column
     """The prompt, and the columns that it takes in."""
     texts = [column for column in columns if _mostly(column.values, _is_text)]
     chats = [column for column in columns if _mostly(column.values, _is_chat)]
-    main = _named(texts, PROMPTS) or _named([c for c in chats if c.name in PROMPTS], PROMPTS)
+    main = _named([column for column in columns if column in texts or column in chats], PROMPTS)
     if main is None and (chats or not texts):
         chat = _named(chats, CHATS) or _named(chats, ("chosen",)) or next(iter(chats), None)
         if chat is None:
@@ -146,13 +147,17 @@ def _with_what_belongs(main: _Column, columns: Sequence[_Column]) -> tuple[Guess
         return Guess(main.source, f"'{main.shown}' is a column of texts"), parts
     text = f"{{{{ {_inner(main)} }}}}"
     if context:
-        text = f"{{{{ {_inner(context)} }}}}\n\n{text}"
+        text = f"{_if_there(context)}{{{{ {_inner(context)} }}}}\n\n{{% endif %}}{text}"
     if given:
-        text += f"{{% if {_inner(given)} %}}\n\n{{{{ {_inner(given)} }}}}{{% endif %}}"
+        text += f"{_if_there(given)}\n\n{{{{ {_inner(given)} }}}}{{% endif %}}"
     if options:
         text += f"{{% for one in {_inner(options)} %}}\n{{{{ '{LETTERS}'[loop.index0] }}}}. {{{{ one }}}}{{% endfor %}}"
     names = " and ".join(f"'{part.shown}'" for part in parts)
     return Guess(text, f"{names} are asked together"), parts
+
+
+def _if_there(column: _Column) -> str:
+    return f"{{% if {_inner(column)} is defined and {_inner(column)} %}}"
 
 
 def _lists(question: _Column, options: _Column) -> bool:
@@ -188,10 +193,11 @@ def _answer(columns: Sequence[_Column], options: _Column | None) -> tuple[Guess,
     if found is None:
         return Guess(None, "no column holds reference answers"), response
     values = [value for value in found.values if value is not None]
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values) and options is not None:
-        return Guess(f"{{{{ '{LETTERS}'[{_inner(found)}] }}}}", f"'{found.shown}' numbers the choices from 0"), response
-    if all(isinstance(value, list) for value in values) and all(values):
-        return Guess(f"{{{{ {_inner(found)}[0] }}}}", f"'{found.shown}' holds several answers: the first counts",
+    if options is not None and (numbers := _numbers(values)):
+        return _numbered(found, numbers, max(len(some or []) for some in options.values)), response
+    if all(isinstance(value, list) for value in values):
+        return Guess(f"{_if_there(found)}{{{{ {_inner(found)}[0] }}}}{{% endif %}}",
+                     f"'{found.shown}' holds several answers: the first counts",
                      f"only the first of several in '{found.shown}' counts as right"), response  # fmt: skip
     if not all(isinstance(value, str | int | float) for value in values):
         return Guess(None, f"'{found.shown}' holds neither texts nor numbers"), response
@@ -199,6 +205,23 @@ def _answer(columns: Sequence[_Column], options: _Column | None) -> tuple[Guess,
         response = Guess(found.source, f"'{found.shown}' holds long texts, which could teach a supervised policy")
         return Guess(None, f"'{found.shown}' holds texts too long to be compared"), response
     return Guess(found.source, f"'{found.shown}' holds short answers"), response
+
+
+def _numbers(values: Sequence[Any]) -> list[int]:
+    """Whole numbers, written as such or as texts; none if any is something else."""
+    texts = [str(value).strip() for value in values if not isinstance(value, bool)]
+    whole = len(texts) == len(values) and all(re.fullmatch(r"-?\d{1,3}", text) for text in texts)
+    return [int(text) for text in texts] if whole else []
+
+
+def _numbered(column: _Column, numbers: Sequence[int], choices: int) -> Guess:
+    """The letter of a choice that is given by its number, from 0 or from 1; one below that is none."""
+    first = 1 if 0 not in numbers and max(numbers) >= choices else 0
+    which, letters = f"({_inner(column)} | int(-1))", f"'{LETTERS}'"
+    less = f" - {first}" if first else ""
+    text = f"{{{{ {letters}[{which}{less}] if {which} >= {first} else '' }}}}"
+    ask = "" if 0 in numbers else f"'{column.shown}' was taken to number the choices from {first}, by its values alone"
+    return Guess(text, f"'{column.shown}' numbers the choices from {first}", ask)
 
 
 def _category(columns: Sequence[_Column]) -> Guess:
@@ -220,22 +243,29 @@ def _category(columns: Sequence[_Column]) -> Guess:
 def _matcher(values: Sequence[str]) -> Guess:
     """What compares such answers."""
     small = [value.strip().lower().rstrip(".") for value in values]
-    path = "laser_pl.metrics.matchers."
     if all(value in ("yes", "no", "true", "false") for value in small):
-        return Guess(f"{path}YesNo", "answers are yes and no")
+        return _matcher_of("YesNo", "answers are yes and no")
     if all(len(value) == 1 and value in LETTERS[:12].lower() for value in small):
-        return Guess(f"{path}Choice", "answers are letters of choices")
+        last = max(map(LETTERS.lower().index, small), default=0)
+        letters = {"letters": LETTERS[: last + 1]} if last >= len(Choice().letters) else {}
+        return _matcher_of("Choice", "answers are letters of choices", **letters)
     if all(re.fullmatch(r"[-+]?\$?[\d,]*\.?\d+ ?%?", value.split("####")[-1].strip()) for value in small):
-        return Guess(f"{path}Number", "answers are numbers" if "####" not in small[0] else "answers end in a number")
+        return _matcher_of("Number", "answers are numbers" if "####" not in small[0] else "answers end in a number")
     if any("\\frac" in value or "\\sqrt" in value or "\\boxed" in value for value in small):
-        return Guess(f"{path}Mathematical", "answers are formulas in LaTeX; needs pip install 'laser_pl[math]'")
-    return Guess(f"{path}Exact", "answers are texts, compared word for word",
-                 "a right answer in other words counts as wrong (model.matcher)")  # fmt: skip
+        return _matcher_of("Mathematical", "answers are formulas in LaTeX; needs pip install 'laser_pl[math]'")
+    ask = "a right answer in other words counts as wrong (model.matcher)"
+    return replace(_matcher_of("Exact", "answers are texts, compared word for word"), ask=ask)
+
+
+def _matcher_of(name: str, why: str, **settings: Any) -> Guess:
+    given = {"class_path": f"laser_pl.metrics.matchers.{name}"}
+    return Guess({**given, "init_args": settings} if settings else given, why)
 
 
 def _values(rows: Sequence[Row], source: str | None) -> list[str]:
     read = Columns(answer=source).readers()["answer"]
-    return [str(value) for value in (read(dict(row)) for row in rows) if value is not None]
+    found = [str(value) for value in (read(dict(row)) for row in rows) if value is not None and value == value]
+    return [value for value in found if value.strip()]
 
 
 def _named(columns: Sequence[_Column], names: Sequence[str]) -> _Column | None:

@@ -97,7 +97,7 @@ def _sections(config: FirstConfig) -> Iterator[str]:
     if policy.pad_token is not None:
         yield _line(2, "pad_token", policy.pad_token)
     if columns.matcher is not None:
-        yield _line(2, "matcher", Guess({"class_path": columns.matcher.value}, columns.matcher.why))
+        yield _line(2, "matcher", columns.matcher)
     sampled = "responses to each prompt of validation and test" if graded else "no answers: nothing is graded"
     yield _line(2, "evaluation", Guess({"n": 4, "max_new_tokens": length.value}, sampled))
     yield "data:"

@@ -17,6 +17,7 @@ from laser_pl.command_line.arguments import Arguments, run_command
 from laser_pl.command_line.commands import OTHERS, PROGRAM
 from laser_pl.command_line.config_files import refuse_broken_yaml
 from laser_pl.commands.before_start import connect
+from laser_pl.data.messages import refuse_unusable
 from laser_pl.data.plan import split_every
 from laser_pl.data.tables import Table
 from laser_pl.errors import ConfigurationError, writable
@@ -132,10 +133,12 @@ def _known(path: Path) -> list[Line]:
     for number, line in enumerate(lines, 1):
         responses = line.get("responses")
         sound = isinstance(responses, list) and len(responses) > 1 and all(isinstance(one, str) for one in responses)
-        if is_open(line) and not (sound and isinstance(line.get("prompt"), (str, list))):
+        if is_open(line) and not (sound and "prompt" in line):
             raise ConfigurationError(
                 f"{path}, row {number}: there is no prompt with responses to ask about. Give --out another name."
             )
+        if is_open(line):
+            refuse_unusable(line["prompt"], f"{path}, row {number}: 'prompt'")
     return lines
 
 

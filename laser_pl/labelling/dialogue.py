@@ -66,8 +66,12 @@ def ask(lines: Sequence[Line], console: Console, read: Callable[[str], str] = in
         while answer is None:
             try:
                 text = read("> ")
+                text.encode()
             except (EOFError, KeyboardInterrupt):
-                text = ""
+                return
+            except UnicodeError:
+                console.print("This terminal does not send UTF-8: that line cannot be read.", style="yellow")
+                continue
             if not text.strip():
                 return
             answer = said(text, len(line["responses"]))

@@ -38,14 +38,14 @@ def closest_path(path: Path) -> Path | None:
     """The path that looks most like one that does not exist, folder by folder; None if nothing there does."""
     found = Path(path.anchor)
     for part in path.relative_to(path.anchor).parts:
-        if not (found / part).exists():
-            try:
-                name = closest(part, (entry.name for entry in found.iterdir()))
-            except OSError:  # no folder, or none that can be read
-                return None
-            if name is None:
-                return None
-            part = name
+        try:
+            there = (found / part).exists()
+            name = part if there else closest(part, (entry.name for entry in found.iterdir()))
+        except OSError:  # no folder, none that can be read, or no name that a file can have
+            return None
+        if name is None:
+            return None
+        part = name
         found /= part
     return found
 

@@ -14,7 +14,11 @@ from laser_pl.metrics.mathematics import equal, load_math_verify
 from laser_pl.metrics.quantities import Quantity, Value, answered, last
 from laser_pl.metrics.words import bare, beginnings, letter_in, yes_or_no
 
-_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_DENIED = re.compile(r"\bnot\s*$", re.IGNORECASE)
+_JOINED = re.compile(r"\s*(?:[,;]|,?\s?\b(?:and|or)\b)\s*", re.IGNORECASE)
+"""Between two formulas neither of which is the answer alone."""
+_BULLET = re.compile(r"\A\s*\n\s*[-*]\s+(?=[$\d.])")
 
 
 class Matcher(grader.Grader):
@@ -97,7 +101,7 @@ class Number(Matcher):
     @staticmethod
     def _read(text: str) -> Quantity | None:
         marked = marked_part(text)
-        return last(own_part(text)) if marked is None else answered(marked)
+        return last(own_part(text)) if marked is None else answered(_BULLET.sub(" ", marked))
 
 
 class Mathematical(Number):
@@ -129,10 +133,22 @@ class Mathematical(Number):
 
 
 def _formula(text: str) -> str:
-    """The first formula of a final answer, or its first line, without spaces that mean nothing."""
+    r"""The first formula of a final answer that is not denied, with those that are joined to it; or its first line.
+
+    >>> _formula(r"$\sqrt{2}$ since $x>0$"), _formula(r"$\sqrt{2}$ or $\pi$"), _formula(r"not $2$ but $\pi$")
+    ('\\sqrt{2}', '\\sqrt{2},\\pi', '\\pi')
+    """
     line = beginnings(final_part(text))[0]
-    between = _FORMULA.search(line)
-    return bare(next(filter(None, between.groups())) if between else line)
+    found: list[str] = []
+    end = 0
+    for formula in _FORMULA.finditer(line):
+        between = line[end : formula.start()]
+        if found and not _JOINED.fullmatch(between):
+            break
+        if not _DENIED.search(between):
+            found.append(next(filter(None, formula.groups())))
+        end = formula.end()
+    return bare(",".join(found) or line)
 
 
 class Choice(Matcher):

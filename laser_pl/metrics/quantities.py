@@ -164,7 +164,8 @@ def _leading(sentence: str) -> Quantity | None:
 
 
 def _together(text: str, first: Quantity, second: Quantity) -> bool:
-    return _TOGETHER.fullmatch(text[first.end : second.start]) is not None
+    between = re.sub(r"\s+", " ", text[first.end : second.start])  # in a long run of blanks all of \s* could begin
+    return _TOGETHER.fullmatch(between) is not None
 
 
 def _from_verb(sentence: str) -> str:

@@ -145,6 +145,37 @@ def test_rollouts_that_are_gone_are_told(copy: Path, tmp_path: Path, capsys: pyt
     assert capsys.readouterr().err == "Without the pairs of 1 iterations, whose rollouts are gone.\n"
 
 
+@pytest.mark.parametrize("own", ["pairs.jsonl", "judged.jsonl", "rollouts/mine.jsonl", "../run/pairs.jsonl"])
+def test_the_runs_own_record_is_no_place_for_an_export(
+    copy: Path, capsys: pytest.CaptureFixture[str], own: str
+) -> None:
+    before = (copy / "pairs.jsonl").read_bytes()
+    with pytest.raises(SystemExit) as end:
+        export([str(copy), "--out", str(copy / own)])
+    assert end.value.code == 2
+    assert "is what the run itself writes. Give --out another name." in capsys.readouterr().err
+    assert (copy / "pairs.jsonl").read_bytes() == before
+    assert not (copy / "rollouts" / "mine.jsonl").exists()
+    assert export([str(copy), "--out", str(copy / "preferences.jsonl")]) > 0
+
+
+@pytest.mark.parametrize("name", ["kept.jsonl", "new"])
+def test_where_no_pair_is_left_nothing_is_replaced(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for path in copy.glob("rollouts/*/*.parquet"):
+        stored = pq.read_table(path)
+        rows = [{**row, "finished": [False] * len(row["finished"])} for row in stored.to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=stored.schema), path)
+    (tmp_path / "kept.jsonl").write_text("kept")
+    with pytest.raises(SystemExit) as end:
+        export([str(copy), "--out", str(tmp_path / name), "--without_truncated"])
+    assert end.value.code == 2
+    assert "of every pair of" in capsys.readouterr().err
+    assert (tmp_path / "kept.jsonl").read_text() == "kept"
+    assert not (tmp_path / "new").exists()
+
+
 def swap_two_lines(folder: Path) -> None:
     first, second, *rest = (folder / "pairs.jsonl").read_text().splitlines(keepends=True)
     (folder / "pairs.jsonl").write_text("".join([second, first, *rest]))
@@ -183,9 +214,9 @@ def swap_two_lines(folder: Path) -> None:
         ),
         (lambda run: None, "run", "export: '<run>' is there already. Give --out another name."),
         (
-            lambda run: None,
-            "run/config.yaml/o.jsonl",
-            "Nothing can be written to '<run>/config.yaml/o.jsonl': File exists. Set --out.",
+            lambda run: run.parent.joinpath("file").write_text(""),
+            "run/../file/o.jsonl",
+            "Nothing can be written to '<run>/../file/o.jsonl': File exists. Set --out.",
         ),
     ],
 )

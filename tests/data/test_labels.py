@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from laser_pl.batches import Prompt
@@ -21,6 +24,15 @@ def read(folder: Path, *lines: dict[str, Any]) -> list[Compared]:
     path = folder / "labels.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return compared_in(str(path), PROMPTS, Number())
+
+
+def test_a_chat_with_a_time_stamp_is_the_training_prompt_without_it(tmp_path: Path) -> None:
+    turn = {"role": "user", "content": "Hi", "timestamp": datetime(2026, 1, 1)}
+    row = {"prompt": [turn], "chosen": "Hello.", "rejected": "No."}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "labels.parquet")
+    known = Prompt("3", [{"role": "user", "content": "Hi"}], "Hi", None, "chats")
+    (one,) = compared_in(str(tmp_path / "labels.parquet"), [*PROMPTS, known], Number())
+    assert (one.prompt, one.categories) == (known, ("chats",))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -78,6 +81,39 @@ def test_a_chat_becomes_a_prompt(tmp_path: Path, tokenizer: Any) -> None:
     assert prompt.prompt == CHAT
     assert prompt.text == "1+1?\n\n2\n\n2+2?"
     assert prompt.answer is None
+
+
+@pytest.mark.parametrize("said", [None, float("nan"), "", " ", "\n"])
+def test_what_says_nothing_is_no_answer_and_no_category(tmp_path: Path, tokenizer: Any, said: Any) -> None:
+    """A CSV has no null, pandas writes NaN."""
+    rows = table(tmp_path, [{"prompt": "1+1=", "answer": said, "category": said}])
+    (prompt,) = prompts_from(rows, Columns(), Plain(), tokenizer)
+    assert (prompt.answer, prompt.category) == (None, "all")
+
+
+def test_a_null_that_a_template_is_given_writes_nothing(tmp_path: Path, tokenizer: Any) -> None:
+    rows = table(tmp_path, [{"prompt": "1+1=", "meta": {"answer": None}, "hint": None}])
+    columns = Columns(answer="{{ meta['answer'] }}", category=None)
+    (prompt,) = prompts_from(rows, columns, Jinja("{{ prompt }}{{ hint }}"), tokenizer)
+    assert (prompt.text, prompt.answer) == ("1+1=", None)
+
+
+def test_a_chat_keeps_what_can_be_written_down(tmp_path: Path, tokenizer: Any) -> None:
+    """Data sets of chats bring time stamps."""
+    turn = {"role": "user", "content": "1+1?", "timestamp": datetime(2026, 1, 1), "tools": [{"name": "f"}]}
+    pq.write_table(pa.Table.from_pylist([{"prompt": [turn]}]), tmp_path / "chats.parquet")
+    (prompt,) = prompts_from(
+        Table(str(tmp_path / "chats.parquet")), Columns(answer=None, category=None), Plain(), tokenizer
+    )
+    assert prompt.prompt == [{"role": "user", "content": "1+1?", "tools": [{"name": "f"}]}]
+    assert json.loads(json.dumps(prompt.prompt)) == prompt.prompt
+
+
+@pytest.mark.parametrize("column", ["answer", "category", "response"])
+def test_half_a_character_is_refused_wherever_it_stands(tmp_path: Path, tokenizer: Any, column: str) -> None:
+    rows = table(tmp_path, [{"prompt": "x", "answer": "1", "category": "c", "response": "r", column: "\ud83d y"}])
+    with pytest.raises(ConfigurationError, match=rf"row 1: column '{column}' holds half a character"):
+        prompts_from(rows, Columns(response="response"), Plain(), tokenizer)
 
 
 def test_the_same_question_and_answer_is_kept_once(tmp_path: Path, tokenizer: Any) -> None:

@@ -72,11 +72,32 @@ def test_a_split_of_a_saved_folder(tmp_path: Path) -> None:
     assert Table(str(tmp_path / "d"), split="test").rows() == ROWS[1:]
 
 
+@pytest.mark.parametrize("of", ["torch", "numpy", "arrow", "pandas"])
+def test_rows_of_a_saved_folder_are_plain_values_of_all_columns(tmp_path: Path, of: str) -> None:
+    saved = Dataset.from_list([{"prompt": "1+1=", "answer": 2}, {"prompt": "2+2=", "answer": 4}])
+    saved.with_format(of, columns=["answer"]).save_to_disk(str(tmp_path / "d"))
+    rows = Table(str(tmp_path / "d")).rows()
+    assert rows == [{"prompt": "1+1=", "answer": 2}, {"prompt": "2+2=", "answer": 4}]
+    assert {type(value) for row in rows for value in row.values()} == {str, int}
+
+
 @pytest.mark.parametrize("split", ["dev", None])
 def test_a_missing_split_lists_those_there_are(tmp_path: Path, split: str | None) -> None:
     DatasetDict(train=Dataset.from_list(ROWS), test=Dataset.from_list(ROWS)).save_to_disk(str(tmp_path / "d"))
     with pytest.raises(ConfigurationError, match=rf"splits train, test, not {split}\. Set split"):
         Table(str(tmp_path / "d"), split=split).rows()
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x.jsonl", f"{'x' * 300}.jsonl", f"{'x' * 300}.csv.gz"])
+def test_a_file_that_cannot_be_is_a_missing_file(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="There is no file '"):
+        Table(path).rows()
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "x" * 300])
+def test_a_folder_that_cannot_be_is_no_data_set(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="Cannot read a data set from '"):
+        Table(path).rows()
 
 
 @pytest.mark.parametrize("name", ["no.jsonl", "no.csv", "no.parquet", "no.csv.gz"])

@@ -195,11 +195,54 @@ def test_columns_are_guessed(tmp_path: Path, kind: str) -> None:
         None if (value := read[of](rows[0])) is None else str(value) for of in ("prompt", "answer", "category")
     )
     assert first == expected
-    assert (found.matcher and found.matcher.value.rpartition(".")[2]) == matcher
+    assert (found.matcher and found.matcher.value["class_path"].rpartition(".")[2]) == matcher
     for row in rows:
         assert str(read["prompt"](row)).strip()
     for guess in (found.prompt, found.answer, found.category, found.response):
         assert guess.why
+
+
+def read_with(rows: Rows, of: str = "answer") -> list[Any]:
+    read = guess_columns(rows, "x").columns().readers()[of]
+    return [read(row) for row in rows]
+
+
+@pytest.mark.parametrize(("first", "written"), [(0, int), (1, int), (0, str), (1, str)])
+def test_choices_are_numbered_from_0_or_1(first: int, written: Callable[[int], Any]) -> None:
+    rows = numbered(
+        lambda n: {"question": f"{n}?", "choices": ["w", "x", "y", f"z{n}"], "answer": written(n % 4 + first)}
+    )
+    assert read_with(rows) == ["ABCD"[n % 4] for n in range(12)]
+    guess = guess_columns(rows, "x").answer
+    assert (f"from {first}" in guess.why, bool(guess.ask)) == (True, first == 1)
+
+
+def test_a_choice_that_nobody_made_is_no_answer() -> None:
+    rows = numbered(lambda n: {"question": f"{n}?", "choices": ["x", f"y{n}"], "answer": (0, 1, -1, None)[n % 4]})
+    assert read_with(rows)[:4] == ["A", "B", "", ""]
+
+
+def test_as_many_letters_are_taken_as_are_answers() -> None:
+    rows = numbered(lambda n: {"question": f"{n}?", "options": [*"abcdefghi", f"j{n}"], "answer": "ABCDEFGHIJ"[n % 10]})
+    found = guess_columns(rows, "x").matcher
+    assert found is not None
+    assert found.value == {"class_path": "laser_pl.metrics.matchers.Choice", "init_args": {"letters": "ABCDEFGHIJ"}}
+
+
+def test_rows_need_not_have_what_is_asked_beside_the_prompt() -> None:
+    rows = numbered(
+        lambda n: (
+            {"instruction": f"Do {n}", "answers": [f"a{n}"] if n % 3 else None} | ({"input": "x"} if n % 2 else {})
+        )
+    )
+    assert read_with(rows, "prompt")[:2] == ["Do 0", "Do 1\n\nx"]
+    assert read_with(rows)[:2] == ["", "a1"]
+
+
+def test_a_column_of_prompts_goes_before_what_lies_beside_it() -> None:
+    """verl's format."""
+    rows = numbered(lambda n: {"prompt": [turn("user", f"{n}?")], "extra_info": {"question": f"raw {n}"}})
+    assert guess_columns(rows, "x").prompt.value == "prompt"
 
 
 def test_written_responses_are_named_and_reference_answers_are_not() -> None:

@@ -126,9 +126,30 @@ def test_an_interrupt_keeps_what_was_said(tmp_path: Path) -> None:
     assert [line["better"] for line in lines_of(path)] == [[2], None]
 
 
+def test_a_line_that_is_no_utf_8_costs_no_answer(tmp_path: Path) -> None:
+    path, screen = tmp_path / "labels.jsonl", StringIO()
+    path.write_text("".join(json.dumps(OPEN) + "\n" for _ in range(2)))
+    typed = iter(["2", UnicodeDecodeError("utf-8", b"\xe4", 0, 1, "invalid"), "= \udce4", "= 3"])
+
+    def read(prompt: str) -> str:
+        text = next(typed)
+        if isinstance(text, UnicodeDecodeError):
+            raise text
+        return text
+
+    assert label(["--out", str(path)], Console(file=screen), read) == 2
+    assert [line["better"] or line["answer"] for line in lines_of(path)] == [[2], "3"]
+    assert screen.getvalue().count("does not send UTF-8") == 2
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
-    [('{"prompt": "x"}', "row 1: there is no prompt with responses to ask about"), ("[", "this is no JSON")],
+    [
+        ('{"prompt": "x"}', "row 1: there is no prompt with responses to ask about"),
+        ('{"prompt": [1], "responses": ["a", "b"]}', "row 1: 'prompt', message 1: must have a role and a content"),
+        ('{"prompt": 1, "responses": ["a", "b"]}', "row 1: 'prompt' must be a string or a list of messages"),
+        ("[", "this is no JSON"),
+    ],
 )
 def test_a_file_of_something_else_is_left_alone(
     tmp_path: Path, content: str, told: str, capsys: pytest.CaptureFixture[str]

@@ -581,6 +581,16 @@ def test_no_text_makes_a_matcher_raise(matcher: Matcher, response: str, answer: 
     assert matcher.matches(response, answer) == matcher.matches(response, answer)
 
 
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [("Final answer:\n- 42 eggs", "42"), ("Final answer:\n* 42", "42"), ("Final answer:\n-42", "-42"),
+     ("Final answer: - 42", "-42"), ("Final answer:\n- $1,200", "1200")],
+)  # fmt: skip
+def test_a_bullet_is_no_minus(response: str, number: str) -> None:
+    assert Number().matches(response, number)
+    assert not Number().matches(response, number[1:] if number[0] == "-" else f"-{number}")
+
+
 @pytest.mark.parametrize("size", [30, 5000])
 def test_very_long_numbers_are_told_apart(size: int) -> None:
     assert Number().matches("1" * size, "1" * size)
@@ -591,7 +601,8 @@ HOSTILE = ["10**10**10", "9^9999", "1e99999", "1/" + "9" * 5000, "9" * 5000 + "^
            "\n" * 20000, "\\frac{" * 5000, "#" * 20000, "####" * 5000, "Final answer" * 3000, "Final answer:" * 3000,
            " " * 20000, "*" * 20000, "final answer " + "*" * 20000, "1,000" * 4000, "1 " * 10000, "not " * 5000,
            "A or " * 4000, "-" * 20000, "</think>" * 3000, "one half " * 3000, "one and " * 4000,
-           "since " * 5000]  # fmt: skip
+           "since " * 5000, "5" + " " * 5000 + "! 7", "5" + "~" * 5000 + "! 7",
+           "5 ft" + "\t" * 5000 + "! 8"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:14] for text in HOSTILE])

@@ -54,6 +54,17 @@ ROWS: list[tuple[str, str, bool]] = [
     (r"\boxed{3:2}", "3:2", True),
     (r"\boxed{(x+1)^2}. I hope it is correct.", "x^2+2x+1", True),
     ("Final answer: $(x+1)^2$\n\nQuestion: And $x^3$?\nFinal answer: $x^3$", "x^2+2x+1", True),
+    # several are one answer together, and what is denied is none
+    ("Final answer: $2$ or $3$", "$2$", False),
+    (r"Final answer: $\sqrt{2}$ or $\sqrt{3}$ or $\pi$", r"$\sqrt{2}$", False),
+    (r"Final answer: not $\sqrt{2}$ but $\sqrt{3}$", r"\sqrt{2}", False),
+    (r"Final answer: not $\sqrt{2}$ but $\sqrt{3}$", r"\sqrt{3}", True),
+    (r"Final answer: $\sqrt{2}$", r"$\sqrt{2}$ and $-\sqrt{2}$", False),
+    (r"Final answer: $-\sqrt{2}$ and $\sqrt{2}$", r"$\sqrt{2}$ and $-\sqrt{2}$", True),
+    ("Final answer: $(1,2)$ and $(3,4)$", "$(1,2)$", False),
+    ("Final answer: $(1,2)$ and $(3,4)$", "$(1,2)$, $(3,4)$", True),
+    (r"Final answer: $9\pi$ where $r=3$", r"9\pi", True),
+    (r"Final answer: $$\sqrt{2}$$", r"$\sqrt{2}$", True),
     ("I don't know", "x", False),
     ("", "x", False),
     # plain numbers are read as Number reads them
