@@ -25,7 +25,8 @@ class BestOfN(Callback):
     Nothing is explored: the arm of the largest expected reward is taken and the bonus left out. Where it gives no
     label, the next best is asked. Contexts are single prompts', whatever ``selection.granularity`` the bandit learned
     with, prepared with the run's mean as it stood. A response that a constraint forbids is not chosen; a prompt for
-    which none is left has no response, which counts as wrong.
+    which none is left has no response, which counts as wrong. So has one of whose responses nobody could say anything
+    for a fault; who predicts again is told the others' alone. Where nobody is left to ask, it ends.
 
     Args:
         selector: The reward models, and the bandit that takes up what the checkpoint holds.
@@ -73,18 +74,27 @@ class BestOfN(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Choose reward models, let them score, and keep the best responses."""
+        """Choose reward models, let them score, and keep the best responses.
+
+        Raises:
+            ConfigurationError: If no reward model is left that can judge, or a constraint cannot be checked.
+        """
         if not outputs:
             return
         assert isinstance(pl_module, Policy)
         responses, hidden = outputs
         with trainer.precision_plugin.forward_context():
             best = self.selector.best(batch.prompts, responses.texts, hidden)
+        if self.selector.stuck is not None:
+            raise ConfigurationError(
+                f"{self.selector.stuck} What was predicted is kept: mend the reward models, and give the command again."
+            )
         lines = [
             line_of(prompt, responses.texts[row], row, best, self.selector.arms, pl_module.matcher)
             for row, prompt in enumerate(batch.prompts)
         ]
-        self.predictions.keep(lines, ProcessGroup.of(trainer).rank)
+        kept = [line for line, lost in zip(lines, best.lost.tolist(), strict=True) if not lost]
+        self.predictions.keep(kept, ProcessGroup.of(trainer).rank)
         self.lines += lines
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

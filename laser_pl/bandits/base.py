@@ -38,6 +38,9 @@ class Bandit(ABC):
     def check(self, arms: Sequence[str]) -> None:
         """Raise a ConfigurationError if the bandit cannot work with these arms."""
 
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """Raise a ConfigurationError if it cannot choose for prompts of one of these categories."""
+
     def start(self, arms: Sequence[str], context_size: int, seed: int = 0) -> None:
         """Begin without knowledge.
 

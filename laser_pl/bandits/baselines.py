@@ -129,13 +129,21 @@ class Oracle(NonLearning):
         Raises:
             ConfigurationError: If nobody said which arm is right in one of them.
         """
+        self.check_categories([category for category in categories if category is not None])
+        self._categories = list(categories)
+
+    def check_categories(self, categories: Sequence[str]) -> None:
+        """See that somebody said which arm is right in each of them.
+
+        Raises:
+            ConfigurationError: If not.
+        """
         for category in categories:
-            if category is not None and category not in self.right:
+            if category not in self.right:
                 raise ConfigurationError(
                     f"selection.bandit.right says nothing of the category '{category}', only of"
                     f" {', '.join(self.right) or 'none'}. Add its right reward model."
                 )
-        self._categories = list(categories)
 
     def select(self, contexts: Tensor) -> Tensor:
         """The right arms.

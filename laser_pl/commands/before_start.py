@@ -51,6 +51,8 @@ def checks(trainer: Trainer, policy: Policy, data: PreferenceData, selector: Sel
         yield data.check_engine
         asked = sorted({prompt.category for prompt in data.prompts["train"]})
         yield lambda: signal.check(asked)
+        if data.one_category_per_batch or selector.granularity in ("category", "prompt"):  # others may be mixed
+            yield lambda: selector.bandit.check_categories(asked)
         yield lambda: selector.compared.read(data.prompts["train"], policy.matcher)
         for reward_model in pool.reward_models.values():
             yield lambda model=reward_model: model.check_categories(asked)  # type: ignore[misc]

@@ -31,6 +31,7 @@ from laser_pl.data.rollout_store import RolloutStore
 from laser_pl.data.rollouts import Rollouts, is_another_to_come
 from laser_pl.data.tables import Table
 from laser_pl.data.templates import Plain, Template, chat_left_out
+from laser_pl.data.unreadable import warn_of_unreadable
 from laser_pl.data.written import ends_to_learn, written_batch
 from laser_pl.errors import ConfigurationError
 from laser_pl.generation.ends import ends_of_turn
@@ -206,6 +207,7 @@ class PreferenceData(LightningDataModule):
         self._digests = {split: digest_of_prompts(prompts) for split, prompts in self.prompts.items()}
         for sentence in leaks(self.prompts):
             log.warning("%s Take them out of one of the two: accuracy on them is no test.", sentence)
+        warn_of_unreadable(self.prompts, self.policy.matcher)
         if self.staleness and not (engine := self.policy.engine).beside:
             log.warning("data.staleness is 1, and %s cannot sample beside training: the next iteration's responses are"
                         " sampled before this one is trained, which makes them older and saves no time.",

@@ -15,6 +15,7 @@ from laser_pl.data.tables import Row, Table
 from laser_pl.data.templates import content_of
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.suggestions import closest, closest_path, perhaps
+from laser_pl.messages.terminal import shown
 from laser_pl.metrics.grader import Grader
 
 UNTOLD = ("both", "neither", "skip")
@@ -116,10 +117,11 @@ def _categories(row: Row, where: str, known: Mapping[str, Prompt], categories: t
     if named is None:
         prompt = known.get(_key(row["prompt"]))
         return categories if prompt is None else (prompt.category,)
+    named = shown(str(named))  # as that of a prompt is read
     if named not in categories:
         raise ConfigurationError(
             f"{where}: no training prompt has the category '{named}'; there are {', '.join(categories)}."
-            + perhaps(closest(str(named), categories), "Name one of them, or leave `category` out.")
+            + perhaps(closest(named, categories), "Name one of them, or leave `category` out.")
         )
     return (named,)
 

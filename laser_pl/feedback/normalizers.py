@@ -62,11 +62,16 @@ class PooledQuantiles(RewardNormalizer):
     above that number, 0 below it, and a half, neither good nor bad, at the number itself.
 
     Args:
-        low: The quantile that becomes 0.
-        high: The quantile that becomes 1.
+        low: The quantile that becomes 0, in [0, 1].
+        high: The quantile that becomes 1, above it.
     """
 
     def __init__(self, low: float = 0.2, high: float = 0.8) -> None:
+        if not 0 <= low < high <= 1:
+            raise ConfigurationError(
+                f"low and high must be quantiles in [0, 1], low the smaller one, got {low} and {high}. Set them under"
+                " selection.normalizer.init_args."
+            )
         self.low = low
         self.high = high
         self.history = torch.zeros(0, dtype=torch.float64)

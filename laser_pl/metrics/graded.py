@@ -145,6 +145,10 @@ class ByCategory(Grader):
         """What the category's grader reads in it."""
         return self._of(prompt.category).parsed_answer(response, prompt)
 
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether the category's grader can read it."""
+        return prompt.category not in self.graders or self.graders[prompt.category].reads_answer(prompt)
+
     def name_of(self, category: str) -> str:
         """The class of the category's grader."""
         return type(self._of(category)).__name__

@@ -36,6 +36,10 @@ class Grader(ABC):
         renamed(f"{type(self).__name__}.said", "parsed_answer")
         return cast(Hashable, former(response, prompt))
 
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether the prompt's reference answer can be read; to one that cannot be, no response is right."""
+        return True
+
     def name_of(self, category: str) -> str:
         """What the grade of prompts of a category is called."""
         return type(self).__name__

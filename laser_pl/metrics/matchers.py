@@ -93,6 +93,10 @@ class Number(Matcher):
         found, expected = self._read(response), self._read(answer)
         return found is not None and expected is not None and found.equals(expected)
 
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether it is a number."""
+        return prompt.answer is None or self._read(prompt.answer) is not None
+
     def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number in ``response``."""
         found = self._read(response)
@@ -125,6 +129,10 @@ class Mathematical(Number):
             return found.equals(expected)
         formulas = _formula(response), _formula(answer)
         return formulas[0] == formulas[1] or equal(*formulas)
+
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Any formula, at least as it is written."""
+        return True
 
     def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number, or the formula as it is written."""
@@ -172,6 +180,10 @@ class Choice(Matcher):
         """The letter that the text chooses."""
         return letter_in(text, self.letters)
 
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether it is one of them."""
+        return prompt.answer is None or self.extract(final_part(prompt.answer)) is not None
+
 
 class YesNo(Matcher):
     """Yes or no; true and false count as well, and "not true" is no.
@@ -183,6 +195,10 @@ class YesNo(Matcher):
     def extract(self, text: str) -> str | None:
         """``yes`` or ``no``, as the first such word has it."""
         return yes_or_no(text)
+
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether it is one of them."""
+        return prompt.answer is None or self.extract(final_part(prompt.answer)) is not None
 
 
 class Regex(Matcher):

@@ -108,7 +108,9 @@ def _about(records: RunRecords, base: str) -> str:
     how = f"{safe(records.bandit)} chose which of {len(records.arms)} reward models ranks the sampled responses"
     if not records.trains:
         return f"{made} The policy was not trained: {how}, and only that was learned."
-    return f"{made} It was trained by iterative DPO: {how}, as in LASeR (arXiv 2410.01735)."
+    loss = _class(records.objective) if records.objective else "Dpo"
+    method = "iterative DPO" if loss == "Dpo" else f"the objective {loss}"
+    return f"{made} It was trained by {method}: {how}, as in LASeR (arXiv 2410.01735)."
 
 
 def _loss(records: RunRecords) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from laser_pl.messages.mismatch import ADVICE, BOUND
 from laser_pl.report.caution import Caution
 from laser_pl.report.records import RunRecords
-from laser_pl.report.series import clear_change, mean
+from laser_pl.report.series import clear_change, known, mean
 
 TRUNCATED = 0.2
 """Share of responses cut at the limit above which rewards judge torsos."""
@@ -23,9 +23,11 @@ def displaced(records: RunRecords) -> Caution | None:
     Likelihood displacement (Razin et al. 2024). The margin starts at 0 in every iteration, so that it grows where its
     mean is above 0. A fall that is due to longer responses alone, with the same likelihood per token, does not count.
     """
-    chosen = [value for *_, value in records.metric("train/chosen_logprob")]
-    per_token = [-value for *_, value in records.metric("train/nll")]
-    margin = [value for *_, value in records.metric("train/margin")]
+    # Steps with a loss that is no number have none of these either.
+    chosen, nll, margin = (
+        known([value for *_, value in records.metric(f"train/{name}")]) for name in ("chosen_logprob", "nll", "margin")
+    )
+    per_token = [-value for value in nll]
     fall = clear_change(*_halves(chosen))
     if fall >= 0 or clear_change(*_halves(per_token)) >= 0 or clear_change([0.0, 0.0], margin) <= 0:
         return None

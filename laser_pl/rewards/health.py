@@ -46,6 +46,11 @@ class Health:
         """Which of them are not aside. Shape ``(K,)``, bool."""
         return torch.tensor([self.may_be_asked(name) for name in names])
 
+    @property
+    def nobody_left(self) -> str:
+        """What to say once nobody is."""
+        return f"No reward model is left that can judge; the last one that failed was {self.last_reason}."
+
     def succeeded(self, name: str) -> None:
         """A call brought at least one label."""
         self._in_a_row[name] = 0

@@ -23,11 +23,13 @@ class Allowed:
         responses: Which may be chosen. Shape ``(B, n)``, bool.
         forbidden: How many each constraint forbids, by its name.
         unchecked: Why training cannot go on, if a constraint cannot be checked.
+        lost: Of which prompts' responses one said nothing for a fault. Shape ``(B,)``, bool.
     """
 
     responses: Tensor
     forbidden: dict[str, int]
-    unchecked: str | None = None
+    unchecked: str | None
+    lost: Tensor
 
 
 class Verdicts:
@@ -78,15 +80,19 @@ def allowed_by(
         verdicts: Counts what is found.
     """
     allowed = torch.ones(len(prompts), len(texts[0]), dtype=torch.bool)
+    lost = torch.zeros(len(prompts), dtype=torch.bool)
     forbidden, unchecked = {}, None
     for name, constraint in constraints.items():
-        passed = panel.ask(name, prompts, texts, range(len(prompts))).scores >= constraint.threshold  # NaN is not
+        labels = panel.ask(name, prompts, texts, range(len(prompts)))
+        passed = labels.scores >= constraint.threshold  # NaN is not
+        if labels.failed:
+            lost |= ~labels.scores.isfinite().any(-1)
         verdicts.note(name, prompts, passed)
         forbidden[name] = int((~passed).sum())
         allowed &= passed
         if not panel.pool.health.may_be_asked(name):
             unchecked = f"The constraint '{name}' cannot be checked; {panel.pool.health.last_reason}."
-    return Allowed(allowed, forbidden, unchecked)
+    return Allowed(allowed, forbidden, unchecked, lost)
 
 
 def refuse_shared_names(arms: Sequence[str], constraints: Sequence[str]) -> None:

@@ -71,6 +71,17 @@ class Judgement:
         return [[turn.arm for turn in turns if turn.outcome in outcomes] for turns in self.turns]
 
     @property
+    def judges(self) -> list[int | None]:
+        """Whose labels are used, of each decision; None where nobody's are."""
+        return [turns[-1].arm if turns[-1].outcome is Outcome.JUDGED else None for turns in self.turns]
+
+    @property
+    def lost(self) -> Tensor:
+        """Decisions without a judge for a fault of an arm's. Shape ``(M,)``, bool."""
+        faults = [any(turn.outcome in (Outcome.ASIDE, Outcome.FAILED) for turn in turns) for turns in self.turns]
+        return torch.tensor([judge is None and fault for judge, fault in zip(self.judges, faults, strict=True)])
+
+    @property
     def asked(self) -> bool:
         """Whether any arm was."""
         return any(turn.outcome is not Outcome.ASIDE for turns in self.turns for turn in turns)

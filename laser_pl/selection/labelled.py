@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ class Labels:
         signal: What the bandit learns from.
         bandit: Chooses reward models.
 
+    Attributes:
+        taught: The digest of those that the arms were asked about; None if there were none.
+
     Raises:
         ConfigurationError: If there are labels and nobody learns from them, or the other way round.
     """
@@ -45,7 +49,8 @@ class Labels:
         self.signal = signal
         self.bandit = bandit
         self._compared: list[Compared] = []
-        self._taught = False
+        self._done = False
+        self.taught: str | None = None
 
     def read(self, prompts: Sequence[Prompt], grader: Grader) -> None:
         """Read them, if there are any.
@@ -62,15 +67,37 @@ class Labels:
 
     def teach(self, arms: Sequence[str], panel: Panel) -> None:
         """Ask the arms about them, and let signal and bandit learn from it; once in a run."""
-        if self._compared and not self._taught:
+        if self._compared and not self._done:
             found = examined(self._compared, arms, panel)
             self.signal.learn_labels(found.prompts, found.accuracy, found.pairs)
             self.bandit.learn_labels(found.of_arms)
-        self.forget()
+            self.taught = self.digest
+        self._done = True
 
-    def forget(self) -> None:
-        """Ask nobody about them, whoever reads them again: what they say was learned."""
-        self._taught = True
+    def go_on(self, taught: str | None) -> None:
+        """Ask nobody about them: what they say was learned, or the first step is over.
+
+        Args:
+            taught: Of the run that goes on.
+
+        Raises:
+            ConfigurationError: If others were read than it was taught.
+        """
+        if self._compared and self.digest != taught:
+            what = "other labels than" if taught else "labels, which there were none of"
+            raise ConfigurationError(
+                f"selection.labels holds {what} when the run began, and reward models are asked about them before the"
+                " first step only. Leave it out to go on with what was learned, or start a new run."
+            )
+        self.taught, self._done = taught, True
+
+    @property
+    def digest(self) -> str | None:
+        """A short name of what was read; None if nothing was."""
+        if not self._compared:
+            return None
+        said = [(one.prompt.prompt, one.categories, one.responses, one.better) for one in self._compared]
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -99,9 +126,9 @@ def examined(compared: Sequence[Compared], arms: Sequence[str], panel: Panel) ->
         panel: Asks them.
     """
     shares = torch.stack([_shares(name, compared, panel) for name in arms], dim=-1)  # (C, K)
-    of_prompt: dict[str, list[int]] = defaultdict(list)
+    of_prompt: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
     for place, one in enumerate(compared):
-        of_prompt[one.prompt.id].append(place)
+        of_prompt[one.prompt.id, one.categories].append(place)
     pairs = torch.tensor([one.pairs for one in compared])
     rows = list(of_prompt.values())
     means = torch.stack([_weighted(shares[own], pairs[own]) for own in rows])  # (prompts, K)

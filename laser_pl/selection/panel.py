@@ -38,8 +38,8 @@ class Panel:
             rows: Which of them it is asked about.
         """
         labels = torch.full((len(prompts), len(texts[0])), torch.nan, dtype=torch.float64)
-        failed = False
-        if self.pool.health.may_be_asked(name):
+        failed = not self.pool.health.may_be_asked(name)  # put aside for another decision of the same batch
+        if not failed:
             own = [row for row in rows if self.processes.rank_of(row) == self.processes.rank]
             answers = self.gathered(name, [prompts[row] for row in own], [texts[row] for row in own])
             self.pool.note(name, answers)

@@ -35,7 +35,7 @@ from laser_pl.selection.best import Best
 from laser_pl.selection.constraints import Verdicts, allowed_by, refuse_shared_names
 from laser_pl.selection.continued import changes_of_arms, in_new_words, refuse_other_parts
 from laser_pl.selection.decision import Decision, Labelling, category_of, conclude, decide
-from laser_pl.selection.fallback import Judgement, Outcome, first_open, judge, none_paired
+from laser_pl.selection.fallback import Judgement, first_open, judge, none_paired
 from laser_pl.selection.granularity import Granularity, decision_of_rows, rows_of_decisions
 from laser_pl.selection.labelled import Labels
 from laser_pl.selection.lessons import teach
@@ -268,7 +268,8 @@ class Selector:
     def best(self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], hidden: Tensor) -> Best:
         """Score responses by what was learned, each prompt's by the arm of the largest expected reward.
 
-        Where that one has no opinion, the next best is asked. Nothing is learned by it.
+        Where that one has no opinion, the next best is asked. Nothing is learned by it. For who was put aside it counts
+        as a step.
 
         Args:
             prompts: ``B`` prompts.
@@ -289,20 +290,22 @@ class Selector:
         contexts = self.context.prepare(hidden.cpu())
         self.bandit.tell(0, [prompt.category for prompt in prompts])
         order = self.bandit.without_exploring(contexts)  # (B, 1 to K)
-        means = self.bandit.explain(contexts).mean
+        means, health = self.bandit.explain(contexts).mean, self.pool.health
+        health.step += 1
         judgement = judge(
             order[:, 0],
             lambda waiting, open_: first_open(order[waiting], open_),
             [[row] for row in range(len(prompts))],
-            self.pool.health.open(self.arms),
+            health.open(self.arms),
             lambda arm, rows: self.panel.ask(self.arms[arm], prompts, texts, rows),
             none_paired,  # an opinion is enough
             torch.zeros(len(prompts), dtype=torch.bool),
             len(texts[0]),
         )
         allowed = allowed_by(self.constraints, self.panel, prompts, texts, self.verdicts)
-        arms = [turns[-1].arm if turns[-1].outcome is Outcome.JUDGED else None for turns in judgement.turns]
-        return Best(arms, means, judgement.scores.masked_fill(~allowed.responses, torch.nan))
+        self.stuck = allowed.unchecked or (None if health.open(self.arms).any() else health.nobody_left)
+        scores = judgement.scores.masked_fill(~allowed.responses, torch.nan)
+        return Best(judgement.judges, means, scores, judgement.lost | allowed.lost)
 
     def _judge(self, batch: RolloutBatch, rows: list[list[int]], contexts: Tensor, allowed: Tensor) -> Judgement:
         """Ask the arms that the bandit chooses, or the next best."""
@@ -318,9 +321,8 @@ class Selector:
             pairing.can_pair(batch, allowed),
             batch.reference_logprobs.shape[1],
         )
-        health = self.pool.health
-        if not judgement.asked or not health.open(self.arms).any():
-            self.stuck = f"No reward model is left that can judge; the last one that failed was {health.last_reason}."
+        if not judgement.asked or not self.pool.health.open(self.arms).any():
+            self.stuck = self.pool.health.nobody_left
         return judgement
 
     def _poll(self, batch: RolloutBatch, rows: list[int]) -> Tensor:
@@ -348,6 +350,7 @@ class Selector:
             "context": self.context.state_dict(),
             "signal": self.signal.state_dict(),
             "normalizer": self.normalizer.state_dict(),
+            "labels": self.compared.taught,
             "pool": self.pool.state_dict(),
         }
 
@@ -363,7 +366,7 @@ class Selector:
         try:
             refuse_other_parts(state_dict["parts"], self._parts())
             self._start(state_dict["context_size"])
-            self.compared.forget()  # what they say was learned
+            self.compared.go_on(state_dict.get("labels", self.compared.digest))
             for part in ("bandit", "context", "signal", "normalizer", "pool"):
                 getattr(self, part).load_state_dict(state_dict[part])
             self.measured = state_dict.get("measured", 0)

@@ -60,6 +60,13 @@ def test_an_oracle_knows_the_arm_of_each_category_and_nobody_of_a_mixed_batch() 
     assert float((count - 2000).abs().max()) < 4.5 * (6000 * 2 / 9) ** 0.5
 
 
+def test_an_oracle_says_before_a_run_which_category_it_does_not_know() -> None:
+    oracle = Oracle({"sums": "numbers"})
+    oracle.check_categories(["sums"])
+    with pytest.raises(ConfigurationError, match="says nothing of the category 'words', only of sums"):
+        oracle.check_categories(["sums", "words"])
+
+
 def test_an_oracle_needs_arms_that_are_there_and_categories_it_knows() -> None:
     with pytest.raises(ConfigurationError, match=r"right names 'd' for 'code'; the reward models are a, b, c"):
         Oracle({"math": "c", "code": "d"}).check(ARMS)

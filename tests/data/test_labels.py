@@ -35,6 +35,13 @@ def test_a_chat_with_a_time_stamp_is_the_training_prompt_without_it(tmp_path: Pa
     assert (one.prompt, one.categories) == (known, ("chats",))
 
 
+def test_a_category_is_known_by_its_name_whatever_its_type(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"prompt": "x", "category": 1, "chosen": "a", "rejected": "b"}\n')
+    (one,) = compared_in(str(path), [Prompt("1", "2+2=", "Q: 2+2=", "4", "1"), PROMPTS[0]], Number())
+    assert one.categories == ("1",)
+
+
 @pytest.mark.parametrize(
     ("said", "better"),
     [

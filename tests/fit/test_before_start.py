@@ -88,6 +88,22 @@ REFUSED = {
     "a folder that is not used": (["--trainer.default_root_dir=x"], "trainer.default_root_dir does nothing here"),
     "validation that is never due": (["--trainer.val_check_interval=99"], "trainer.val_check_interval is 99"),
     "precision": (["--trainer.precision=64-true"], "would round the reference log-probabilities"),
+    "quantiles in per cent": (
+        ["--selection.normalizer=PooledQuantiles", "--selection.normalizer.low=20", "--selection.normalizer.high=80"],
+        "low and high must be quantiles in [0, 1], low the smaller one, got 20.0 and 80.0",
+    ),
+    "quantiles the other way round": (
+        ["--selection.normalizer=PooledQuantiles", "--selection.normalizer.low=0.8", "--selection.normalizer.high=0.2"],
+        "low the smaller one, got 0.8 and 0.2",
+    ),
+    "an oracle that does not know a category": (
+        [
+            "--selection.granularity=prompt",
+            "--selection.bandit=Oracle",
+            '--selection.bandit.right={"sorting": "sorter"}',
+        ],
+        "selection.bandit.right says nothing of the category 'addition', only of sorting.",
+    ),
     "optimizer": (["--optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
     "schedule": (
         [

@@ -115,6 +115,26 @@ def test_splits_by_hash_where_no_sets_are_given(fit: Fit, tmp_path: Path) -> Non
         assert abs(len(parts["test"]) - 36) < 4 * (120 * 0.3 * 0.7) ** 0.5
 
 
+def test_answers_that_the_matcher_cannot_read_are_told_before_anything_is_sampled(
+    fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = [{**row, "answer": "F" if number % 4 else "B"} for number, row in enumerate(rows(8))]
+    train = write_jsonl(tmp_path / "train.jsonl", content)
+    fit(
+        tmp_path,
+        f"--data.train={train}",
+        f"--data.validation={train}",
+        f"--data.test={train}",
+        "--model.matcher=Choice",
+    )
+    told = [one.message for one in caplog.records if "cannot read" in one.message]
+    assert told == [
+        f"Choice cannot read 6 of 8 answers to {split} prompts, such as 'F'. No response to those can be right: set"
+        " model.matcher, or mend the answers."
+        for split in ("train", "validation", "test")
+    ]
+
+
 @pytest.mark.parametrize("overlong", ["drop", "cut"])
 def test_overlong_prompts_are_dropped_or_cut(
     fit: Fit, tmp_path: Path, overlong: str, caplog: pytest.LogCaptureFixture

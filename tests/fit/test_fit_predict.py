@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,18 @@ def short(prompts, completions, **columns):
 
 def length(prompts, completions, **columns):
     return [float(len(text)) for text in completions]
+
+
+answered = 0
+goes_down_after = 8  # responses
+
+
+def server(prompts, completions, **columns):
+    global answered
+    if answered >= goes_down_after:
+        raise RuntimeError("the server is down")
+    answered += len(completions)
+    return length(prompts, completions)
 """
 
 
@@ -212,6 +226,28 @@ def test_where_the_best_arm_says_nothing_the_next_is_asked(run: LaserCLI, predic
         order = sorted(line["mean"], key=line["mean"].get, reverse=True)
         assert line["arm"] == (order[1] if order[0] == best else order[0])
         assert line["score"] == len(line["response"])
+
+
+@pytest.mark.usefixtures("rewards")
+def test_a_fault_is_no_answer_and_where_nobody_is_left_it_ends_and_goes_on(
+    run: LaserCLI, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, small = tmp_path / "out" / "predictions.jsonl", "--data.evaluation_batch_size=2"
+    given = [small, f"--selection.reward_models={functions(**dict.fromkeys(ARMS, 'server'))}"]
+    with pytest.raises(SystemExit) as end:
+        predict(run, out, *given)
+    assert end.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "No reward model is left that can judge; the last one that failed was" in told
+    assert "What was predicted is kept: mend the reward models, and give the command again." in told
+    (kept,) = out.parent.iterdir()
+    assert len([line for line in lines(kept) if "prompt_id" in line]) == 2  # of the batch before the faults
+    importlib.import_module("predict_rewards").goes_down_after = math.inf
+    predict(run, out, *given)
+    whole = tmp_path / "whole.jsonl"
+    predict(run, whole, small, f"--selection.reward_models={functions(**dict.fromkeys(ARMS, 'length'))}")
+    assert [line["response"] for line in lines(out)] == [line["response"] for line in lines(whole)]
+    assert None not in [line["response"] for line in lines(out)]
 
 
 @pytest.mark.usefixtures("rewards")

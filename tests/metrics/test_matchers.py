@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
+from laser_pl.metrics.graded import ByCategory
 from laser_pl.metrics.matchers import Choice, Exact, Matcher, Number, Regex, YesNo, divided, final_part
 
 TAGGED = r"<answer>(.*?)</answer>"
@@ -589,6 +590,21 @@ def test_no_text_makes_a_matcher_raise(matcher: Matcher, response: str, answer: 
 def test_a_bullet_is_no_minus(response: str, number: str) -> None:
     assert Number().matches(response, number)
     assert not Number().matches(response, number[1:] if number[0] == "-" else f"-{number}")
+
+
+@pytest.mark.parametrize(
+    ("matcher", "answer", "read"),
+    [(Choice(), "F", False), (Choice("ABCDEFGH"), "F", True), (Number(), "some", False), (Number(), "#### 7", True),
+     (YesNo(), "maybe", False), (YesNo(), "True", True), (Exact(), "F", True), (Regex("<a>(.*)</a>"), "7", True)],
+)  # fmt: skip
+def test_a_reference_answer_that_nothing_could_be_equal_to_is_known(matcher: Matcher, answer: str, read: bool) -> None:
+    prompt = Prompt("", "", "", answer)
+    assert matcher.reads_answer(prompt) is read
+    assert ByCategory({"all": matcher}).reads_answer(prompt) is read
+    assert ByCategory({}).reads_answer(prompt)
+    if not read:
+        assert not matcher.is_right(answer, prompt)
+    assert matcher.reads_answer(Prompt("", "", ""))
 
 
 @pytest.mark.parametrize("size", [30, 5000])

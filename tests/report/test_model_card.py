@@ -86,3 +86,14 @@ def test_a_base_that_lies_on_a_disk_is_no_name_of_the_hub(
     card = model_card(read_records(run))
     assert "base_model" not in card.partition("\n---\n")[0]
     assert "A LoRA adapter for owner/base (a folder of whoever trained it)" in card
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"), [(None, "iterative DPO"), ("Dpo", "iterative DPO"), ("Grpo", "the objective Grpo")]
+)
+def test_a_card_says_by_what_the_policy_was_trained(run: Path, objective: str | None, told: str) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    if objective is not None:
+        config["model"]["objective"] = {"class_path": f"laser_pl.objectives.{objective}"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert f"It was trained by {told}: LinUCB chose which of 1 reward models" in model_card(read_records(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -393,6 +394,13 @@ def test_chosen_responses_that_become_less_likely_while_the_margin_grows_are_tol
     assert displaced(curves(chosen=-0.48, per_token=-0.46, margin=1.0)) is None  # only longer
     assert displaced(curves(chosen=-0.48, per_token=-0.48, margin=0.0)) is None
     assert displaced(curves(chosen=0.48, per_token=0.48, margin=1.0)) is None
+
+
+def test_a_step_whose_loss_is_no_number_hides_nothing() -> None:
+    whole = curves(chosen=-0.6, per_token=-0.6, margin=1.0)
+    step, row = whole.metrics[5]
+    whole.metrics[5] = (step, {name: math.nan if name.startswith("train/") else value for name, value in row.items()})
+    assert displaced(whole) is not None
 
 
 def test_responses_that_grew_by_more_than_a_fifth_are_longer() -> None:

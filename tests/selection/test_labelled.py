@@ -92,3 +92,36 @@ def test_labels_and_who_learns_from_them_are_there_together() -> None:
     for signal, bandit in ((FewAnswers(), LinUCB()), (Loss(), Thompson(prior="labels"))):
         Labels("labels.jsonl", signal, bandit)
     Labels(None, Loss(), Thompson(prior={"a": 0.1}))
+
+
+def test_labels_that_come_late_or_are_others_are_refused(tmp_path: Path) -> None:
+    def labels_of(*better: str) -> Labels:
+        path = tmp_path / "labels.jsonl"
+        path.write_text("".join(f'{{"prompt": "p", "chosen": "{text}", "rejected": "b"}}\n' for text in better))
+        found = Labels(str(path) if better else None, FewAnswers(), LinUCB())
+        found.read([Prompt("p", "p", "p")], Exact())
+        return found
+
+    panel = Panel(Pool({"short": ByLength(-1), "long": ByLength(1)}))
+    first = labels_of("aa")
+    first.signal.start(["short", "long"])
+    first.teach(["short", "long"], panel)
+    asked = dict(panel.pool.forwards)
+    for same in (labels_of("aa"), labels_of()):  # without the file it goes on with what was learned
+        same.go_on(first.taught)
+        same.teach(["short", "long"], panel)
+        assert same.taught == first.taught
+    assert panel.pool.forwards == asked
+    with pytest.raises(ConfigurationError, match=r"selection\.labels holds other labels than when the run began"):
+        labels_of("aa", "ccc").go_on(first.taught)
+    with pytest.raises(ConfigurationError, match=r"selection\.labels holds labels, which there were none of when"):
+        labels_of("aa").go_on(None)
+
+
+def test_one_prompt_in_two_categories_speaks_for_each_by_its_own_line() -> None:
+    given = [compared("p", {"a": True, "bb": False}, "x"), compared("p", {"a": False, "bb": True}, "y")]
+    panel = Panel(Pool({"short": ByLength(-1), "long": ByLength(1)}))
+    found = examined(given, ["short", "long"], panel)
+    assert [(prompt.category, row.tolist()) for prompt, row in zip(found.prompts, found.accuracy, strict=True)] == [
+        ("x", [1.0, 0.0]), ("y", [0.0, 1.0]),
+    ]  # fmt: skip

@@ -220,6 +220,46 @@ def test_best_of_n_by_a_bandit_that_knows_one_arm_asks_nobody_else(rollouts: Mak
     assert arms["long"].asked == []
 
 
+class Down(RewardModel):
+    """One whose server is down for some calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def score(self, prompts: Any, responses: Any) -> Any:
+        self.calls -= 1
+        if self.calls >= 0:
+            raise RuntimeError("down")
+        return [[float(len(text)) for text in texts] for texts in responses]
+
+
+@pytest.mark.parametrize("whose", ["arm", "constraint"])
+def test_best_of_n_tells_a_fault_from_no_opinion_and_who_is_aside_comes_back(rollouts: Make, whose: str) -> None:
+    forbids = {"few": Constraint(Down(3), threshold=1.0)} if whose == "constraint" else {}
+    arms = {"down": Down(3)} if whose == "arm" else {"long": long()}
+    selector = make_selector(arms, granularity="prompt", constraints=forbids, cooldown=2)  # type: ignore[arg-type]
+    batch = two_prompts(rollouts)
+    found = [selector.best(batch.prompts.prompts, TEXTS, batch.contexts) for _ in range(2)]
+    assert [best.lost.tolist() for best in found] == [[True, True]] * 2
+    assert [best.response(0) for best in found] == [None, None]
+    assert selector.stuck is None
+    lost = [selector.best(batch.prompts.prompts, TEXTS, batch.contexts).lost.all() for _ in range(3)]
+    assert lost == [True] * 3  # the third fault, and two steps aside
+    assert selector.stuck is not None
+    best = selector.best(batch.prompts.prompts, TEXTS, batch.contexts)
+    assert (best.lost.any(), selector.stuck) == (False, None)
+    assert best.response(0) is not None
+
+
+def test_an_arm_that_is_put_aside_within_a_batch_is_no_arm_without_an_opinion(rollouts: Make) -> None:
+    selector = make_selector({"mute": Down(1), "long": long()}, granularity="prompt", max_failures=1)  # type: ignore
+    labels = selector.panel.ask("mute", two_prompts(rollouts).prompts.prompts, TEXTS, [0])
+    assert labels.failed
+    again = selector.panel.ask("mute", two_prompts(rollouts).prompts.prompts, TEXTS, [1])
+    assert again.failed
+    assert again.scores.isnan().all()
+
+
 def test_best_of_n_refuses_contexts_of_another_size(rollouts: Make) -> None:
     selector = make_selector({"a": long()})
     batch = two_prompts(rollouts)
