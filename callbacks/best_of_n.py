@@ -83,11 +83,12 @@ class BestOfN(Callback):
             return
         assert isinstance(pl_module, Policy)
         responses, hidden = outputs
+        self.selector.pool.health.step += 1  # so that who is put aside comes back
         with trainer.precision_plugin.forward_context():
             best = self.selector.best(batch.prompts, responses.texts, hidden)
-        if self.selector.stuck is not None:
+        if best.stuck is not None:
             raise ConfigurationError(
-                f"{self.selector.stuck} What was predicted is kept: mend the reward models, and give the command again."
+                f"{best.stuck} What was predicted is kept: mend the reward models, and give the command again."
             )
         lines = [
             line_of(prompt, responses.texts[row], row, best, self.selector.arms, pl_module.matcher)

@@ -17,12 +17,14 @@ class Best:
         means: The bandit's expected reward of each arm. Shape ``(B, K)``, float64.
         scores: NaN where there is none, or the response is forbidden. Shape ``(B, n)``, float64.
         lost: Where a fault is why there is none: asked again, there may be one. Shape ``(B,)``, bool.
+        stuck: Why there is nobody left to ask, if so, or a constraint cannot be checked.
     """
 
     arms: list[int | None]
     means: Tensor
     scores: Tensor
     lost: Tensor
+    stuck: str | None = None
 
     def response(self, row: int) -> int | None:
         """The response to a prompt with the highest score, the first of equal ones; None if none has a score.

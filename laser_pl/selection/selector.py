@@ -268,8 +268,7 @@ class Selector:
     def best(self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], hidden: Tensor) -> Best:
         """Score responses by what was learned, each prompt's by the arm of the largest expected reward.
 
-        Where that one has no opinion, the next best is asked. Nothing is learned by it. For who was put aside it counts
-        as a step.
+        Where that one has no opinion, the next best is asked. Nothing is learned by it.
 
         Args:
             prompts: ``B`` prompts.
@@ -291,7 +290,6 @@ class Selector:
         self.bandit.tell(0, [prompt.category for prompt in prompts])
         order = self.bandit.without_exploring(contexts)  # (B, 1 to K)
         means, health = self.bandit.explain(contexts).mean, self.pool.health
-        health.step += 1
         judgement = judge(
             order[:, 0],
             lambda waiting, open_: first_open(order[waiting], open_),
@@ -303,9 +301,9 @@ class Selector:
             len(texts[0]),
         )
         allowed = allowed_by(self.constraints, self.panel, prompts, texts, self.verdicts)
-        self.stuck = allowed.unchecked or (None if health.open(self.arms).any() else health.nobody_left)
+        stuck = allowed.unchecked or (None if health.open(self.arms).any() else health.nobody_left)
         scores = judgement.scores.masked_fill(~allowed.responses, torch.nan)
-        return Best(judgement.judges, means, scores, judgement.lost | allowed.lost)
+        return Best(judgement.judges, means, scores, judgement.lost | allowed.lost, stuck)
 
     def _judge(self, batch: RolloutBatch, rows: list[list[int]], contexts: Tensor, allowed: Tensor) -> Judgement:
         """Ask the arms that the bandit chooses, or the next best."""

@@ -238,17 +238,15 @@ def test_best_of_n_tells_a_fault_from_no_opinion_and_who_is_aside_comes_back(rol
     forbids = {"few": Constraint(Down(3), threshold=1.0)} if whose == "constraint" else {}
     arms = {"down": Down(3)} if whose == "arm" else {"long": long()}
     selector = make_selector(arms, granularity="prompt", constraints=forbids, cooldown=2)  # type: ignore[arg-type]
-    batch = two_prompts(rollouts)
-    found = [selector.best(batch.prompts.prompts, TEXTS, batch.contexts) for _ in range(2)]
-    assert [best.lost.tolist() for best in found] == [[True, True]] * 2
-    assert [best.response(0) for best in found] == [None, None]
-    assert selector.stuck is None
-    lost = [selector.best(batch.prompts.prompts, TEXTS, batch.contexts).lost.all() for _ in range(3)]
-    assert lost == [True] * 3  # the third fault, and two steps aside
-    assert selector.stuck is not None
-    best = selector.best(batch.prompts.prompts, TEXTS, batch.contexts)
-    assert (best.lost.any(), selector.stuck) == (False, None)
-    assert best.response(0) is not None
+    batch, found = two_prompts(rollouts), []
+    for step in range(6):
+        selector.pool.health.step = step
+        found.append(selector.best(batch.prompts.prompts, TEXTS, batch.contexts))
+    # Three faults, the third of which puts it aside for two steps more.
+    assert [best.lost.tolist() for best in found] == [[True, True]] * 5 + [[False, False]]
+    assert [best.response(0) is None for best in found] == [True] * 5 + [False]
+    assert [best.stuck is None for best in found] == [True, True, False, False, False, True]
+    assert selector.stuck is None  # a training that asks in between is not ended by it
 
 
 def test_an_arm_that_is_put_aside_within_a_batch_is_no_arm_without_an_opinion(rollouts: Make) -> None:
