@@ -91,4 +91,8 @@ def forget_longer_texts(base: Any) -> None:
         return
     for module in base.modules():
         for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
-            setattr(module, name, module.original_max_seq_len)
+            if getattr(module, name) > module.original_max_seq_len:
+                setattr(module, name, module.original_max_seq_len)
+                now = name.replace("max_seq_len_cached", "inv_freq")
+                own = getattr(module, name.replace("max_seq_len_cached", "original_inv_freq"))
+                module.register_buffer(now, own.to(getattr(module, now).device), persistent=False)

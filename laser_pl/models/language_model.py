@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from laser_pl.messages.places import absolute, folder_or_name
 from laser_pl.messages.suggestions import closest_path, perhaps
 from laser_pl.models.causality import why_not_causal
 from laser_pl.models.four_bits import differentiable_everywhere
-from laser_pl.models.saved_quantized import how_saved, size_by_bits, size_in_files
+from laser_pl.models.saved_quantized import how_saved, size_by_bits, size_in_files, type_in_files
 from laser_pl.training.adapter import ADVICE_ON_START, load_adapter, train_adapter
 from laser_pl.training.lora_targets import untrained_targets
 
@@ -100,7 +100,8 @@ class Weights:
             ConfigurationError: If there is no such model.
         """
         config = self.load_config()
-        dtype = (config.dtype or torch.float32) if self.dtype == "auto" else getattr(torch, self.dtype)
+        saved = config.dtype or type_in_files(Path(self.place)) or torch.float32
+        dtype = saved if self.dtype == "auto" else getattr(torch, self.dtype)
         config.dtype = dtype  # where older transformers look, for what is inside a classifier
         with self._telling("a model"), torch.device("meta"):
             model = model_class.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
@@ -165,10 +166,9 @@ class Weights:
     def load_generation_config(self) -> Any:
         """How the model is said to be sampled, and what ends it, without its weights."""
         self._refuse_missing_folder()
-        try:
+        with self._telling("a generation config"), suppress(OSError):
             return GenerationConfig.from_pretrained(self.place)
-        except OSError:  # as for transformers' models, the model's own configuration says it then
-            return GenerationConfig.from_model_config(self.load_config())
+        return GenerationConfig.from_model_config(self.load_config())  # as transformers' models do
 
     def load_tokenizer(self, padding_side: Literal["left", "right"]) -> Any:
         """The tokenizer that lies beside the weights.
@@ -297,6 +297,10 @@ class Lora:
     start: str | None = None
 
     def __post_init__(self) -> None:
+        if not (self.alpha > 0 and 0 <= self.dropout < 1):
+            raise ConfigurationError(
+                f"model.lora.alpha must be > 0 and model.lora.dropout in [0, 1), got {self.alpha} and {self.dropout}."
+            )
         if self.start is not None:
             self.start = str(absolute(self.start))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-_FLOATS = {"F64", "F32", "F16", "BF16"}
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Types that are loaded as whatever type was asked for; others stay as they were saved."""
 
 
@@ -50,6 +50,12 @@ def size_by_bits(model: Any) -> int:
         tensor.numel() * (each if id(tensor) in linear else tensor.element_size())
         for tensor in [*model.parameters(), *model.buffers()]
     ))  # fmt: skip
+
+
+def type_in_files(folder: Path) -> torch.dtype | None:
+    """The type of the first floating tensor in a folder's files, as transformers goes by it; None if there is none."""
+    saved = (tensor["dtype"] for path in _files(folder)[:1] for _, tensor in _header(path))
+    return next((_FLOATS[name] for name in saved if name in _FLOATS), None)
 
 
 def _settings(config: Any) -> dict[str, Any] | None:

@@ -61,6 +61,10 @@ class Arm(RewardModel):
         """The arm's."""
         return self.model.forwards_per_response(n)
 
+    def forwards(self, prompts: Sequence[Prompt], n: int) -> float:
+        """The arm's."""
+        return self.model.forwards(prompts, n)
+
     def spent(self) -> Mapping[str, float]:
         """The arm's, of whose difference before and after a question an ensemble is made."""
         return self.model.spent()

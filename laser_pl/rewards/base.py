@@ -72,6 +72,10 @@ class RewardModel(ABC):
         """What scoring costs: forwards of a network, or calls, for one of ``n`` responses to a prompt."""
         return 1.0
 
+    def forwards(self, prompts: Sequence[Prompt], n: int) -> float:
+        """What scoring ``n`` responses to each of these prompts costs."""
+        return len(prompts) * n * self.forwards_per_response(n)
+
     def spent(self) -> Mapping[str, float]:
         """What asking has used up since it was made, by what is counted (tokens, money); beside time and forwards."""
         return {}

@@ -23,6 +23,15 @@ class ByCategory(Composite):
     def __init__(self, reward_models: dict[str, RewardModel]) -> None:
         super().__init__(reward_models)
 
+    def forwards_per_response(self, n: int) -> float:
+        """At most: those of the costliest."""
+        return max(member.forwards_per_response(n) for member in self.members)
+
+    def forwards(self, prompts: Sequence[Prompt], n: int) -> float:
+        """Those of each prompt's own."""
+        own = [self.reward_models.get(prompt.category) for prompt in prompts]  # one that is missing is refused later
+        return sum(member.forwards([prompt], n) for member, prompt in zip(own, prompts, strict=True) if member)
+
     def check_categories(self, categories: Sequence[str]) -> None:
         """See that each has a reward model, which can judge it."""
         self._refuse_missing(categories)

@@ -18,6 +18,7 @@ from laser_pl.data.plan import split_every
 from laser_pl.data.templates import SandboxedText
 from laser_pl.errors import ConfigurationError
 from laser_pl.messages.keys import masked
+from laser_pl.messages.places import absolute
 from laser_pl.rewards.chat_reply import Reply, received
 from laser_pl.rewards.judge import filled
 from laser_pl.rewards.pairwise_judge import COMPARE, both_orders, schedule, standings
@@ -101,7 +102,7 @@ class ChatJudge(ServedReward):
         self.opponents = opponents
         self.max_tokens = max_tokens
         self.extra_body = dict(extra_body or {})
-        self.cache = cache
+        self.cache = None if cache is None else str(absolute(cache))
         self.prompt_price = prompt_price
         self.completion_price = completion_price
         self._kept: ReplyCache | None = None

@@ -32,6 +32,15 @@ class Ensemble(Composite):
         """Those of all members."""
         return sum(member.forwards_per_response(n) for member in self.members)
 
+    def forwards(self, prompts: Sequence[Prompt], n: int) -> float:
+        """Those of all members."""
+        return sum(member.forwards(prompts, n) for member in self.members)
+
+    @property
+    def heard(self) -> list[bool]:
+        """Which members have a say. Length ``E``."""
+        return [True] * len(self.members)
+
     @abstractmethod
     def combine(self, scores: Tensor) -> Tensor:
         """One score for each response.
@@ -47,11 +56,12 @@ class Ensemble(Composite):
         """The combined scores, and None where all members said so: ``B`` lists of ``n``."""
         shape = len(prompts), len(responses[0])
         opinions, silent = [], torch.ones(shape, dtype=torch.bool)
-        for name, member in self.reward_models.items():
+        for (name, member), heard in zip(self.reward_models.items(), self.heard, strict=True):
             scores = member.score(prompts, responses)
             values = as_tensor(scores, shape, f"The ensemble's member '{name}'")
             opinions.append(labels(scores, values)[0])
-            silent &= abstentions(scores, values)
+            if heard:
+                silent &= abstentions(scores, values)
         return as_lists(self.combine(torch.stack(opinions)), silent)
 
 

@@ -127,7 +127,7 @@ class FunctionReward(RewardModel):
         def call() -> Values:
             try:
                 result = self.function(**arguments)
-                values: Values = asyncio.run(_wait(result)) if inspect.isawaitable(result) else result
+                values: Values = asyncio.run(_wait(result, self.timeout)) if inspect.isawaitable(result) else result
                 return list(values) if isinstance(values, Iterator) else values
             except (SystemExit, asyncio.CancelledError) as error:
                 raise RuntimeError(f"it tried to end the process ({error!r})") from error
@@ -140,7 +140,8 @@ class FunctionReward(RewardModel):
         # A notebook runs a loop in this thread, and a loop cannot run inside another.
         if self.timeout is None and not inspect.iscoroutinefunction(self.function):
             return call()
-        return in_thread(call, self.timeout)
+        patience = 0.0 if self.timeout is None else min(1.0, self.timeout)  # for a coroutine to be stopped in
+        return in_thread(call, self.timeout, patience if inspect.iscoroutinefunction(self.function) else 0.0)
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -165,17 +166,22 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
     return has is None or has.kind not in _BY_NAME
 
 
-async def _wait(result: Any) -> Values:
-    values: Values = await result
-    return values
+async def _wait(result: Any, timeout: float | None) -> Values:
+    """What it comes to; it is stopped where that takes too long."""
+    task: asyncio.Future[Values] = asyncio.ensure_future(result)
+    done, _ = await asyncio.wait({task}, timeout=timeout)
+    if not done:
+        task.cancel()
+        raise TimeoutError(f"no answer within {timeout} seconds")
+    return task.result()
 
 
-def in_thread(call: Callable[[], Values], timeout: float | None) -> Values:
+def in_thread(call: Callable[[], Values], timeout: float | None, patience: float = 0.0) -> Values:
     """What ``call`` returns or raises, from a thread of its own.
 
     Raises:
-        TimeoutError: If that takes longer than ``timeout`` seconds. The thread is left behind; it does not keep the
-            process from ending.
+        TimeoutError: If that takes longer than ``timeout`` seconds, and ``patience`` more in which it may end itself.
+            The thread is left behind; it does not keep the process from ending.
     """
     outcome: list[Values] = []
     failure: list[BaseException] = []
@@ -188,7 +194,7 @@ def in_thread(call: Callable[[], Values], timeout: float | None) -> Values:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(timeout)
+    thread.join(None if timeout is None else timeout + patience)
     if thread.is_alive():
         raise TimeoutError(f"no answer within {timeout} seconds")
     if failure:

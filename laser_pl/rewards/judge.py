@@ -13,11 +13,12 @@ from laser_pl.batches import Prompt
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.templates import SandboxedText, chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
-from laser_pl.logprobs.padded import position_ids
-from laser_pl.logprobs.padding import pad_left
+from laser_pl.logprobs.company import with_like_lengths
+from laser_pl.logprobs.manner import manner_of
+from laser_pl.logprobs.padding import pad_right
 from laser_pl.models.language_model import Weights
 from laser_pl.rewards.local import LocalModel
-from laser_pl.rewards.text import cut_text
+from laser_pl.rewards.text import continuations, cut_text
 
 
 class Judge(LocalModel):
@@ -28,7 +29,7 @@ class Judge(LocalModel):
     Args:
         weights: The model.
         template: A Jinja template, in Jinja's sandbox.
-        answers: What each answer is worth; every answer must be one token of the model.
+        answers: What each answer is worth; every answer must be one token of the model, where it stands.
         **reading: How texts are read: ``chat_template``, ``max_length``, ``truncation`` and ``max_tokens_per_batch`` of
             ``LocalModel``.
     """
@@ -54,7 +55,7 @@ class Judge(LocalModel):
             ConfigurationError: If it has not.
         """
         tokenizer = super().load_tokenizer()
-        found = {answer: tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in self.answers}
+        found = dict(zip(self.answers, self._read_answers(tokenizer), strict=True))
         for answer, ids in found.items():
             if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
                 raise ConfigurationError(
@@ -62,7 +63,22 @@ class Judge(LocalModel):
                     f" {tokenizer.convert_ids_to_tokens(ids)}. Choose other answers; a space in front may matter."
                 )
         self._answer_ids = [ids[0] for ids in found.values()]
+        if len(set(self._answer_ids)) < len(found):
+            raise ConfigurationError(
+                f"Two answers of {type(self).__name__} are the same token of '{self.weights.name}', among"
+                f" {', '.join(found)}. Choose other answers."
+            )
         return tokenizer
+
+    def _read_answers(self, tokenizer: Any) -> list[list[int]]:
+        """Token ids of each answer: behind the chat template where there is one, else alone."""
+        if self.chat_template is False or not tokenizer.chat_template:
+            return [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in self.answers]
+        # Tokenizers of the Llama-2 and Mistral kinds put a space before a text alone, and none behind a line break.
+        turns = [ids for _, ids in continuations(tokenizer, Prompt("", "?", ""), list(self.answers), True)]
+        shortest = min(map(len, turns))
+        end = next((k for k in range(shortest) if len({ids[len(ids) - k - 1] for ids in turns}) > 1), shortest - 1)
+        return [ids[: len(ids) - end] for ids in turns]
 
     def fill(self, prompt: Prompt, **values: str) -> str:
         """The template with a prompt's columns and ``values``."""
@@ -80,17 +96,21 @@ class Judge(LocalModel):
         bos = self._tokenizer.bos_token_id
         ids = [cut_text(self._ids(text), self.longest, self.truncation, bos) for text in texts]
 
+        manner = manner_of(self._model)
+
         def forward(group: list[int]) -> Tensor:
-            tokens, mask = pad_left([ids[i] for i in group], self.pad_id, self._model.device)
-            logits: Tensor = self._model(
-                input_ids=tokens,
-                attention_mask=mask,
-                position_ids=position_ids(mask),
-                use_cache=False,
-                logits_to_keep=1,
-            ).logits[:, -1, self._answer_ids]  # (R, answers)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return logits.softmax(-1) @ logits.new_tensor(list(self.answers.values()))
+            tokens, mask = pad_right([ids[i] for i in group], self.pad_id, self._model.device)
+            lengths = mask.sum(-1)
+
+            def worth(rows: Tensor) -> Tensor:
+                width = int(lengths[rows].max())
+                hidden, head = manner.read(self._model, tokens[rows, :width], mask[rows, :width])
+                last = hidden[torch.arange(len(rows), device=rows.device), lengths[rows] - 1]
+                logits = head.logits(last)[:, self._answer_ids]  # (r, answers)
+                logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+                return logits.softmax(-1) @ logits.new_tensor(list(self.answers.values()))
+
+            return with_like_lengths(self._model, lengths, worth)
 
         return self.batches.run([(len(row),) for row in ids], forward)
 

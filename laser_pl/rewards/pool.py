@@ -146,7 +146,7 @@ class Pool:
             return Answer(torch.empty(0, 0, dtype=torch.float64))
         shape = len(prompts), len(responses[0])
         model = self.reward_models[name]
-        forwards = round(shape[0] * shape[1] * model.forwards_per_response(shape[1]))
+        forwards = round(model.forwards(prompts, shape[1]))
         started, before = time.perf_counter(), dict(model.spent())
         failure = None
         try:

@@ -36,7 +36,7 @@ def _from_lists(scores: object, whose: str) -> Tensor:
     try:
         rows = [[float("nan") if v is None else float(v) for v in row] for row in scores]  # type: ignore[attr-defined]
         return torch.tensor(rows, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"{whose} must return a tensor or lists of numbers, one for each response: {' '.join(str(error).split())}."
         ) from error

@@ -60,6 +60,11 @@ class WeightedEnsemble(Ensemble):
         done = min(self.steps / self.over_steps, 1.0) if self.over_steps else 0.0
         return self.first + done * (self.last - self.first)
 
+    @property
+    def heard(self) -> list[bool]:
+        """Those that have a weight at this step."""
+        return [bool(weight) for weight in self.weights]
+
     def combine(self, scores: Tensor) -> Tensor:
         """Mean over members, by weight; a member without an opinion has none."""
         return weighted_mean(standardised(scores, self.within), self.weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +205,29 @@ def test_layers_of_4_bits_pass_gradients_after_they_were_evaluated(
         layers[0](given)
     assert torch.equal(gradient(), before)
     assert bool(before.any())
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0}, {"alpha": -1}, {"dropout": 1.0}, {"dropout": -0.5}])
+def test_an_adapter_that_could_learn_nothing_is_refused_when_it_is_made(settings: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"model\.lora\.alpha must be > 0 and model\.lora\.dropout in \[0, 1\)"
+    ):
+        Lora(**settings)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"max_new_tokens": 0}'])
+def test_a_broken_generation_config_is_one_sentence(policy_folder: Path, tmp_path: Path, content: str) -> None:
+    folder = Path(shutil.copytree(policy_folder, tmp_path / "policy"))
+    (folder / "generation_config.json").write_text(content)
+    with pytest.raises(ConfigurationError, match=f"^Cannot load a generation config from '{folder}': "):
+        Weights(str(folder)).load_generation_config()
+
+
+def test_without_a_word_on_its_type_a_model_is_as_large_as_its_files(wide_folder: Path, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(wide_folder).to(torch.bfloat16).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if "dtype" not in k}))
+    weights = Weights(str(tmp_path))
+    model = weights.load()
+    assert model.dtype == torch.bfloat16
+    assert weights.size() == weights.size_of(model)

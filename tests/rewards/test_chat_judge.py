@@ -668,3 +668,11 @@ def test_a_strangers_run_names_neither_a_server_nor_a_folder_to_write_to() -> No
         refuse_code(config, "it", [f"--url={url}"], asks=True)
     refuse_code(config, "it", [f"--url={url}", f"--cache={cache}"], asks=True)
     refuse_code(config, "it")
+
+
+def test_replies_are_kept_where_the_path_lies_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    url = "http://127.0.0.1:9/v1/chat/completions"
+    assert ChatJudge(url, "m", cache="~/replies").cache == str(tmp_path / "replies")
+    assert ChatJudge(url, "m", cache="replies").cache == str(tmp_path / "replies")

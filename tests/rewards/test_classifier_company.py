@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from laser_pl.batches import Prompt
 from laser_pl.models.language_model import Weights
-from laser_pl.rewards import SequenceClassifier
+from laser_pl.rewards import Likelihood, PointwiseJudge, SequenceClassifier
 
 COMMON = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
           "max_position_embeddings": 512, "initializer_range": 0.2}  # fmt: skip
@@ -30,6 +30,29 @@ MODELS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "turns at a length": ("phi3", {**COMMON, "num_key_value_heads": 4, "rope_parameters": LONGROPE}, True),
     "turns with every token": ("llama", {**COMMON, "max_position_embeddings": 16, "rope_parameters": DYNAMIC}, True),
 }
+
+
+@pytest.mark.parametrize("kind", ["classifier", "likelihood", "judge"])
+def test_a_longer_text_leaves_nothing_behind(tokenizer: Any, tmp_path: Path, kind: str) -> None:
+    """Dynamic NTK stretches its frequencies for a long text, and every shorter one would be read with them."""
+    of = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForCausalLM
+    shape = {**COMMON, "max_position_embeddings": 16, "rope_parameters": DYNAMIC, "num_labels": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model("llama", **shape, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+                                      vocab_size=len(tokenizer))  # fmt: skip
+        of.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    weights = Weights(str(tmp_path))
+    judge = PointwiseJudge(weights, "{{ prompt }}{{ response }}", {"a": 1.0, "b": 2.0})
+    reward = {"classifier": SequenceClassifier(weights), "likelihood": Likelihood(weights), "judge": judge}[kind]
+    reward.load(torch.device("cpu"))
+    prompt, long_ = Prompt("0", "1+1=", ""), "a response of many more words, and more"
+    first = reward.score([prompt], [["2"]])
+    together = reward.score([prompt], [["2", long_]])
+    again = reward.score([prompt], [["2"]])
+    assert float(first) == pytest.approx(float(again), abs=1e-6) == pytest.approx(float(together[0, 0]), abs=1e-5)
+    assert float(together[0, 1]) == pytest.approx(float(reward.score([prompt], [[long_]])), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -48,6 +48,7 @@ from laser_pl.rewards import (
     Verifier,
     WeightedEnsemble,
 )
+from laser_pl.rewards.judge import Judge
 from laser_pl.rewards.local import LocalModel
 from laser_pl.rewards.protocols import OpenRLHF, VllmClassify, VllmScore
 from laser_pl.rewards.scores import as_tensor
@@ -259,7 +260,7 @@ class Forwards:
             self._note_texts_of(reward_model)
         for model in reward_model.models:
             watched = model.get_base_model() if hasattr(model, "get_base_model") else model
-            if isinstance(reward_model, Likelihood):
+            if isinstance(reward_model, (Likelihood, Judge)):
                 watched = manner_of(watched).decoder  # which reads; the trial of how it does is over by then
             watched.register_forward_pre_hook(lambda module, args, kw: self._see(kw, limit), with_kwargs=True)
 

@@ -22,6 +22,7 @@ from laser_pl.rewards import (
     MeanEnsemble,
     MinEnsemble,
     OnlineEnsemble,
+    Pool,
     RewardModel,
     WeightedEnsemble,
 )
@@ -161,6 +162,33 @@ def test_silence_of_all_members_is_silence_and_no_fault() -> None:
     assert (first[0], first[2:]) == (None, [-1.0, 1.0])
     assert first[1] != first[1]
     assert MeanEnsemble({"a": silent, "b": silent}).score(PROMPTS, RESPONSES) == [[None] * 4] * 2
+
+
+def test_who_has_no_weight_breaks_no_silence() -> None:
+    """Nor is it a fault where all weights pass through 0."""
+    prompts, responses = [Prompt("0", "", "")], [["x", "y"]]
+    said, silent = Table([[1.0, 2.0]]), Table([[None, None]])
+    assert WeightedEnsemble({"said": said, "silent": silent}, {"said": 0, "silent": 1}).score(prompts, responses) == [
+        [None, None]
+    ]
+    turns = WeightedEnsemble({"a": said, "b": said}, {"a": 1, "b": -1}, {"a": -1, "b": 1}, over_steps=2)
+    turns.learn({})
+    assert turns.score(prompts, responses) == [[None, None]]
+
+
+def test_what_it_costs_is_what_its_members_cost() -> None:
+    class Twice(Table):
+        def forwards_per_response(self, n: int) -> float:
+            return 2.0
+
+    table = [[1.0, 2.0]]
+    prompts, responses = [Prompt("0", "", "", category="a"), Prompt("1", "", "", category="b")], [["x", "y"]] * 2
+    routed = ByCategory({"a": Twice(table), "b": Table(table)})
+    assert routed.forwards_per_response(2) == 2.0  # at most, for a plan
+    pool = Pool({"routed": routed, "mean": MeanEnsemble({"one": routed, "two": Twice(table * 2)})})
+    for name in pool.reward_models:
+        pool.score(name, prompts, responses, torch.device("cpu"))
+    assert pool.forwards == {"routed": 2 * 2 + 2, "mean": 2 * 2 + 2 + 2 * 4}
 
 
 def test_a_category_without_a_reward_model_is_named() -> None:

@@ -192,6 +192,24 @@ def test_a_late_function_is_given_up(kind: str) -> None:
     release.set()
 
 
+def test_a_late_coroutine_is_stopped() -> None:
+    """What it would have paid for is not."""
+    ends: list[str] = []
+
+    async def paid(completions: list[str], **columns: Any) -> list[float]:
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            ends.append("stopped")
+            raise
+        ends.append("went on")
+        return [0.0] * len(completions)
+
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.2 seconds"):
+        FunctionReward(paid, timeout=0.2).score(PROMPTS, RESPONSES)
+    assert ends == ["stopped"]
+
+
 @pytest.mark.parametrize("timeout", [None, 30.0])
 def test_an_exception_of_the_function_comes_through(timeout: float | None) -> None:
     def broken(**kwargs: Any) -> list[float]:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, models, normalizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from laser_pl.batches import Prompt
 from laser_pl.errors import ConfigurationError
@@ -147,3 +148,58 @@ def test_a_template_runs_in_the_sandbox(questions: list[Prompt], policy_folder: 
 def test_mistakes_are_named(policy_folder: Path, make: Callable[[Weights], Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make(Weights(str(policy_folder)))
+
+
+@pytest.mark.parametrize("kind", ["llama", "longrope", "rwkv"])
+def test_a_text_is_rated_as_alone_whatever_is_read_beside_it(tokenizer: Any, tmp_path: Path, kind: str) -> None:
+    shape: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": len(tokenizer), "pad_token_id": 0,
+                             "eos_token_id": 1, "bos_token_id": None, "initializer_range": 0.2}  # fmt: skip
+    if kind != "rwkv":
+        shape |= {"intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4}
+    if kind == "longrope":
+        factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+        rope = {"rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 16, **factors}
+        shape |= {"rope_parameters": rope, "max_position_embeddings": 512}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model("phi3" if kind == "longrope" else kind, **shape)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    judge = ready(PointwiseJudge(Weights(str(tmp_path)), "{{ prompt }}{{ response }}", {"a": 1.0, "b": 4.0}))
+    prompt, texts = Prompt("0", "1+1=", ""), ["2", "a response of many more words, and more", "two"]
+    together = judge.score([prompt], [texts])[0].tolist()
+    for text, score in zip(texts, together, strict=True):
+        each = slow_probabilities(tmp_path, tokenizer, f"1+1={text}", "ab")
+        assert score == pytest.approx(each[0] + 4 * each[1], abs=1e-4)
+
+
+def test_answers_are_the_tokens_that_stand_behind_the_template(tmp_path: Path, policy_folder: Path) -> None:
+    """A tokenizer of the Llama-2 kind reads an answer alone with a space before it, and none behind a line break."""
+    pieces = ["<unk>", "<s>", "</s>", "<0x0A>", *"\u2581AB12?|<>:userassistant", "\u2581A", "\u2581B"]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(
+        models.BPE(vocabulary, [("\u2581", "A"), ("\u2581", "B")], unk_token="<unk>", byte_fallback=True)
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    fast.chat_template = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    AutoModelForCausalLM.from_pretrained(policy_folder).save_pretrained(tmp_path)
+    fast.save_pretrained(tmp_path)
+    assert fast.tokenize("A") == ["\u2581A"]
+    weights = Weights(str(tmp_path))
+    for judge, expected in ((PairwiseJudge(weights), ["A", "B"]),
+                            (PointwiseJudge(weights, ratings={"1": 1, "2": 2}), ["1", "2"])):  # fmt: skip
+        judge.load_tokenizer()
+        assert fast.convert_ids_to_tokens(judge._answer_ids) == expected
+    with pytest.raises(ConfigurationError, match=r"The answer '12' of PointwiseJudge must be one token of"):
+        PointwiseJudge(Weights(str(tmp_path)), ratings={"12": 1, "2": 2}).load_tokenizer()
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "yes": 1, "no": 2}, unk_token="<unk>"))
+    backend.normalizer = normalizers.Lowercase()
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>").save_pretrained(tmp_path)
+    with pytest.raises(
+        ConfigurationError, match=r"Two answers of PointwiseJudge are the same token .*, among Yes, yes\."
+    ):
+        PointwiseJudge(Weights(str(tmp_path)), ratings={"Yes": 1, "yes": 2}, chat_template=False).load_tokenizer()

@@ -141,7 +141,7 @@ def test_scores_of_another_shape_name_the_reward_model(shape: tuple[int, ...]) -
         pool.score("odd", PROMPTS, RESPONSES, CPU)
 
 
-@pytest.mark.parametrize("scores", [None, 1.0, [1.0] * 4, [["good"] * 3] * 4, [[1.0], [1.0, 2.0]]])
+@pytest.mark.parametrize("scores", [None, 1.0, [1.0] * 4, [["good"] * 3] * 4, [[1.0], [1.0, 2.0]], [[10**400] * 3] * 4])
 def test_what_is_no_table_of_numbers_names_the_reward_model(scores: object) -> None:
     with pytest.raises(ConfigurationError, match="'odd' must return a tensor or lists of numbers"):
         Pool({"odd": Constant(scores)}).score("odd", PROMPTS, RESPONSES, CPU)
