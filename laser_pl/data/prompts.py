@@ -39,7 +39,7 @@ class Columns:
     Attributes:
         prompt: The prompt, a text or messages with ``role`` and ``content``.
         answer: The reference answer; null where there is none. In a row, null, NaN and blanks are none.
-        category: The category; null puts all prompts into one, as those of rows in which it says nothing.
+        category: The category; null puts all prompts into one.
         response: What a supervised policy learns to answer. It is read for nothing else.
     """
 

@@ -193,8 +193,8 @@ def _answer(columns: Sequence[_Column], options: _Column | None) -> tuple[Guess,
     if found is None:
         return Guess(None, "no column holds reference answers"), response
     values = [value for value in found.values if value is not None]
-    if options is not None and (numbers := _numbers(values)):
-        return _numbered(found, numbers, max(len(some or []) for some in options.values)), response
+    if options is not None and (numbered := _numbered(found, _numbers(values), options)):
+        return numbered, response
     if all(isinstance(value, list) for value in values):
         return Guess(f"{_if_there(found)}{{{{ {_inner(found)}[0] }}}}{{% endif %}}",
                      f"'{found.shown}' holds several answers: the first counts",
@@ -214,9 +214,15 @@ def _numbers(values: Sequence[Any]) -> list[int]:
     return [int(text) for text in texts] if whole else []
 
 
-def _numbered(column: _Column, numbers: Sequence[int], choices: int) -> Guess:
-    """The letter of a choice that is given by its number, from 0 or from 1; one below that is none."""
-    first = 1 if 0 not in numbers and max(numbers) >= choices else 0
+def _numbered(column: _Column, numbers: Sequence[int], options: _Column) -> Guess | None:
+    """The letter of a choice that is given by its number, from 0 or from 1; one below that is none.
+
+    None where numbers are no places among the choices.
+    """
+    choices, last = max(len(some or []) for some in options.values), max(numbers, default=-1)
+    first = 1 if 0 not in numbers and last >= choices else 0
+    if not 0 <= last - first < min(choices, len(LETTERS)):
+        return None
     which, letters = f"({_inner(column)} | int(-1))", f"'{LETTERS}'"
     less = f" - {first}" if first else ""
     text = f"{{{{ {letters}[{which}{less}] if {which} >= {first} else '' }}}}"

@@ -14,7 +14,7 @@ from laser_pl.metrics.mathematics import equal, load_math_verify
 from laser_pl.metrics.quantities import Quantity, Value, answered, last
 from laser_pl.metrics.words import bare, beginnings, letter_in, yes_or_no
 
-_FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _DENIED = re.compile(r"\bnot\s*$", re.IGNORECASE)
 _JOINED = re.compile(r"\s*(?:[,;]|,?\s?\b(?:and|or)\b)\s*", re.IGNORECASE)
 """Between two formulas neither of which is the answer alone."""

@@ -222,6 +222,11 @@ def test_a_choice_that_nobody_made_is_no_answer() -> None:
     assert read_with(rows)[:4] == ["A", "B", "", ""]
 
 
+def test_numbers_that_are_no_places_among_the_choices_are_the_answers() -> None:
+    rows = numbered(lambda n: {"question": f"{n}?", "options": ["12", "40", f"{n + 40}"], "answer": n + 40})
+    assert read_with(rows) == [n + 40 for n in range(12)]
+
+
 def test_as_many_letters_are_taken_as_are_answers() -> None:
     rows = numbered(lambda n: {"question": f"{n}?", "options": [*"abcdefghi", f"j{n}"], "answer": "ABCDEFGHIJ"[n % 10]})
     found = guess_columns(rows, "x").matcher
