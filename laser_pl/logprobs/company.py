@@ -90,9 +90,11 @@ def forget_longer_texts(base: Any) -> None:
     if turn is None or not turn.gradual:
         return
     for module in base.modules():
-        for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
-            if getattr(module, name) > module.original_max_seq_len:
-                setattr(module, name, module.original_max_seq_len)
-                now = name.replace("max_seq_len_cached", "inv_freq")
-                own = getattr(module, name.replace("max_seq_len_cached", "original_inv_freq"))
-                module.register_buffer(now, own.to(getattr(module, now).device), persistent=False)
+        lengths = [name for name in vars(module) if name.endswith("max_seq_len_cached")]
+        longer = [name for name in lengths if getattr(module, name) > module.original_max_seq_len]
+        for name in longer:  # transformers 5.0 keeps it under a name of its own
+            setattr(module, name, module.original_max_seq_len)
+        known = [*vars(module), *(name for name, _ in module.named_buffers(recurse=False))] if longer else []
+        for name in [name for name in known if name.endswith("original_inv_freq")]:
+            now, own = name.replace("original_inv_freq", "inv_freq"), getattr(module, name)
+            module.register_buffer(now, own.to(getattr(module, now).device), persistent=False)
