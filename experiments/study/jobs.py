@@ -126,8 +126,8 @@ def read(job: Job, folder: Path, commit: str) -> Outcome:
         before=accuracy["before"]["average"],
         after=accuracy["after"]["average"],
         by_category={name: value for name, value in accuracy["after"].items() if name != "average"},
-        right=_right(decisions, right),
-        right_at_last=_right([decision for decision in decisions if decision["iteration"] == last], right),
+        right=share_of_right(decisions, right),
+        right_at_last=share_of_right([decision for decision in decisions if decision["iteration"] == last], right),
         forwards=done / responses,
         commit=commit,
     )
@@ -139,7 +139,7 @@ def _responses(decisions: list[dict[str, Any]], folder: Path) -> int:
     return n * sum(len(decision["prompt_ids"]) for decision in decisions)
 
 
-def _right(decisions: list[dict[str, Any]], right: dict[str, str]) -> float:
+def share_of_right(decisions: list[dict[str, Any]], right: dict[str, str]) -> float:
     """Mean over categories of the share of decisions for their specialist; NaN where there was no choice."""
     counts: dict[str, Counter[bool]] = {}
     for decision in decisions:

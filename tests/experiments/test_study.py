@@ -315,3 +315,33 @@ def test_small_real_fits_end_in_a_table(
     assert "**online**" in text
     assert "\nold\n" not in text
     assert "stays" in text
+
+
+def test_what_was_observed_is_kept_by_category(
+    study: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: in odd thesaurus is known from the second decision on, in order scanner after gemma was refuted."""
+    kept = importlib.import_module("kept")
+    seen = [
+        ("odd", "gemma", {"gemma": -1.0, "thesaurus": 0.5}),
+        ("order", "gemma", {"gemma": 0.4}),
+        ("odd", "gemma", None),
+        ("order", "gemma", {"gemma": -0.8, "scanner": 0.2}),
+        ("odd", "thesaurus", {"gemma": 3.0}),
+        ("order", "scanner", {}),
+        ("odd", "gemma", {}),
+    ]
+    lines = [
+        {"step": step, "iteration": step // 4, "category": category, "arm": arm, "reward": reward,
+         "mean": {"gemma": 0.0, "thesaurus": 0.0, "scanner": 0.0}}
+        for step, (category, arm, reward) in enumerate(seen)
+    ]  # fmt: skip
+    named = [decision["arm"] for decision in kept.kept_by_category(lines)]
+    # Of gemma in odd (-1 + 3) / 3 is above 0.5 / 2; in order (0.4 - 0.8) / 3 is below 0.2 / 2.
+    assert named == [None, None, "thesaurus", "gemma", "thesaurus", "scanner", "gemma"]
+    folder = tmp_path / "third-base-few-batch-0"
+    folder.mkdir()
+    (folder / "selection.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kept.main([str(folder)])
+    # Over the run odd 1 of 4 and 2 of 4, order 1 of 3 each; in the last iteration odd 1 of 2 each, order 1 of 1 each.
+    assert capsys.readouterr().out.splitlines()[-1] == "| few | 1 | 29% | 75% | 42% | 75% |"
