@@ -25,8 +25,8 @@ class BestOfN(Callback):
     Nothing is explored: the arm of the largest expected reward is taken and the bonus left out. Where it gives no
     label, the next best is asked. Contexts are single prompts', whatever ``selection.granularity`` the bandit learned
     with, prepared with the run's mean as it stood. A response that a constraint forbids is not chosen; a prompt for
-    which none is left has no response, which counts as wrong. So has one of whose responses nobody could say anything
-    for a fault; who predicts again is told the others' alone. Where nobody is left to ask, it ends.
+    which none is left has no response, which counts as wrong. So has one that nobody could judge for a fault, which is
+    not kept as known: the same command asks again, if it was interrupted. Where nobody is left to ask, it ends.
 
     Args:
         selector: The reward models, and the bandit that takes up what the checkpoint holds.

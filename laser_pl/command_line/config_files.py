@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,8 +79,26 @@ def where_given(section: str, value: str, args: Sequence[str]) -> tuple[str, str
     return "", ""
 
 
-_OPTIONS = {"-c", *("--config"[:length] for length in range(len("--con"), len("--config") + 1))}
-"""As the parser takes them, which lets names be cut short."""
+def cut_short(option: str, least: str) -> set[str]:
+    """An option's names as the parser takes them, which lets them be cut short as long as they are no other's.
+
+    >>> sorted(cut_short("--config", "--conf"))
+    ['--conf', '--confi', '--config']
+    """
+    return {option[:length] for length in range(len(least), len(option) + 1)}
+
+
+def value_in(before: str, word: str, names: Collection[str]) -> str | None:
+    """The value of an option in a word of a command line, which has the word before it or its own; None if it has none.
+
+    >>> value_in("--config", "a.yaml", {"--config"}), value_in("fit", "--config=a.yaml", {"--config"})
+    ('a.yaml', 'a.yaml')
+    """
+    name, equals, value = word.partition("=")
+    return word if before in names else value if equals and name in names else None
+
+
+_CONFIG = {"-c", *cut_short("--config", "--con")}
 
 
 def config_in(before: str, word: str) -> str | None:
@@ -99,10 +117,8 @@ def config_in(before: str, word: str) -> str | None:
 
 
 def _config_as_given(before: str, word: str) -> str | None:
-    option, equals, value = word.partition("=")
-    if before in _OPTIONS:
-        return word
-    if equals and option in _OPTIONS:
+    value = value_in(before, word, _CONFIG)
+    if value is not None:
         return value
     return word.removeprefix("-c") if word.startswith("-c") and word != "-c" else None
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from laser_pl.command_line.commands import LIGHTNING
-from laser_pl.command_line.config_files import config_in, configs_of
+from laser_pl.command_line.config_files import config_in, configs_of, cut_short, value_in
 from laser_pl.run import named_code
 from laser_pl.run.folder import RunFolder
 from laser_pl.run.plain_yaml import load_yaml
@@ -94,22 +94,17 @@ def _is_among(configs: Sequence[Path], word: str | None) -> bool:
     return word is not None and Path(word) in configs
 
 
-_CKPT_PATH = {"--ckpt_path"[:length] for length in range(len("--ck"), len("--ckpt_path") + 1)}
-"""As the parser takes it, which lets names be cut short."""
+_CKPT_PATH = cut_short("--ckpt_path", "--ck")
 
 
 def _checkpoints(args: Sequence[str], configs: Sequence[Path]) -> list[str]:
     """What a command line and its configurations name as the checkpoint."""
-    found: list[Any] = []
-    for before, word in zip(["", *args], args, strict=False):
-        option, equals, value = word.partition("=")
-        if before in _CKPT_PATH or (equals and option in _CKPT_PATH):
-            found.append(word if before in _CKPT_PATH else value)
+    found: list[Any] = [value_in(*words, _CKPT_PATH) for words in zip(["", *args], args, strict=False)]
     for path in configs:
         with suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # reported by whoever reads it next
             config = load_yaml(path.read_text(encoding="utf-8"))
             found.append(config.get("ckpt_path") if isinstance(config, dict) else None)
-    return [one for one in found if isinstance(one, str)]
+    return [one for one in found if isinstance(one, str) and "\0" not in one]  # which is in no path
 
 
 def _is_file(word: str) -> bool:

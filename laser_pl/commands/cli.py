@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -264,14 +265,14 @@ class LaserCLI(FolderCommand):
         self.find_place_for_predictions()
         if checkpoint is None:
             return
-        if not absolute(checkpoint).is_file():
-            given = absolute(checkpoint)
+        given = absolute(checkpoint)
+        if not os.path.isfile(given):  # pathlib raises where a name is too long for a file
             inside = [given / "last.ckpt", RunFolder(given).checkpoint]
-            meant = next((path for path in inside if path.is_file()), closest_path(Path(checkpoint)))
+            meant = next((path for path in inside if os.path.isfile(path)), closest_path(Path(checkpoint)))
             advice = perhaps(None if meant == Path(checkpoint) else meant, "Check --ckpt_path.")
             raise ConfigurationError(f"There is no checkpoint '{checkpoint}'.{advice}")
-        check_checkpoint(absolute(checkpoint), self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
-        self.config[self.subcommand].ckpt_path = str(absolute(checkpoint))
+        check_checkpoint(given, self.subcommand in {"fit", "predict"}, "Check --ckpt_path.")
+        self.config[self.subcommand].ckpt_path = str(given)
 
     def _set_seed(self) -> None:
         """Lightning's, which takes what NumPy takes."""

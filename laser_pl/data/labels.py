@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,9 +63,9 @@ def compared_in(path: str, prompts: Sequence[Prompt], grader: Grader) -> list[Co
         ConfigurationError: If there is no file, a line cannot be understood, or none says that a response is better
             than another.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        meant = None if file.exists() else closest_path(file)
+    file = Path(os.path.expanduser(path))
+    if not os.path.isfile(file):
+        meant = None if os.path.exists(file) else closest_path(file)
         raise ConfigurationError(f"selection.labels: there is no file '{path}'.{perhaps(meant, ADVICE)}")
     rows = Table(path).rows()
     known = {_key(prompt.prompt): prompt for prompt in prompts}

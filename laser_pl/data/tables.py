@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,10 +59,10 @@ class Table:
         Raises:
             ConfigurationError: If there is nothing there, or a line cannot be read.
         """
-        path = self._path
+        path = self._place
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         kind = suffixes[-1].lower() if suffixes else ""
-        if kind in {".jsonl", ".json", ".csv", ".parquet"} and not _is(path, Path.is_file):
+        if kind in {".jsonl", ".json", ".csv", ".parquet"} and not os.path.isfile(path):
             advice = perhaps(closest_path(path), "Check the path under data.")
             raise ConfigurationError(f"There is no file '{self.path}'.{advice}")
         if kind in {".jsonl", ".json"}:
@@ -77,16 +78,14 @@ class Table:
         return rows
 
     @property
-    def _path(self) -> Path:
-        try:
-            return Path(self.path).expanduser()
-        except RuntimeError:  # nobody has the name behind its ~
-            return Path(self.path)
+    def _place(self) -> Path:
+        # os.path here and below: pathlib raises where nobody has the name behind ~, or a name is too long for a file.
+        return Path(os.path.expanduser(self.path))
 
     def _dataset(self) -> list[Row]:
-        folder = self._path
-        if _is(folder, Path.is_file) or (not _is(folder, Path.is_dir) and not _HUB_NAME.fullmatch(self.path)):
-            found = "a file of another kind" if _is(folder, Path.is_file) else "neither here nor a hub's name"
+        folder = self._place
+        if os.path.isfile(folder) or (not os.path.isdir(folder) and not _HUB_NAME.fullmatch(self.path)):
+            found = "a file of another kind" if os.path.isfile(folder) else "neither here nor a hub's name"
             raise ConfigurationError(
                 f"Cannot read a data set from '{self.path}': it is {found}. Give a .jsonl, .json, .csv or .parquet"
                 " file, a folder saved by `datasets`, or a hub name."
@@ -108,13 +107,6 @@ class Table:
                 )
             loaded = loaded[self.split]
         return [dict(row) for row in loaded.with_format(None)]  # plain values, and all columns
-
-
-def _is(path: Path, what: Callable[[Path], bool]) -> bool:
-    try:
-        return what(path)
-    except OSError:  # a name that is too long for any file
-        return False
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -131,14 +131,15 @@ def _known(path: Path) -> list[Line]:
     """The questions of a file."""
     lines = Table(str(path)).rows()
     for number, line in enumerate(lines, 1):
+        if not is_open(line):
+            continue
         responses = line.get("responses")
         sound = isinstance(responses, list) and len(responses) > 1 and all(isinstance(one, str) for one in responses)
-        if is_open(line) and not (sound and "prompt" in line):
+        if not (sound and "prompt" in line):
             raise ConfigurationError(
                 f"{path}, row {number}: there is no prompt with responses to ask about. Give --out another name."
             )
-        if is_open(line):
-            refuse_unusable(line["prompt"], f"{path}, row {number}: 'prompt'")
+        refuse_unusable(line["prompt"], f"{path}, row {number}: 'prompt'")
     return lines
 
 

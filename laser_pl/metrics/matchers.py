@@ -41,6 +41,10 @@ class Matcher(grader.Grader):
         """The answer in ``response``."""
         return self.extract(final_part(response))
 
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Whether there is an answer in it."""
+        return prompt.answer is None or self.parsed_answer(prompt.answer, prompt) is not None
+
 
 def divided(matcher: Matcher, responses: Sequence[str], answer: str | None) -> list[bool] | None:
     """``laser_pl.metrics.grader.divided`` for an answer without its prompt, which no matcher looks at.
@@ -93,10 +97,6 @@ class Number(Matcher):
         found, expected = self._read(response), self._read(answer)
         return found is not None and expected is not None and found.equals(expected)
 
-    def reads_answer(self, prompt: Prompt) -> bool:
-        """Whether it is a number."""
-        return prompt.answer is None or self._read(prompt.answer) is not None
-
     def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number in ``response``."""
         found = self._read(response)
@@ -129,10 +129,6 @@ class Mathematical(Number):
             return found.equals(expected)
         formulas = _formula(response), _formula(answer)
         return formulas[0] == formulas[1] or equal(*formulas)
-
-    def reads_answer(self, prompt: Prompt) -> bool:
-        """Any formula, at least as it is written."""
-        return True
 
     def parsed_answer(self, response: str, prompt: Prompt) -> Hashable:
         """The number, or the formula as it is written."""
@@ -180,10 +176,6 @@ class Choice(Matcher):
         """The letter that the text chooses."""
         return letter_in(text, self.letters)
 
-    def reads_answer(self, prompt: Prompt) -> bool:
-        """Whether it is one of them."""
-        return prompt.answer is None or self.extract(final_part(prompt.answer)) is not None
-
 
 class YesNo(Matcher):
     """Yes or no; true and false count as well, and "not true" is no.
@@ -195,10 +187,6 @@ class YesNo(Matcher):
     def extract(self, text: str) -> str | None:
         """``yes`` or ``no``, as the first such word has it."""
         return yes_or_no(text)
-
-    def reads_answer(self, prompt: Prompt) -> bool:
-        """Whether it is one of them."""
-        return prompt.answer is None or self.extract(final_part(prompt.answer)) is not None
 
 
 class Regex(Matcher):
@@ -234,3 +222,7 @@ class Regex(Matcher):
     def parsed_answer(self, response: str, prompt: Prompt) -> str | None:
         """The last match in the whole response."""
         return self.extract(response)
+
+    def reads_answer(self, prompt: Prompt) -> bool:
+        """Always: one without a match stands for itself."""
+        return True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from laser_pl.batches import Prompt
+from laser_pl.data.behind import shared_start
 from laser_pl.data.prompts import prompt_ids
 from laser_pl.data.templates import SandboxedText, chat_text, content_of, messages_of
 from laser_pl.errors import ConfigurationError
@@ -76,8 +77,8 @@ class Judge(LocalModel):
             return [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in self.answers]
         # Tokenizers of the Llama-2 and Mistral kinds put a space before a text alone, and none behind a line break.
         turns = [ids for _, ids in continuations(tokenizer, Prompt("", "?", ""), list(self.answers), True)]
-        shortest = min(map(len, turns))
-        end = next((k for k in range(shortest) if len({ids[len(ids) - k - 1] for ids in turns}) > 1), shortest - 1)
+        end = min(shared_start(turns[0][::-1], ids[::-1]) for ids in turns[1:])  # what closes every turn
+        end = min(end, *(len(ids) - 1 for ids in turns))
         return [ids[: len(ids) - end] for ids in turns]
 
     def fill(self, prompt: Prompt, **values: str) -> str:

@@ -117,9 +117,7 @@ class RunFolder:
 
     def holds_as_its_own(self, path: Path) -> bool:
         """Whether a path is one of those that a run and its commands write, or lies within."""
-        parts = path.resolve().parts
-        own = self.path.resolve().parts
-        return parts[: len(own)] == own and parts[len(own) : len(own) + 1] in [(name,) for name in _OWN]
+        return any(path.resolve().is_relative_to(self.path.resolve() / name) for name in _OWN)
 
     def refuse_other(self) -> None:
         """Make sure that it is one.

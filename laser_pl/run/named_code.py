@@ -7,6 +7,7 @@ server is asked.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -41,7 +42,9 @@ def is_of_a_run(config: Path, checkpoint: str | None = None) -> bool:
         checkpoint: The checkpoint that is named beside it, if any.
     """
     folder = config.parent.resolve()  # not the file's own: a link in a run's folder is the run's
-    of_checkpoint = checkpoint is not None and folder in list(Path(checkpoint).expanduser().resolve().parents)[:2]
+    of_checkpoint = (
+        checkpoint is not None and folder in list(Path(os.path.expanduser(checkpoint)).resolve().parents)[:2]
+    )
     return of_checkpoint or any((folder / name).exists() for name in _WRITTEN)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from laser_pl.errors import ConfigurationError
 from laser_pl.feedback.signals.base import Signal
 from laser_pl.feedback.signals.trusted import share_ordered_rightly
 from laser_pl.metrics.grader import Grader
+from laser_pl.run.line_cache import digest_of
 from laser_pl.selection.panel import Panel
 
 
@@ -96,8 +96,7 @@ class Labels:
         """A short name of what was read; None if nothing was."""
         if not self._compared:
             return None
-        said = [(one.prompt.prompt, one.categories, one.responses, one.better) for one in self._compared]
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+        return digest_of([(one.prompt.prompt, one.categories, one.responses, one.better) for one in self._compared])
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def check_optimizers(
     Raises:
         ConfigurationError: If there is one.
     """
-    matrix = torch.nn.Parameter(torch.zeros(1, 1))  # as an adapter's are, and Muon takes no others
-    made = make_optimizers(optimizer, schedule, [matrix])
+    # A matrix, as all that an adapter trains; Muon takes nothing else.
+    made = make_optimizers(optimizer, schedule, [torch.nn.Parameter(torch.zeros(1, 1))])
     if not isinstance(made, dict) or "monitor" in made["lr_scheduler"]:
         return
     scheduler = made["lr_scheduler"]["scheduler"]

@@ -226,6 +226,17 @@ def test_a_configuration_is_a_runs_however_its_checkpoint_is_named(
     assert "A run that is looked at runs nothing of its own" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("named", ["~nobody-of-that-name/last.ckpt", "a\0b", "x" * 5000])
+def test_a_checkpoint_that_can_be_no_path_is_a_sentence(
+    named: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_config(run, lambda c: c.update(ckpt_path=named))
+    with pytest.raises(SystemExit) as end:
+        laser(["test", f"--config={run / 'config.yaml'}"])
+    assert end.value.code == 2
+    assert "There is no checkpoint '" in " ".join(capsys.readouterr().err.split())
+
+
 def test_who_consents_is_taken_at_their_word(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "mark"
     (run / "payload_of_run.py").write_text(PAYLOAD.format(mark=str(mark)))

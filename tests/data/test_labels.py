@@ -81,6 +81,12 @@ def test_preferences_of_others_are_taken_as_texts_and_as_chats(tmp_path: Path) -
     assert chat.prompt.id not in {"1", "2", text.prompt.id}
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x.jsonl", f"{'x' * 300}.jsonl"])
+def test_a_file_that_cannot_be_is_a_file_that_is_not_there(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^selection\.labels: there is no file '"):
+        compared_in(path, PROMPTS, Number())
+
+
 def test_a_file_that_is_not_there_is_missed_by_its_setting(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text("")
     with pytest.raises(
